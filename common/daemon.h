@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon - what every long-running program does the same: going to the
+ * background, its pid file as a lock, and signals as a file descriptor. */
+#ifndef GODWIT_DAEMON_H
+#define GODWIT_DAEMON_H
+
+#include "base.h"
+#include <sys/types.h>
+
+/*
+ * Lock @pid_path for the life of this process and write the pid.  -EBUSY:
+ * another holds it (its pid in *@ret_other).  The descriptor stays open
+ * (close-on-exec) and is not returned.
+ */
+_must_check_ int daemon_lock(const char *pid_path, pid_t *ret_other);
+
+/* The pid of the process that holds @pid_path locked, or 0. */
+pid_t daemon_running(const char *pid_path);
+
+/*
+ * Fork into the background.  The parent waits until the child calls
+ * daemon_ready() and exits with its status, so that "started" is true when the
+ * command returns.  Call before threads and locks are made.
+ */
+_must_check_ int daemon_detach(void);
+void daemon_ready(int status); /* no-op in the foreground; closes 0-2 in the background */
+
+/* SIGTERM, SIGINT, SIGHUP, SIGCHLD blocked and readable from the descriptor
+ * returned; SIGPIPE ignored.  -errno. */
+int daemon_signal_fd(void);
+
+/* SIGTERM to the holder of @pid_path, and wait for its end with a deadline:
+ * 0, -ESRCH not running, -ETIMEDOUT. */
+_must_check_ int daemon_stop(const char *pid_path, unsigned int timeout_ms);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * link - an agent's or server's line to the console (docs/api.md, "Link").
+ *
+ * A child process without capabilities speaks HTTPS; the program itself sees
+ * one descriptor and whole JSON objects, and never waits for the console.
+ *
+ *	from the link	{"desired": {...}}		the desired state changed
+ *			{"command": {id, verb, ...}}	to be answered by link_reply()
+ *			{"console": {"up": bool, "fault"?: {code, args}}}
+ *	to the link	status, events, replies
+ *
+ * Status is sent at most once a second, newest wins.  Events and replies are
+ * kept, in a bounded queue, while the console is away.  The last desired state
+ * is kept in @state_path and is the first message after a restart.
+ */
+#ifndef GODWIT_LINK_H
+#define GODWIT_LINK_H
+
+#include "base.h"
+#include "message.h"
+#include <jansson.h>
+
+struct link;
+
+struct link_options {
+	const char *console_url, *ca_path, *key_path, *cert_path, *proxy;
+	const char *state_path; /* desired.json */
+};
+
+_must_check_ int link_start(const struct link_options *o, struct link **ret); /* forks */
+void link_stop(struct link *l);
+int link_fd(const struct link *l);			/* poll for input */
+_must_check_ int link_receive(struct link *l, json_t **ret); /* -EAGAIN; -EPIPE: the child died; link_start again */
+
+void link_status(struct link *l, const json_t *status);
+void link_event(struct link *l, uint64_t time_us, const struct fault *fault);
+void link_reply(struct link *l, const char *command_id, const json_t *result);
+void link_reply_fault(struct link *l, const char *command_id, const struct fault *fault);
+
+json_t *fault_to_json(const struct fault *f);		      /* {"code": NAME, "args": {...}} */
+_must_check_ int fault_from_json(const json_t *j, struct fault *ret);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tracker - every completed write of chosen disks, in order of completion.
+ *
+ * The BPF programs (tracker.bpf.c) hang on block_rq_issue and
+ * block_rq_complete.  They copy what was written into a ring buffer, and mark
+ * what they could not carry in the live dirty map.  Programs, links and maps
+ * are pinned in @pin_dir, so that they go on while no agent runs; the next
+ * agent opens them where they are.
+ *
+ *	block_rq_issue ----> overlap counters (I5)
+ *	block_rq_complete -> ring:	record, record, record ...
+ *			 \-> live map:	bytes, one for each region
+ *
+ * T1	Positions in the ring are the order: a write whose issuer has been told
+ *	of its completion is in the ring before any position read later, or its
+ *	regions are set in the live map before any look at it later.
+ * T2	A record is in the ring whole or its range is marked live (I3).  Both
+ *	may happen.
+ * T3	Writes that overlapped in flight are marked live at the completion of
+ *	each of them (I5).
+ * T4	The live map is only ever set by BPF; only tracker_live_take() clears.
+ * T5	Anything the programs could not see at all (a missed run of theirs, a
+ *	passthrough command) makes the disk suspect; tracker_suspect() says so.
+ *
+ * One thread.  Nothing here logs.  x86-64 carries payload; elsewhere, or where
+ * tracker_prove() fails, the mode is dirty-map: no records, only live marks.
+ */
+#ifndef GODWIT_TRACKER_H
+#define GODWIT_TRACKER_H
+
+#include "base.h"
+#include "message.h"
+#include <sys/types.h>
+
+struct tracker;
+
+enum tracker_mode { TRACKER_PAYLOAD, TRACKER_DIRTY_MAP };
+
+enum tracker_op {
+	TRACKER_WRITE = 1,   /* payload follows */
+	TRACKER_ZERO = 2,    /* discard, write-zeroes, secure erase: reads as zeroes in the replica */
+};
+
+struct tracker_options {
+	uint64_t ring_bytes;	  /* power of two, >= 64 KiB; 0: 64 MiB */
+	bool dirty_map_only;	  /* never carry payload */
+};
+
+struct tracker_disk {
+	uint16_t disk;		  /* index within the machine, < DISKS_MAX */
+	dev_t device;		  /* of the whole disk */
+	uint64_t size_bytes;
+	/* Set by tracker_add_disk() / tracker_disk(): */
+	unsigned int region_shift; /* a region is 1 << region_shift bytes, 4 KiB at least */
+	uint64_t region_count;
+};
+
+struct tracker_record {
+	uint64_t position;	  /* of this record in the ring */
+	uint64_t next;		  /* position just after it */
+	uint64_t time_us;	  /* CLOCK_BOOTTIME or, before 5.11, CLOCK_MONOTONIC of its completion: see
+				     tracker_clock_offset_us() for the wall clock */
+	uint16_t disk;
+	uint8_t op;		  /* enum tracker_op */
+	bool request_end;	  /* last record of its request */
+	uint64_t offset_bytes;
+	uint64_t length_bytes;	  /* of a WRITE: at most 64 KiB */
+	const void *payload;	  /* in the ring, valid until tracker_consume() passes it; NULL for ZERO */
+};
+
+struct tracker_counters {
+	uint64_t requests, bytes;		/* writes completed on the disk */
+	uint64_t lost_ring_full_bytes;		/* marked live for want of room */
+	uint64_t lost_unreadable_bytes;		/* page could not be read */
+	uint64_t lost_overlap_bytes;		/* I5 */
+	uint64_t lost_other_bytes;		/* failed writes, odd operations, nested runs */
+	uint64_t discarded_bytes;		/* carried as ZERO */
+	uint64_t passthrough_commands;
+	uint64_t marks;				/* grows with every store to the live map */
+};
+
+/*
+ * Attach, or take over what is pinned in @pin_dir (an absolute path below a
+ * bpffs; mounted and created if missing).  *@ret_resumed: something was there
+ * and had gone on running, so that its live maps, planes and ring tell of
+ * every write since; false also when what was there is of another layout or
+ * broken (it is then removed): every disk needs a rescan.
+ *
+ * -EPERM not root; -EOPNOTSUPP no BTF or too old a kernel; each with @ret_fault.
+ */
+_must_check_ int tracker_open(const char *pin_dir, const struct tracker_options *options, struct tracker **ret,
+			      bool *ret_resumed, struct fault *ret_fault);
+
+/* Forget the process's handles.  What is pinned runs on. */
+void tracker_close(struct tracker *t);
+
+/* Detach and unpin everything in @pin_dir.  0 also when nothing was there. */
+int tracker_remove(const char *pin_dir);
+
+/*
+ * Begin to track a disk, or find it again after a resume (-EEXIST is never
+ * returned: the same index with the same device and size is found; with
+ * another device number, the old one is replaced and the planes kept).
+ * The planes are zeroed when new.
+ */
+_must_check_ int tracker_add_disk(struct tracker *t, struct tracker_disk *disk, struct fault *ret_fault);
+_must_check_ int tracker_remove_disk(struct tracker *t, uint16_t disk);
+
+/* The disk grew: the maps are made again, larger, with nothing lost.  The region size does not change
+ * unless the map would become too large; then every plane is carried over to larger regions. */
+_must_check_ int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes);
+
+/* -ENOENT if not tracked. */
+_must_check_ int tracker_disk(const struct tracker *t, uint16_t disk, struct tracker_disk *ret);
+
+/*
+ * Prove the arithmetic from struct page to its payload, on reads that this
+ * process makes of tracked disk @disk: own pages of random content are seen
+ * by the BPF program at issue and at completion and found equal.  Proves, too,
+ * that requests of this disk are seen with the right sectors.  Until it has
+ * succeeded for one disk the mode is TRACKER_DIRTY_MAP.  @disk_fd is open for
+ * O_DIRECT reading.
+ *
+ * -ENXIO: requests of this disk are not seen at all (@ret_fault says what to
+ * do): the disk must not be protected.  -EOPNOTSUPP: seen, but payloads
+ * cannot be read: the mode stays TRACKER_DIRTY_MAP.
+ */
+_must_check_ int tracker_prove(struct tracker *t, uint16_t disk, int disk_fd, struct fault *ret_fault);
+
+enum tracker_mode tracker_mode(const struct tracker *t);
+
+/* Carry no more payload from now on: for ever if @why proves capture wrong. */
+void tracker_force_dirty_map(struct tracker *t);
+
+/* --- the ring ------------------------------------------------------------ */
+
+int tracker_ring_fd(const struct tracker *t); /* for poll: readable when a good part is full */
+uint64_t tracker_ring_bytes(const struct tracker *t);
+
+/* Where the next record will go: the position of "now" (T1). */
+uint64_t tracker_position(const struct tracker *t);
+
+/* Everything before it has been consumed. */
+uint64_t tracker_consumed(const struct tracker *t);
+
+/*
+ * The first record at or after position @from (start with
+ * tracker_consumed()), without consuming it.  1: *@ret is it; 0: none yet.
+ * Reading ahead of what is consumed is allowed: the caller consumes when the
+ * records are safe elsewhere.
+ */
+int tracker_peek(struct tracker *t, uint64_t from, struct tracker_record *ret);
+
+/* Give the ring's bytes before @position back. */
+void tracker_consume(struct tracker *t, uint64_t position);
+
+/* Add to a record's time_us to get the wall clock. */
+int64_t tracker_clock_offset_us(const struct tracker *t);
+
+/* --- the live map -------------------------------------------------------- */
+
+/*
+ * Clear and report the first run of set regions at or after *@region: returns
+ * the number of regions in the run, at most @max, and sets *@region to the first;
+ * 0: none.  Whoever takes a region must see to it that it is read after this
+ * call, or set it again.
+ */
+uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
+
+/* Set regions, as BPF would. */
+void tracker_live_set(struct tracker *t, uint16_t disk, uint64_t region, uint64_t count);
+bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region);
+
+/* Regions set now.  Cheap when nothing was marked since the last call. */
+uint64_t tracker_live_count(struct tracker *t, uint16_t disk);
+
+/* --- planes: the agent's own bitmaps, pinned beside the live map ---------- */
+
+#define TRACKER_PLANES 6
+/* Plane @plane of @disk: one bit for each region, in 64-bit words, zeroed when
+ * new; its meaning is the agent's (dirtymap.h).  Survives the agent. */
+uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, uint64_t *ret_words);
+
+/* --- accounts ------------------------------------------------------------ */
+
+_must_check_ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *ret);
+
+/*
+ * Has anything happened since the last call that could have escaped both ring
+ * and live map (T5)?  1: yes, the whole disk needs a rescan by hashes; *@ret_why
+ * is a static text.  0: no.
+ */
+int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why);
+
+#endif
