@@ -168,6 +168,13 @@ int64_t tracker_clock_offset_us(const struct tracker *t);
  */
 uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
 
+/*
+ * The same without clearing: for who must note the regions in a plane before
+ * they leave the live map, so that nothing is lost if he is killed in between
+ * (BPF only ever sets, so the run is still there for tracker_live_take()).
+ */
+uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
+
 /* Set regions, as BPF would. */
 void tracker_live_set(struct tracker *t, uint16_t disk, uint64_t region, uint64_t count);
 bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region);
