@@ -10,7 +10,8 @@
 /*
  * Lock @pid_path for the life of this process and write the pid.  -EBUSY:
  * another holds it (its pid in *@ret_other).  The descriptor stays open
- * (close-on-exec) and is not returned.
+ * (close-on-exec) and is not returned.  The lock is the process's own: call it
+ * after daemon_detach(); children do not have it.
  */
 _must_check_ int daemon_lock(const char *pid_path, pid_t *ret_other);
 
@@ -26,7 +27,8 @@ _must_check_ int daemon_detach(void);
 void daemon_ready(int status); /* no-op in the foreground; closes 0-2 in the background */
 
 /* SIGTERM, SIGINT, SIGHUP, SIGCHLD blocked and readable from the descriptor
- * returned; SIGPIPE ignored.  -errno. */
+ * returned; SIGPIPE ignored.  -errno.  Programs started by execve(2) inherit
+ * that: unblock and reset in the child first (posix_spawnattr_setsigmask). */
 int daemon_signal_fd(void);
 
 /* SIGTERM to the holder of @pid_path, and wait for its end with a deadline:

@@ -28,10 +28,17 @@ struct link_options {
 	const char *state_path; /* desired.json */
 };
 
-_must_check_ int link_start(const struct link_options *o, struct link **ret); /* forks */
+/* Forks: call before threads are made.  The options' strings must live until
+ * it returns. */
+_must_check_ int link_start(const struct link_options *o, struct link **ret);
+/* What is queued is given two seconds to get out. NULL is allowed. */
 void link_stop(struct link *l);
 int link_fd(const struct link *l);			/* poll for input */
-_must_check_ int link_receive(struct link *l, json_t **ret); /* -EAGAIN; -EPIPE: the child died; link_start again */
+
+/* Call until it says -EAGAIN: several messages may have come at once, and what
+ * has been read already is not seen by poll(2).  -EPIPE: the child died:
+ * link_stop() and link_start() again. */
+_must_check_ int link_receive(struct link *l, json_t **ret);
 
 void link_status(struct link *l, const json_t *status);
 void link_event(struct link *l, uint64_t time_us, const struct fault *fault);
