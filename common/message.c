@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "message.h"
+#include "utf8.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -42,16 +43,6 @@ int message_from_name(const char *name, enum message_code *ret)
 	return -ENOENT;
 }
 
-/* How much of @len bytes of UTF-8 fits into @room without cutting a character. */
-static size_t fitting(const char *s, size_t len, size_t room)
-{
-	if (len <= room)
-		return len;
-	while (room > 0 && ((unsigned char)s[room] & 0xc0) == 0x80)
-		room--;
-	return room;
-}
-
 struct out {
 	char *buf;
 	size_t size, len;
@@ -59,7 +50,7 @@ struct out {
 
 static void append(struct out *o, const char *s, size_t len)
 {
-	size_t n = fitting(s, len, o->size - 1 - o->len);
+	size_t n = utf8_fitting(s, len, o->size - 1 - o->len);
 
 	memcpy(o->buf + o->len, s, n);
 	o->len += n;
@@ -116,7 +107,7 @@ char *message_remedy(enum message_code code, enum message_language lang, const s
 
 static void copy_cut(char *to, size_t size, const char *from)
 {
-	size_t n = fitting(from, strlen(from), size - 1);
+	size_t n = utf8_fitting(from, strlen(from), size - 1);
 
 	memcpy(to, from, n);
 	to[n] = '\0';

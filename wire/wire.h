@@ -49,7 +49,14 @@
 #define WIRE_HEADER_BYTES 16u
 #define WIRE_BODY_MAX (CHUNK_BYTES + 64u) /* a whole chunk that did not compress, and its header */
 #define WIRE_LABEL_MAX 127u
+#define WIRE_NAME_MAX 32u
 #define WIRE_TEXT_MAX 1024u
+#define WIRE_EPOCH_MAX ((1ULL << 62) - 1)      /* uuid_from_epoch() has room for it */
+#define WIRE_TIME_MAX_US 253402300799999999ULL /* the end of the year 9999 */
+#define WIRE_DISK_BYTES_MAX (1ULL << 62)       /* no sum of an offset and a length overflows */
+
+/* Where the payload of a DATA frame begins, from the frame's first byte. */
+#define WIRE_DATA_PAYLOAD_AT (WIRE_HEADER_BYTES + 24u)
 
 enum wire_type {
 	WIRE_HELLO = 1,	  /* agent: who I am */
@@ -86,19 +93,21 @@ struct wire_frame {
 	uint64_t checksum;
 };
 
+/* With a version range that this side does not know the other fields are 0:
+ * look at the versions first. */
 struct wire_hello {
 	uint16_t version_min, version_max;
 	struct uuid machine;
-	uint16_t disk_count;	/* so many DISK frames follow at once */
+	uint16_t disk_count;	/* so many DISK frames follow at once; 1 to DISKS_MAX */
 	uint64_t boot_time_us;	/* of the source, for the log */
 };
 
 struct wire_disk {
 	uint16_t disk;		/* index within the machine, < DISKS_MAX, for ever */
 	uint16_t sector_bytes;	/* logical block: 512 or 4096 */
-	uint64_t size_bytes;	/* multiple of 512 */
+	uint64_t size_bytes;	/* multiple of sector_bytes, > 0 */
 	struct uuid id;
-	char name[33];		/* "/dev/sda" at this moment, for people */
+	char name[WIRE_NAME_MAX + 1]; /* "/dev/sda" at this moment, for people */
 };
 
 struct wire_welcome {
@@ -107,7 +116,7 @@ struct wire_welcome {
 };
 
 struct wire_refuse {
-	uint16_t reason;	/* enum wire_refusal */
+	uint16_t reason;	/* enum wire_refusal, or one of a later version; never 0 */
 	char text[WIRE_TEXT_MAX + 1];
 };
 
@@ -118,9 +127,10 @@ struct wire_data {
 	uint8_t codec;		/* enum payload_codec */
 	uint64_t offset_bytes;
 	uint32_t length_bytes;	/* uncompressed, <= CHUNK_BYTES */
-	uint32_t stored_bytes;	/* as it stands in the frame, <= length_bytes */
+	uint32_t stored_bytes;	/* as it stands in the frame; CODEC_RAW: length_bytes, else fewer */
 	uint64_t checksum;	/* W3: XXH3-64, seed 0, of the uncompressed payload */
-	const uint8_t *stored;	/* into the caller's buffer */
+	const uint8_t *stored;	/* parse: into the caller's buffer; put: anywhere, or already
+				 * at WIRE_DATA_PAYLOAD_AT of the frame */
 };
 
 /* As above, but may span any number of chunks. */
@@ -145,10 +155,10 @@ struct wire_differ {
 };
 
 #define WIRE_COMMIT_POINT 1u   /* flags: the disk was exactly this at time_us */
-#define WIRE_COMMIT_LABELLED 2u /* flags: a person asked for it: label says why */
+#define WIRE_COMMIT_LABELLED 2u /* flags: a person asked for this point: label says why; never alone */
 struct wire_commit {
 	uint64_t epoch;		/* the one before, plus one */
-	uint64_t time_us;	/* source's clock; grows with the epoch */
+	uint64_t time_us;	/* source's clock; grows with the epoch; > 0 */
 	uint32_t flags;
 	uint64_t record_count;	/* DATA and ZERO frames in this epoch */
 	char label[WIRE_LABEL_MAX + 1];
@@ -170,8 +180,8 @@ struct wire_probe_done {
 
 /* --- bytes to structs: all bounds first ---------------------------------- */
 
-/* @buf has WIRE_HEADER_BYTES.  -EPROTO: unknown type or a length above the
- * type's own maximum. */
+/* @buf has WIRE_HEADER_BYTES.  -EPROTO: unknown type, unknown flags or a length
+ * outside of the type's own limits. */
 _must_check_ int wire_parse_frame(const uint8_t *buf, struct wire_frame *ret);
 
 /* -EBADMSG: the header or the body was changed on its way. */
@@ -196,7 +206,8 @@ _must_check_ int wire_parse_probe_done(const uint8_t *body, uint32_t len, struct
 
 /* Each returns the frame's length in bytes; @buf must have room for
  * WIRE_HEADER_BYTES + WIRE_BODY_MAX.  Asserts that the fields are in range:
- * what we send is our own doing. */
+ * what we send is our own doing.  Texts come from elsewhere: in them what is
+ * not printable becomes '?'. */
 size_t wire_put_hello(uint8_t *buf, const struct wire_hello *m);
 size_t wire_put_disk(uint8_t *buf, const struct wire_disk *m);
 size_t wire_put_welcome(uint8_t *buf, const struct wire_welcome *m);
@@ -208,10 +219,13 @@ size_t wire_put_differ(uint8_t *buf, const struct wire_differ *m);
 size_t wire_put_commit(uint8_t *buf, const struct wire_commit *m);
 size_t wire_put_durable(uint8_t *buf, const struct wire_durable *m);
 size_t wire_put_ping(uint8_t *buf, const struct wire_ping *m, bool pong);
-size_t wire_put_probe(uint8_t *buf, const uint8_t *payload, uint32_t len);
+size_t wire_put_probe(uint8_t *buf, const uint8_t *payload, uint32_t len); /* 0 bytes: asks for PROBE_DONE */
 size_t wire_put_probe_done(uint8_t *buf, const struct wire_probe_done *m);
 
-const char *wire_type_name(uint16_t type);
+/* The version that both sides speak, or 0. */
+uint16_t wire_common_version(const struct wire_hello *m);
+
+const char *wire_type_name(uint16_t type); /* "COMMIT"; "unknown" */
 const char *wire_refusal_name(uint16_t reason); /* "STAGING_FULL" */
 
 #endif
