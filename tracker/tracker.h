@@ -54,16 +54,28 @@ struct tracker_disk {
 	/* Set by tracker_add_disk() / tracker_disk(): */
 	unsigned int region_shift; /* a region is 1 << region_shift bytes, 4 KiB at least */
 	uint64_t region_count;
+	/* Its live map and planes were there before tracker_add_disk() and nothing
+	 * since is missing from them.  False: new, or it came back under another
+	 * device number; what was written meanwhile was not seen: rescan. */
+	bool kept;
 };
 
 struct tracker_record {
 	uint64_t position;	  /* of this record in the ring */
 	uint64_t next;		  /* position just after it */
-	uint64_t time_us;	  /* CLOCK_BOOTTIME or, before 5.11, CLOCK_MONOTONIC of its completion: see
+	uint64_t time_us;	  /* CLOCK_BOOTTIME of its completion, taken before its position was; see
 				     tracker_clock_offset_us() for the wall clock */
 	uint16_t disk;
 	uint8_t op;		  /* enum tracker_op */
-	bool request_end;	  /* last record of its request */
+	bool request_end;	  /* last record of its completion; none has it if its end could not be carried */
+	/*
+	 * The disk may hold something else in this range, though a power cut could
+	 * have left what the record says: a discard (later reads may return
+	 * anything), or a page of the page cache that was changed while it was being
+	 * written.  Points need not wait; read it again at leisure, so that source
+	 * and replica become equal.
+	 */
+	bool reread;
 	uint64_t offset_bytes;
 	uint64_t length_bytes;	  /* of a WRITE: at most 64 KiB */
 	const void *payload;	  /* in the ring, valid until tracker_consume() passes it; NULL for ZERO */
@@ -107,8 +119,12 @@ int tracker_remove(const char *pin_dir);
 _must_check_ int tracker_add_disk(struct tracker *t, struct tracker_disk *disk, struct fault *ret_fault);
 _must_check_ int tracker_remove_disk(struct tracker *t, uint16_t disk);
 
-/* The disk grew: the maps are made again, larger, with nothing lost.  The region size does not change
- * unless the map would become too large; then every plane is carried over to larger regions. */
+/*
+ * The disk grew: the maps are made again, larger, with nothing lost; all of
+ * what is new is set in the live map.  The region size does not change unless
+ * the map would become too large; then every plane is carried over to larger
+ * regions.  Pointers from tracker_plane() are void after it.
+ */
 _must_check_ int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes);
 
 /* -ENOENT if not tracked. */
@@ -135,7 +151,10 @@ void tracker_force_dirty_map(struct tracker *t);
 
 /* --- the ring ------------------------------------------------------------ */
 
-int tracker_ring_fd(const struct tracker *t); /* for poll: readable when a good part is full */
+/* For poll: becomes readable each time another eighth of the ring has filled
+ * (not for every record: the source does not pay for wakeups), and stays so
+ * until tracker_peek() has returned 0.  So look at the ring by a timer as well. */
+int tracker_ring_fd(const struct tracker *t);
 uint64_t tracker_ring_bytes(const struct tracker *t);
 
 /* Where the next record will go: the position of "now" (T1). */
@@ -169,6 +188,13 @@ int64_t tracker_clock_offset_us(const struct tracker *t);
 uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
 
 /*
+ * The same, and the regions are set in @plane before they are cleared here, so
+ * that a process killed at any instruction has them in one or the other (I3).
+ * An agent uses this one.
+ */
+uint64_t tracker_live_move(struct tracker *t, uint16_t disk, unsigned int plane, uint64_t *region, uint64_t max);
+
+/*
  * The same without clearing: for who must note the regions in a plane before
  * they leave the live map, so that nothing is lost if he is killed in between
  * (BPF only ever sets, so the run is still there for tracker_live_take()).
@@ -194,10 +220,13 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 _must_check_ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *ret);
 
 /*
- * Has anything happened since the last call that could have escaped both ring
- * and live map (T5)?  1: yes, the whole disk needs a rescan by hashes; *@ret_why
- * is a static text.  0: no.
+ * Has anything happened that could have escaped both ring and live map (T5)?
+ * 1: yes, the whole disk needs a rescan by hashes; *@ret_why is a static text.
+ * 0: no.  It stays 1, agent restarts included, until tracker_suspect_clear(),
+ * which is called when the rescan is noted where a crash does not lose it; what
+ * happens between the two calls makes it 1 again.
  */
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why);
+void tracker_suspect_clear(struct tracker *t, uint16_t disk);
 
 #endif
