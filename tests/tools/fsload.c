@@ -11,13 +11,14 @@
 #include "fsload.h"
 #include "sector.h"
 
-static const char usage[] = "fsload run --log FILE --dir DIR [options]	load a mounted file system\n"
-			    "	--threads N (4), --files N (100) for each thread, --seconds N, --seed N\n"
-			    "	--direct PERCENT (30)	so many of the writes past the page cache\n"
-			    "	--fsync PERCENT (25)	so many of the operations are fsync\n"
-			    "	--rate N	operations a second (0: as fast as it goes)\n"
-			    "fsload check --log FILE --dir DIR --at TIME_US [--slack-us N]	is "
-			    "everything there that was synced by then?\n";
+static const char usage[] =
+    "fsload run --log FILE --dir DIR [options]	load a mounted file system\n"
+    "	--threads N (4), --files N (100) for each thread, --seconds N (0: until told to stop), --seed N\n"
+    "	--direct PERCENT (30)	so many of the writes past the page cache\n"
+    "	--fsync PERCENT (25)	so many of the operations are fsync\n"
+    "	--rate N	operations a second (0: as fast as it goes)\n"
+    "fsload check --log FILE --dir DIR --at TIME_US [--slack-us N]	is "
+    "everything there that was synced by then?\n";
 
 struct fs_log *fs_log_map(const char *path, bool create)
 {
@@ -84,7 +85,7 @@ int main(int argc, char **argv)
 {
 	struct fs_options o = {.threads = 4,
 			       .files = 100,
-			       .seconds = 10,
+
 			       .direct_percent = 30,
 			       .fsync_percent = 25,
 			       .seed = 1,

@@ -239,7 +239,7 @@ static void do_something(struct worker *w)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	uint64_t end_us = w->begin_us + w->o->seconds * 1000000ull;
+	uint64_t end_us = w->o->seconds ? w->begin_us + w->o->seconds * 1000000ull : UINT64_MAX;
 
 	for (uint64_t n = 1; !stopping && now_us() < end_us; n++) {
 		uint64_t due, now;
