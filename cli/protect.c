@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * godwit protect - start an agent on this machine for some of its disks.
+ *
+ * The agent checks the disks, enrols with a token and runs from its state
+ * folder, <data>/agents/NAME.  If it cannot be started the enrolment is taken
+ * back, so that the same command can be given again.
+ */
+#include "api.h"
+#include "fileio.h"
+#include "follow.h"
+#include "local.h"
+#include "output.h"
+#include "program.h"
+#include "removal.h"
+#include "words.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TOKEN_SECONDS 600 /* for this one use */
+#define ARGV_MAX (DISKS_MAX + 16)
+
+struct protection {
+	struct cli *c;
+	const char *name;
+	char *state, *url, *token;
+	bool elsewhere; /* the console is not this instance's */
+};
+
+static bool name_good(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n >= 1 && n <= 63 && strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n &&
+	       name[0] != '.' && name[0] != '_' && name[0] != '-';
+}
+
+/* --- with which token ------------------------------------------------------------------------ */
+
+static int token_from_options(struct protection *p, const char *url)
+{
+	const char *token = cli_option(p->c, "token");
+
+	if (!token)
+		token = getenv("GODWIT_TOKEN");
+	if (!token || !*token)
+		return cli_usage(p->c, "--console needs --token too: make one with `godwit token` at that console");
+	if (cli_switch(p->c, "wait"))
+		return cli_usage(p->c, "--wait needs an instance on this machine; `godwit status` at the console shows it");
+	p->elsewhere = true;
+	p->url = strstr(url, "://") ? text_copy(url) : text_format("https://%s", url);
+	p->token = text_copy(token);
+	return CLI_DONE;
+}
+
+static int token_from_instance(struct protection *p)
+{
+	json_t *body, *answer;
+
+	if (cli_option(p->c, "token"))
+		return cli_usage(p->c, "--token belongs to --console");
+	body = json_pack("{s:s, s:i}", "role", "agent", "expires_seconds", TOKEN_SECONDS);
+	answer = api_call(p->c, "POST", body, API_SOON_MS, "/tokens");
+	json_decref(body);
+	if (!answer)
+		return CLI_FAILED;
+	p->token = text_copy(get_text(answer, "token", ""));
+	p->url = text_copy(p->c->console_url);
+	json_decref(answer);
+	return CLI_DONE;
+}
+
+/* --- the agent ---------------------------------------------------------------------------------- */
+
+/* `godwit-agent check` or `enrol`; it says itself what is wrong. */
+static int run_agent(const struct protection *p, const char *program, const char *verb)
+{
+	const char *argv[ARGV_MAX], *proxy = cli_option(p->c, "proxy");
+	size_t n = 0;
+	int r;
+
+	argv[n++] = program;
+	argv[n++] = verb;
+	argv[n++] = "--state";
+	argv[n++] = p->state;
+	if (strcmp(verb, "enrol") == 0) {
+		argv[n++] = "--console";
+		argv[n++] = p->url;
+		argv[n++] = "--token";
+		argv[n++] = p->token;
+		argv[n++] = "--name";
+		argv[n++] = p->name;
+		if (proxy) {
+			argv[n++] = "--proxy";
+			argv[n++] = proxy;
+		}
+	}
+	for (size_t i = 0; i < p->c->operand_count; i++)
+		argv[n++] = p->c->operands[i];
+	argv[n] = NULL;
+	r = program_run(argv);
+	if (interrupted())
+		return interrupt_status();
+	return r < 0 ? cli_fail_errno(p->c, program, r) : r == 0 ? CLI_DONE : CLI_FAILED;
+}
+
+static void take_back(struct protection *p, bool enrolled)
+{
+	char why[256];
+	json_t *answer;
+
+	(void)local_stop_agent(p->c, p->name);
+	if (enrolled && !p->elsewhere &&
+	    api_try(p->c, "DELETE", NULL, API_SOON_MS, &answer, why, sizeof(why), "/machines/%s?force=1", p->name) == 0)
+		json_decref(answer);
+	removal_folder(p->state);
+}
+
+static int enrol_and_start(struct protection *p)
+{
+	char *program = program_find(p->c, "godwit-agent"), *enrolled;
+	bool fresh;
+	int r;
+
+	if (!program)
+		return CLI_FAILED;
+	enrolled = instance_path(p->c, "agents/%s/agent.json", p->name);
+	fresh = access(enrolled, F_OK) < 0;
+	r = run_agent(p, program, "enrol");
+	if (r == CLI_DONE) {
+		r = local_start_agent(p->c, p->name);
+		if (r != CLI_DONE && fresh)
+			take_back(p, true);
+	} else if (fresh) {
+		take_back(p, false);
+	}
+	free(enrolled);
+	free(program);
+	return r;
+}
+
+/* --- the verb ---------------------------------------------------------------------------------------- */
+
+static void show(const struct protection *p)
+{
+	const char *data = p->c->data;
+	bool usual = strcmp(data, DATA_FOLDER_DEFAULT) == 0;
+	char text[WORDS_MAX];
+
+	if (p->elsewhere)
+		snprintf(text, sizeof(text), say(p->c, "%s is protected: its agent is running. At the console, `godwit status %s "
+				      "--watch` shows the initial sync.",
+				      "%s の保護を開始しました。コンソール側の `godwit status %s --watch` で初期同期を確認できます。"),
+			 p->name, p->name);
+	else
+		snprintf(text, sizeof(text), say(p->c, "%s is protected: its agent is running and the initial sync has begun. "
+				      "Watch it: godwit status %s --watch%s%s",
+				      "%s の保護と初期同期を開始しました。確認: godwit status %s --watch%s%s"),
+			 p->name, p->name, usual ? "" : " --data ", usual ? "" : data);
+	p->c->output->done(p->c, "protect", p->name, text);
+}
+
+static int protect(struct protection *p)
+{
+	const char *url = cli_option(p->c, "console");
+	int r = instance_select(p->c);
+
+	if (r == CLI_DONE)
+		r = url ? token_from_options(p, url) : token_from_instance(p);
+	if (r == CLI_DONE)
+		r = local_lock(p->c);
+	if (r != CLI_DONE)
+		return r;
+	p->state = instance_path(p->c, "agents/%s", p->name);
+	interrupt_catch();
+	r = enrol_and_start(p);
+	if (r != CLI_DONE)
+		return r;
+	if (!cli_switch(p->c, "wait") || !cli_switch(p->c, "json"))
+		show(p);
+	return cli_switch(p->c, "wait") ? follow_to_continuous(p->c, p->name) : CLI_DONE;
+}
+
+static int run_protect(struct cli *c)
+{
+	struct protection p = { .c = c, .name = cli_option(c, "name") };
+	int r;
+
+	if (!p.name)
+		return cli_usage(c, "--name is missing: what to call this machine");
+	if (!name_good(p.name))
+		return cli_usage(c, "--name is made of letters, digits, \".\", \"_\" and \"-\", at most 63, and begins with a "
+				    "letter or digit: not \"%s\"", p.name);
+	if (geteuid() != 0)
+		return cli_fail_message(c, MSG_NOT_ROOT, NULL);
+	r = protect(&p);
+	free(p.state);
+	free(p.url);
+	free(p.token);
+	return r;
+}
+
+static const struct verb_option options[] = {
+	{ "name", "NAME", "what to call this machine" },
+	{ "wait", NULL, "show the progress until it is continuously protected" },
+	{ "console", "URL", "a console elsewhere; with --token" },
+	{ "token", "TOKEN", "the installation token, from `godwit token` there (GODWIT_TOKEN)" },
+	{ "proxy", "URL", "HTTP proxy on the way to the console" },
+	{ NULL },
+};
+
+const struct verb verb_protect = {
+	.name = "protect",
+	.operands = "DISK...",
+	.summary = "Replicate disks of this machine, from now on and continuously",
+	.details = "DISK is a whole disk, such as /dev/sda; several disks of a machine are kept in one order.\n"
+		   "Nothing is stopped, rebooted or loaded into the kernel as a module.",
+	.options = options,
+	.uses = USES_DATA | USES_JSON,
+	.operands_min = 1,
+	.operands_max = DISKS_MAX,
+	.first = OPERAND_DISK,
+	.others = OPERAND_DISK,
+	.run = run_protect,
+};

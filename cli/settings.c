@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* godwit settings - show a machine's settings, or change some. */
+#include "api.h"
+#include "instance.h"
+#include "output.h"
+#include "when.h"
+#include <errno.h>
+#include <stdlib.h>
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+
+	return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* A number where it is one, else a string: whether it is a good value is for
+ * the console to say.  Durations may have a unit. */
+static json_t *value_of(const char *key, const char *text)
+{
+	uint64_t seconds;
+	char *end;
+	long long number;
+
+	if (ends_with(key, "_seconds") && when_duration(text, &seconds) == 0)
+		return json_integer((json_int_t)seconds);
+	errno = 0;
+	number = strtoll(text, &end, 10);
+	if (errno == 0 && end != text && *end == '\0')
+		return json_integer(number);
+	return json_string(text);
+}
+
+/* The words KEY=VALUE as an object, or NULL after saying what is wrong. */
+static json_t *changes(struct cli *c)
+{
+	json_t *body = json_object();
+
+	for (size_t i = 1; i < c->operand_count; i++) {
+		char *word = c->operands[i], *equals = strchr(word, '='), *key;
+
+		if (!equals || equals == word || !equals[1]) {
+			cli_usage(c, "\"%s\" is not KEY=VALUE", word);
+			json_decref(body);
+			return NULL;
+		}
+		key = text_copy(word);
+		key[equals - word] = '\0';
+		json_object_set_new(body, key, value_of(key, equals + 1));
+		free(key);
+	}
+	return body;
+}
+
+static int show(struct cli *c, const json_t *before, const json_t *settings)
+{
+	json_t *answer = api_get(c, "/settings");
+
+	if (!answer)
+		return CLI_FAILED;
+	c->output->settings(c, before, settings, get_array(answer, "settings"));
+	json_decref(answer);
+	return CLI_DONE;
+}
+
+static int change(struct cli *c, const char *name, const json_t *before)
+{
+	json_t *body = changes(c), *after;
+	int r;
+
+	if (!body)
+		return CLI_USAGE;
+	after = api_call(c, "PATCH", body, API_SOON_MS, "/machines/%s/settings", name);
+	json_decref(body);
+	if (!after)
+		return CLI_FAILED;
+	r = show(c, before, after);
+	json_decref(after);
+	return r;
+}
+
+static int run_settings(struct cli *c)
+{
+	json_t *settings = api_get(c, "/machines/%s/settings", c->operands[0]);
+	int r;
+
+	if (!settings)
+		return CLI_FAILED;
+	r = c->operand_count == 1 ? show(c, NULL, settings) : change(c, c->operands[0], settings);
+	json_decref(settings);
+	return r;
+}
+
+const struct verb verb_settings = {
+	.name = "settings",
+	.operands = "NAME [KEY=VALUE...]",
+	.summary = "Show a machine's settings, or change some of them",
+	.details =
+		"  throttle_mbit_per_second   Mbit/s at most on the network; 0: no limit\n"
+		"  epoch_ms                   milliseconds between points, 100 to 60000 (500)\n"
+		"  compression                auto, none, lz4 or zstd\n"
+		"  retention_every_seconds    every point is kept for so long (1d)\n"
+		"  retention_hourly_seconds   then one an hour until this age (7d)\n"
+		"  retention_daily_seconds    then one a day until this age (30d)\n"
+		"  capture                    payload, or dirty-map\n"
+		"Durations may be given with a unit: s, m, h, d, w. A change is in force within a second and is an event.",
+	.uses = USES_CONSOLE | USES_JSON,
+	.operands_min = 1,
+	.operands_max = 64,
+	.first = OPERAND_MACHINE,
+	.run = run_settings,
+};
