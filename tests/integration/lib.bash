@@ -36,6 +36,13 @@ fail() {
 	return 1
 }
 
+# must_fail COMMAND...: bash does not count a `!` that comes out wrong.
+must_fail() {
+	if "$@"; then
+		fail "succeeded, and should not: $*"
+	fi
+}
+
 # needs COMMAND...: skip the test, saying why, if one is missing.
 needs() {
 	local c
@@ -89,7 +96,7 @@ show_logs() {
 		say "status:"
 		timeout 10 godwit status --json 2>&1 | head -c 6000
 	fi
-	for log in "$GODWIT_DATA"/agents/*/agent.log.0 "$T"/agent-*/agent.log.0 "$GODWIT_DATA"/server/server.log.0 \
+	for log in "$GODWIT_DATA"/agents/*/agent.log.0 "$T"/far/agents/*/agent.log.0 "$GODWIT_DATA"/server/server.log.0 \
 		"$GODWIT_DATA"/console/console.log.0; do
 		[ -e "$log" ] || continue
 		say "the end of ${log#"$T"/}:"
@@ -218,7 +225,18 @@ daemon_pid() {
 	flock -n "$1" true && return 0
 	tr -cd 0-9 <"$1"
 }
-agent_pid() { daemon_pid "$GODWIT_DATA/agents/$1/agent.pid"; }
+# The state folder of an agent, protected here or over the link.
+agent_state() { [ -d "$T/far/agents/$1" ] && echo "$T/far/agents/$1" || echo "$GODWIT_DATA/agents/$1"; }
+agent_pid() { daemon_pid "$(agent_state "$1")/agent.pid"; }
+# agent_start NAME: again, after it was killed.
+agent_start() { timeout 60 godwit-agent run --state "$(agent_state "$1")" --daemon </dev/null 3>&-; }
+agent_kill() { kill_hard "$(agent_pid "$1")"; }
+agent_stop() {
+	local pid
+	pid=$(agent_pid "$1")
+	[ -z "$pid" ] || { kill "$pid" && wait_until 20 "end of the agent of $1" gone "$pid"; }
+}
+agent_log() { cat "$(agent_state "$1")/agent.log.0"; }
 server_pid() { daemon_pid "$GODWIT_DATA/server/server.pid"; }
 console_pid() { daemon_pid "$GODWIT_DATA/console/console.pid"; }
 
@@ -226,6 +244,21 @@ console_pid() { daemon_pid "$GODWIT_DATA/console/console.pid"; }
 kill_hard() {
 	kill -9 "$1" 2>/dev/null || :
 	wait_until 10 "end of $1" gone "$1"
+}
+
+# server_kill: the server and every process of its own, at once.
+server_kill() {
+	local pid
+	pid=$(server_pid)
+	kill -9 "$pid" $(descendants "$pid") 2>/dev/null || :
+	wait_until 10 "end of the server" gone "$pid"
+}
+descendants() {
+	local p
+	for p in $(pgrep -P "$1"); do
+		echo "$p"
+		descendants "$p"
+	done
 }
 
 # api METHOD PATH [JSON]
@@ -280,10 +313,10 @@ mark() {
 	}
 }
 
-# points NAME [OPTION...]: "ID TIME_US KIND", one a line, oldest first.
+# points NAME [OPTION...]: "ID TIME_US KIND LABEL", one a line, oldest first.
 points() {
 	timeout 60 godwit points "$@" --json | jq -r '.points[] | "\(.id) \(
-		((.time[0:19] + "Z" | fromdate) * 1000000) + (.time[20:26] | tonumber)) \(.kind)"'
+		((.time[0:19] + "Z" | fromdate) * 1000000) + (.time[20:26] | tonumber)) \(.kind) \(.label // "")"'
 }
 
 # points_choose NAME COUNT [FROM_US [TO_US]]: so many of them, at random, in order.
@@ -307,9 +340,9 @@ disk_copy() {
 equal() {
 	local name=$1 disk bad=0
 	shift
-	mark "$name"
+	mark "$name" || return 1
 	for disk; do
-		disk_copy "$name" "$LABEL" "$disk" "$T/equal.img"
+		disk_copy "$name" "$LABEL" "$disk" "$T/equal.img" || return 1
 		imgdiff "$disk" "$T/equal.img" || { say "$disk (left) and its replica (right) differ"; bad=1; }
 		rm -f "$T/equal.img"
 	done
@@ -387,8 +420,9 @@ protect_far() {
 	local name=$1 token
 	shift
 	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
-	in_ns timeout 120 godwit protect "$@" --name "$name" --console "https://$NEAR:$CONSOLE_PORT" --token "$token" \
-		</dev/null 3>&-
+	on_end "agent_stop $name"
+	in_ns timeout 120 godwit protect "$@" --name "$name" --data "$T/far" --console "https://$NEAR:$CONSOLE_PORT" \
+		--token "$token" </dev/null 3>&-
 	status "$name" .id >>"$T/machines"
 }
 
@@ -400,7 +434,7 @@ protect_far() {
 fs_judge() {
 	local fs=$1 image=$2 log=$3 at=$4 dev options= bad=0
 	[ "$fs" = xfs ] && options=nouuid # its twin is mounted
-	disk_attach dev "$image"
+	disk_attach dev "$image" || return 1
 	disk_mount "$dev" "$T/judge" $options || fail "$fs at $at does not mount" || return 1
 	fsload check --log "$log" --dir "$T/judge" --at "$at" >"$T/judge.out" || bad=1
 	umount "$T/judge"
@@ -421,7 +455,7 @@ fs_judge() {
 ledger_judge() {
 	local name=$1 disk=$2 log=$3 count=$4 id at kind judged=0
 	while read -r id at kind; do
-		disk_copy "$name" "$id" "$disk" "$T/judge.img"
+		disk_copy "$name" "$id" "$disk" "$T/judge.img" || return 1
 		ledger check --log "$log" --at "$at" "$T/judge.img" >"$T/judge.out" || {
 			cat "$T/judge.out"
 			fail "point $id at $at of $name"

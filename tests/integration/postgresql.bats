@@ -103,7 +103,8 @@ judge() {
 		judged=$((judged + 1))
 	done < <(points_choose db "$(pick 30 200)" "$begin" "$end")
 	say "$judged points, $COMMITS acknowledged commits looked for"
-	[ $judged -ge 30 ] && [ $COMMITS -gt 0 ]
+	[ $judged -ge 30 ]
+	[ $COMMITS -gt 0 ]
 	pg_stop "$T/m/data"
 	umount "$T/m"
 	equal db "$D"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+# What cannot be done is refused with one clear sentence that says what to do.
+load lib
+setup() { test_begin; }
+teardown() { test_end; }
+
+# refused PATTERN COMMAND...: exit status not 0, and one line that has the pattern.
+refused() {
+	local pattern=$1 out
+	shift
+	if out=$(timeout 60 "$@" </dev/null 2>&1 3>&-); then
+		fail "not refused: $*: $out"
+		return 1
+	fi
+	say "$out"
+	[ "$(grep -c . <<<"$out")" = 1 ] || fail "not one line: $out" || return 1
+	grep -Eq -- "$pattern" <<<"$out" || fail "does not say $pattern" || return 1
+	# It ends with what to do: there is a sentence after the first.
+	grep -Eq '[.!] .*[.!]$' <<<"$out" || fail "does not say what to do"
+}
+refuse_disk() { refused "$1" godwit protect "$2" --name bad; }
+nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}" ]; }
+
+@test "what is not a whole, writable, large enough disk is not protected" {
+	instance_start
+	truncate -s 64M "$T/file"
+	refuse_disk 'not a block device' "$T/file"
+	refuse_disk 'not a block device' /dev/null
+	refuse_disk 'does not exist' /dev/nothing-there
+	disk_make SMALL 512K
+	refuse_disk 'at least' "$SMALL"
+	truncate -s 32M "$T/ro"
+	disk_attach RO "$T/ro" --read-only
+	refuse_disk 'read-only' "$RO"
+	if [ -e /dev/ram0 ]; then refuse_disk 'cannot be' /dev/ram0; fi
+	nobody_left
+}
+
+@test "a partition or volume is refused, naming the whole disk" {
+	part=$(for p in /sys/class/block/*/partition; do [ -e "$p" ] && basename "$(dirname "$p")"; done | head -n 1)
+	dm=$(for p in /sys/class/block/dm-*; do [ -e "$p" ] && basename "$p"; done | head -n 1)
+	[ -n "$part$dm" ] || skip "this machine has no partition and no volume"
+	instance_start
+	[ -z "$part" ] || refuse_disk "/dev/$(basename "$(dirname "$(readlink -f "/sys/class/block/$part")")")" "/dev/$part"
+	[ -z "$dm" ] || refuse_disk "/dev/" "/dev/$dm"
+	nobody_left
+}
+
+@test "a disk that is protected already is refused, naming the machine" {
+	disk_make D 32M
+	instance_start
+	protect mine "$D"
+	refuse_disk 'mine' "$D"
+	nobody_left 1
+	# The same for another instance on this machine.
+	first=$GODWIT_DATA
+	export GODWIT_DATA=$T/second
+	PORT='' CONSOLE_PORT=''
+	instance_start
+	refuse_disk 'already protected' "$D"
+	GODWIT_DATA=$first
+}
+
+@test "a name that is taken is refused" {
+	disk_make D 32M
+	disk_make E 32M
+	instance_start
+	protect taken "$D"
+	refused taken godwit protect "$E" --name taken
+	nobody_left 1
+}
+
+@test "the disk that holds the data folder is refused" {
+	disk_make D 128M
+	disk_format ext4 "$D"
+	disk_mount "$D" "$T/m"
+	mkdir "$T/m/data"
+	export GODWIT_DATA=$T/m/data
+	instance_start
+	refuse_disk "$T/m/data|replica" "$D"
+	nobody_left
+}
+
+@test "without root, or on a kernel without BTF, it says so" {
+	disk_make D 32M
+	instance_start
+	chmod 755 "$T"
+	su_to=$(command -v setpriv) || skip "setpriv is not installed"
+	mkdir -p "$T/bin" && cp "$(readlink -f "$(command -v godwit)")" "$T/bin/godwit"
+	refused root "$su_to" --reuid 65534 --regid 65534 --clear-groups "$T/bin/godwit" protect "$D" --name bad --data "$T/other"
+	refused 'btf|BTF|types' unshare -m sh -c "mount -t tmpfs none /sys/kernel/btf && exec godwit protect $D --name bad"
+	nobody_left
+}
+
+@test "a time before the first or after the last point is refused with the range there is" {
+	disk_make D 32M
+	instance_start
+	refused "nothing" godwit points nothing
+	protect times "$D"
+	wait_continuous times
+	mark times
+	year=$(date -u +%Y)
+	for at in 2001-01-01T00:00:00Z 2100-01-01T00:00:00Z; do
+		refused "$year-.*$year-" godwit export times --at $at --format raw "$T/never.img"
+		[ ! -e "$T/never.img" ]
+		[ ! -e "$T/never.img.part" ]
+	done
+	refused 'no-such' godwit export times --at no-such-label --format raw "$T/never.img"
+	refused 'no-such|disk' godwit export times --disk /dev/no-such --format raw "$T/never.img"
+}
+
+@test "settings out of their range are refused and nothing changes" {
+	disk_make D 32M
+	instance_start
+	protect set "$D"
+	godwit settings set --json >"$T/before"
+	refused epoch_ms godwit settings set epoch_ms=5
+	refused colour godwit settings set colour=blue
+	refused compression godwit settings set compression=zip
+	refused throttle godwit settings set throttle_mbit_per_second=-1
+	refused epoch_ms godwit settings set throttle_mbit_per_second=7 epoch_ms=1
+	godwit settings set --json | cmp - "$T/before"
+}
+
+@test "a command to an instance that is not there or not running says how to start it" {
+	refused 'godwit up' godwit status --data "$T/nowhere"
+	instance_start
+	godwit down
+	refused 'godwit up' godwit status
+}
+
+@test "ports that are taken are named with who has them" {
+	instance_start
+	export GODWIT_DATA=$T/second
+	refused "$PORT" godwit up --port "$PORT" --console-port $((CONSOLE_PORT + 1)) --listen 127.0.0.1
+	export GODWIT_DATA=$T/data
+}

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the commands promise to people and to programs.
+load lib
+setup() { test_begin; }
+teardown() { test_end; }
+
+has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
+
+@test "status --json has what it promises, for one machine and for all" {
+	disk_make D 32M
+	instance_start
+	protect one "$D"
+	wait_continuous one
+	mark one
+	for s in "$(godwit status one --json)" "$(godwit status --json)"; do
+		m=$(machine_of one <<<"$s")
+		has '.name == "one" and (.id | test("^[0-9a-f]{8}-"))' "$m"
+		has '.stage == "continuous"' "$m"
+		has '.lag_seconds | type == "number" and . >= 0 and . < 60' "$m"
+		has '.backlog_bytes | type == "number"' "$m"
+		has '.newest_point | (.id | length > 0) and
+			(.time | test("^[0-9-]{10}T[0-9:]{8}\\.[0-9]{6}Z$"))' "$m"
+		has '.capture | (.mode == "payload" or .mode == "dirty-map") and (.lost_to_dirty_map_bytes | type == "number")' "$m"
+		has ".disks | length == 1 and .[0].device == \"$D\" and .[0].size_bytes == $((32 << 20)) and
+			(.[0].scanned_bytes | type == \"number\") and .[0].dirty_bytes == 0" "$m"
+	done
+}
+
+@test "points --json has what it promises, in order, within the range asked for" {
+	disk_make D 32M
+	instance_start
+	protect p "$D"
+	wait_continuous p
+	begin=$(now_us)
+	load_start ledger write --log "$T/log" --rate 200 "$D"
+	wait_until 60 points enough_points p 8 "$begin"
+	godwit mark p "before the upgrade"
+	p=$(godwit points p --json)
+	has '.points | length >= 8' "$p"
+	has '[.points[] | (.id | length > 0) and (.time | test("^[0-9-]{10}T[0-9:]{8}\\.[0-9]{6}Z$")) and
+		(.kind | IN("epoch", "hourly", "daily", "named")) and has("label")] | all' "$p"
+	has '.points | map(.time) == (map(.time) | sort)' "$p"
+	has '[.points[] | select(.kind == "named" and .label == "before the upgrade")] | length == 1' "$p"
+	from=$(jq -r '.points[2].time' <<<"$p") to=$(jq -r '.points[5].time' <<<"$p")
+	has ".points | length == 4 and .[0].time == \"$from\" and .[3].time == \"$to\"" \
+		"$(godwit points p --from "$from" --to "$to" --json)"
+	load_stop
+}
+
+@test "a label is taken once, and brings back the disk of its moment" {
+	disk_make D 32M
+	instance_start
+	protect l "$D"
+	wait_continuous l
+	dd if=/dev/urandom of="$D" bs=1M count=4 oflag=direct status=none
+	cp --sparse=always "$D_file" "$T/then"
+	godwit mark l then
+	dd if=/dev/urandom of="$D" bs=1M count=4 oflag=direct status=none
+	must_fail godwit mark l then
+	disk_copy l then "$D" "$T/image"
+	imgdiff "$T/then" "$T/image"
+}
+
+@test "images of each format hold the same disk" {
+	needs qemu-img
+	disk_make D 24M
+	dd if=/dev/urandom of="$D" bs=1M count=4 seek=3 oflag=direct status=none
+	instance_start
+	protect f "$D"
+	wait_continuous f
+	for format in raw qcow2 vmdk vhdx; do
+		godwit export f --disk "$D" --at latest --format $format "$T/image.$format"
+		[ "$(qemu-img info --output=json "$T/image.$format" | jq -r .format)" = $format ]
+		qemu-img compare -f raw -F $format "$D_file" "$T/image.$format"
+	done
+	[ "$(godwit serve --list --json | jq '.exports | length')" = 0 ]
+}
+
+@test "an export that is interrupted leaves nothing behind" {
+	disk_make D 256M
+	dd if=/dev/urandom of="$D" bs=1M count=250 oflag=direct status=none
+	instance_start
+	protect i "$D"
+	wait_continuous i
+	godwit export i --at latest --format raw "$T/image" </dev/null >/dev/null 2>&1 3>&- &
+	pid=$!
+	wait_until 20 "the copy to begin" test -e "$T/image.part"
+	kill -TERM $pid
+	must_fail wait $pid
+	[ ! -e "$T/image" ]
+	[ ! -e "$T/image.part" ]
+	[ "$(godwit serve --list --json | jq '.exports | length')" = 0 ]
+}
+
+@test "a served point is read-only, or copy-on-write without touching the point" {
+	needs nbdinfo nbdcopy
+	disk_make D 24M
+	dd if=/dev/urandom of="$D" bs=1M count=4 oflag=direct status=none
+	instance_start
+	protect s "$D"
+	wait_continuous s
+	served=$(godwit serve s --at latest --json)
+	uri=$(jq -r '.disks[0].uri' <<<"$served")
+	nbdcopy "$uri" "$T/ro.img"
+	cmp "$T/ro.img" "$D_file"
+	must_fail nbdcopy "$D_file" "$uri" 2>/dev/null
+	writable=$(godwit serve s --at latest --writable --json)
+	uri=$(jq -r '.disks[0].uri' <<<"$writable")
+	dd if=/dev/urandom of="$T/new.img" bs=1M count=24 status=none
+	nbdcopy "$T/new.img" "$uri"
+	nbdcopy "$uri" "$T/back.img"
+	cmp "$T/new.img" "$T/back.img"
+	equal s "$D"
+	godwit serve --stop "$(jq -r .export <<<"$served")"
+	godwit serve --stop "$(jq -r .export <<<"$writable")"
+	must_fail nbdinfo "$uri" >/dev/null 2>&1
+}
+
+@test "verify finds nothing on an honest replica under load" {
+	disk_make D 64M
+	load_start ledger write --log "$T/log" --random --threads 4 --rate 500 "$D"
+	instance_start
+	protect v "$D"
+	wait_continuous v
+	v=$(timeout 120 godwit verify v --json)
+	has '.state == "done" and .differing_bytes == 0 and .checked_bytes > 0' "$v"
+	load_stop
+	v=$(timeout 120 godwit verify v --json)
+	has ".state == \"done\" and .differing_bytes == 0 and .unsettled_bytes == 0 and .checked_bytes == $((64 << 20))" "$v"
+}
+
+@test "verify finds what changed behind everybody's back, and rescan mends it" {
+	disk_make D 64M
+	dd if=/dev/urandom of="$D" bs=1M count=32 oflag=direct status=none
+	instance_start
+	protect v "$D"
+	wait_continuous v
+	mark v
+	dd if=/dev/urandom of="$D_file" bs=64k count=1 seek=40 conv=notrunc status=none # below the disk
+	must_fail timeout 120 godwit verify v --json >"$T/verify"
+	has '.differing_bytes > 0' "$(cat "$T/verify")"
+	godwit rescan v
+	wait_status 60 v '.stage == "continuous"'
+	wait_until 60 "equality" equal v "$D"
+}
+
+@test "pause stops what travels and resume catches up; both are events" {
+	disk_make D 64M
+	load_start ledger write --log "$T/log" --threads 2 --rate 300 "$D"
+	instance_start
+	protect p "$D"
+	wait_continuous p
+	godwit pause p
+	wait_stage p paused 30
+	sent=$(status p .sent_bytes)
+	acked=$(ledger acked --log "$T/log")
+	wait_until 30 "load" acked_at_least "$T/log" $((acked + 900))
+	[ "$(status p .sent_bytes)" = "$sent" ]
+	godwit resume p
+	wait_continuous p
+	load_stop
+	equal p "$D"
+	ledger_judge p "$D" "$T/log" 8
+}
+
+@test "every change of a setting is an event with the old value, the new one and who" {
+	disk_make D 32M
+	instance_start
+	protect e "$D"
+	setting e throttle_mbit_per_second=50
+	setting e throttle_mbit_per_second=0 epoch_ms=250
+	e=$(godwit events --json)
+	has '[.events[] | select(.changes != null and .who != null) | .changes[] |
+		select(.name == "throttle_mbit_per_second" and (.old | tostring) == "0" and (.new | tostring) == "50")] | length == 1' "$e"
+	has '[.events[].changes[]? | select(.name == "epoch_ms" and (.old | tostring) == "500" and
+		(.new | tostring) == "250")] | length == 1' "$e"
+}
+
+@test "the throttle is kept" {
+	disk_make D 64M
+	dd if=/dev/urandom of="$D" bs=1M count=24 oflag=direct status=none
+	instance_start
+	protect t "$D"
+	wait_continuous t
+	setting t throttle_mbit_per_second=16
+	begin=$(now_us)
+	dd if=/dev/urandom of="$D" bs=1M count=16 seek=30 oflag=direct status=none
+	mark t
+	took=$((($(now_us) - begin) / 1000))
+	say "16 MiB at 16 Mbit/s took $took ms"
+	[ $took -ge 6500 ]
+	[ $took -le 16000 ]
+	equal t "$D"
+}
+
+@test "the log names the server's address and port 1500's like at each connection" {
+	disk_make D 32M
+	instance_start
+	protect log "$D"
+	wait_continuous log
+	grep -F ":$PORT" "$GODWIT_DATA/agents/log/agent.log.0"
+	server_kill
+	instance_up
+	mark log
+	[ "$(grep -cF ":$PORT" "$GODWIT_DATA/agents/log/agent.log.0")" -ge 2 ]
+}
+
+@test "unprotect ends capture, forgets the machine and gives the room back" {
+	disk_make D 32M
+	dd if=/dev/urandom of="$D" bs=1M count=16 oflag=direct status=none
+	instance_start
+	protect gone "$D"
+	wait_continuous gone
+	id=$(status gone .id)
+	pid=$(agent_pid gone)
+	[ -e "/sys/fs/bpf/godwit/$id" ]
+	timeout 60 godwit unprotect gone --yes
+	wait_until 20 "end of the agent" gone "$pid"
+	[ ! -e "/sys/fs/bpf/godwit/$id" ]
+	[ "$(godwit status --json | jq '.machines | length')" = 0 ]
+	wait_until 30 "the store to be deleted" test ! -e "$GODWIT_DATA/server/store/$id"
+	protect gone "$D"
+	wait_continuous gone
+	equal gone "$D"
+}

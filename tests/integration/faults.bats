@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+# What breaks under load heals by itself: equal again, every point intact, and
+# nothing that was acknowledged is lost.
+load lib
+setup() { test_begin; }
+teardown() { test_end; }
+
+# begin_load SIZE RATE [LEDGER OPTION...]: a disk $D, written to at random, in $T/log.
+begin_load() {
+	disk_make D "$1"
+	load_start ledger write --log "$T/log" --random --threads 4 --max-units 4 --rate "$2" --seed "$GODWIT_SEED" \
+		"${@:3}" "$D"
+}
+# end_load NAME POINTS: stop it; equal, and points intact.
+end_load() {
+	load_stop
+	wait_continuous "$1" 120
+	equal "$1" "$D"
+	ledger_judge "$1" "$D" "$T/log" "$2"
+}
+# Still all there: what points_kept remembered.
+points_keep() { points "$1" | sort >"$T/points.before"; }
+points_kept() {
+	local lost
+	lost=$(points "$1" | sort | comm -23 "$T/points.before" - | wc -l)
+	[ "$lost" = 0 ] || fail "$lost of $(wc -l <"$T/points.before") points are gone"
+}
+point_after() { [ "$(status "$1" '.newest_point.time // ""' | time_us)" -gt "$2" ] 2>/dev/null; }
+time_us() {
+	local t
+	read -r t
+	[ -n "$t" ] && date -u -d "$t" +%s%6N
+}
+
+@test "an agent killed and started again sends only what was not acknowledged" {
+	begin_load 192M 800
+	instance_start
+	protect killed "$D"
+	wait_continuous killed
+	for round in 1 2 3; do
+		begin=$(now_us)
+		wait_until 30 "points" enough_points killed 4 "$begin"
+		points_keep killed
+		agent_kill killed
+		acked=$(ledger acked --log "$T/log")
+		wait_until 20 "writes while no agent runs" acked_at_least "$T/log" $((acked + 500))
+		agent_start killed
+		wait_until 60 "a point after the restart" point_after killed "$(now_us)"
+		wait_continuous killed
+		say "round $round: sent again $(status killed .resent_bytes) of $(status killed .sent_bytes) bytes"
+		# Two seconds or so of load at 8 MB/s, and what went on while no agent ran; never the whole disk.
+		[ "$(status killed .resent_bytes)" -lt $((48 << 20)) ]
+		points_kept killed
+	done
+	end_load killed "$(pick 12 50)"
+}
+
+@test "a server killed at any moment of its commits loses nothing that it acknowledged" {
+	begin_load 64M 1500
+	instance_start
+	protect server "$D"
+	setting server epoch_ms=100
+	wait_continuous server
+	for ((round = 1; round <= $(pick 15 100); round++)); do
+		begin=$(now_us)
+		wait_until 60 "a point after round $round" point_after server "$begin"
+		points_keep server
+		pause=0.$(printf %03d $((RANDOM % 400)))
+		read -rt "$pause" <>"$T/never" || :
+		server_kill
+		instance_up >/dev/null
+		wait_until 30 "the points of round $round" points_kept server
+	done
+	end_load server "$(pick 15 60)"
+}
+
+@test "one session killed leaves the server and the other machine alone" {
+	begin_load 64M 800
+	disk_make OTHER 32M
+	instance_start
+	protect one "$D"
+	protect other "$OTHER"
+	wait_continuous one
+	wait_continuous other
+	pid=$(server_pid)
+	for session in $(descendants "$pid"); do
+		kill -9 "$session" 2>/dev/null || :
+	done
+	begin=$(now_us)
+	wait_until 60 "points of one" enough_points one 3 "$begin"
+	[ "$(server_pid)" = "$pid" ]
+	equal other "$OTHER"
+	end_load one 8
+}
+
+minute_over() { [ $SECONDS -ge "$1" ]; }
+
+@test "a link cut for a minute: capture goes on, and all is caught up afterwards" {
+	begin_load 128M 800
+	link_make
+	instance_start "$NEAR"
+	protect_far cut "$D"
+	wait_continuous cut
+	begin=$(now_us)
+	wait_until 30 "points" enough_points cut 4 "$begin"
+	points_keep cut
+	link_cut
+	over=$((SECONDS + 60))
+	wait_stage cut disconnected 40
+	[ "$(status cut '.newest_point != null')" = true ]
+	wait_until 70 "a minute" minute_over $over
+	link_mend
+	wait_continuous cut 90
+	points_kept cut
+	end_load cut "$(pick 12 50)"
+}
+
+lag_above() { status_is "$1" ".lag_seconds > $2"; }
+
+@test "a link slower than the load for a while: the lag grows, then recovers" {
+	begin_load 128M 400 --max-units 1
+	link_make
+	instance_start "$NEAR"
+	protect_far slow "$D"
+	wait_continuous slow
+	link_rate 6mbit # the load is about 13
+	wait_until 60 "the lag to grow" lag_above slow 5
+	wait_status 30 slow '.backlog_bytes > 0'
+	say "lag $(status slow .lag_seconds) s, backlog $(status slow .backlog_bytes) bytes"
+	link_rate full
+	wait_status 60 slow '.lag_seconds < 3 and .stage == "continuous"'
+	end_load slow "$(pick 12 50)"
+}
+
+@test "a link slower than the load for ever: it says so, with the figures" {
+	begin_load 256M 600 --max-units 1
+	link_make
+	instance_start "$NEAR"
+	protect_far never "$D"
+	wait_continuous never
+	link_rate 4mbit # the load is about 20
+	wait_status 120 never '.problems | any(.code == "NOT_CONVERGING")'
+	status never '.problems[] | select(.code == "NOT_CONVERGING") | .text, .remedy, .args'
+	[ "$(status never .forecast.converges)" = false ]
+	needed=$(status never '.forecast.needed_mbit_per_second | floor')
+	say "needed: $needed Mbit/s"
+	[ "$needed" -ge 8 ]
+	[ "$needed" -le 80 ]
+	[ "$(status never '.rates.write_bytes_per_second > .rates.drain_bytes_per_second')" = true ]
+	link_rate full
+	wait_status 120 never '(.problems | any(.code == "NOT_CONVERGING") | not) and .stage == "continuous"'
+	end_load never 5
+}
+
+@test "with a ring of the smallest size, order is lost now and then and data never" {
+	export GODWIT_RING_BYTES=65536
+	begin_load 64M 3000 --max-units 16
+	instance_start
+	protect ring "$D"
+	wait_until 60 "something not to fit" status_is ring '.capture.lost_to_dirty_map_bytes > 0'
+	acked=$(ledger acked --log "$T/log")
+	wait_until 60 "load" acked_at_least "$T/log" $((acked + 10000))
+	load_stop
+	wait_continuous ring
+	say "$(status ring .capture.lost_to_dirty_map_bytes) bytes were lost to the dirty map"
+	equal ring "$D"
+	ledger_judge ring "$D" "$T/log" 10
+}
+
+@test "after a reboot of the source only differences travel" {
+	cp /proc/sys/kernel/random/boot_id "$T/boot-id"
+	export GODWIT_BOOT_ID_FILE=$T/boot-id
+	disk_make D 256M
+	dd if=/dev/urandom of="$D" bs=1M count=200 oflag=direct status=none
+	instance_start
+	protect reboot "$D"
+	wait_continuous reboot
+	points_keep reboot
+	agent_kill reboot
+	unpin # what a reboot does
+	cat /proc/sys/kernel/random/uuid >"$T/boot-id"
+	dd if=/dev/urandom of="$D" bs=1M count=2 seek=70 oflag=direct status=none
+	dd if=/dev/zero of="$D" bs=64k count=3 seek=111 oflag=direct status=none
+	before=$(status reboot .sent_bytes)
+	agent_start reboot
+	wait_until 60 "a point after the restart" point_after reboot "$(now_us)"
+	wait_continuous reboot
+	say "sent since the agent's start: $(status reboot .sent_bytes) bytes (before: $before) of $((200 << 20))"
+	sent=$(status reboot .sent_bytes)
+	[ "$sent" -lt "$before" ] || sent=$((sent - before))
+	[ "$sent" -lt $((8 << 20)) ]
+	points_kept reboot
+	equal reboot "$D"
+}
+
+@test "while the console is away replication goes on" {
+	begin_load 64M 500
+	instance_start
+	protect away "$D"
+	wait_continuous away
+	kill_hard "$(console_pid)"
+	from=$(now_us)
+	acked=$(ledger acked --log "$T/log")
+	wait_until 60 "load without a console" acked_at_least "$T/log" $((acked + 4000))
+	to=$(now_us)
+	instance_up >/dev/null
+	count=$(points away | awk -v from="$from" -v to="$to" '$2 >= from && $2 <= to' | wc -l)
+	say "$count points while the console was away"
+	[ "$count" -ge 5 ]
+	wait_continuous away
+	end_load away 10
+}
+
+@test "a full staging disk: nothing acknowledged is lost, it is said, and it goes on when there is room" {
+	truncate -s 220M "$T/staging.img"
+	disk_attach S "$T/staging.img"
+	disk_format ext4 "$S"
+	disk_mount "$S" "$GODWIT_DATA/server/store"
+	begin_load 32M 800
+	instance_start
+	protect full "$D"
+	wait_continuous full
+	fallocate -l $(($(stat -f -c '%a * %S' "$GODWIT_DATA/server/store") - (12 << 20))) "$GODWIT_DATA/server/store/ballast"
+	wait_status 60 full '.problems | any(.code | test("STAGING|FULL|SPACE"))'
+	status full '.problems[] | .code, .text, .remedy'
+	points_keep full
+	acked=$(ledger acked --log "$T/log")
+	wait_until 30 "the source goes on writing" acked_at_least "$T/log" $((acked + 1000))
+	points_kept full
+	rm "$GODWIT_DATA/server/store/ballast"
+	wait_until 90 "a point after there is room" point_after full "$(now_us)"
+	points_kept full
+	load_stop # the rest of the room is not much
+	wait_continuous full
+	wait_status 30 full '.problems | any(.code | test("STAGING|FULL|SPACE")) | not'
+	equal full "$D"
+	ledger_judge full "$D" "$T/log" 12
+}
+
+@test "a source that cannot be read in places: said, the rest goes on, and it heals when it can" {
+	disk_make D 64M
+	disk_make OTHER 16M
+	dd if=/dev/urandom of="$D" bs=1M count=40 oflag=direct status=none
+	truncate -s 60M "$D_file" # reading the last 4 MiB is an error now
+	must_fail dd if="$D" of=/dev/null bs=4096 skip=$((61 << 8)) count=1 iflag=direct status=none 2>/dev/null
+	instance_start
+	protect sick "$D"
+	wait_status 60 sick '.problems | any(.code | test("READ"))'
+	status sick '.problems[] | .code, .text, .remedy'
+	[ "$(status sick .stage)" != continuous ]
+	[ "$(status sick '.newest_point == null')" = true ]
+	truncate -s 64M "$D_file"
+	wait_continuous sick
+	wait_status 30 sick '.problems | any(.code | test("READ")) | not'
+	equal sick "$D"
+}
