@@ -165,7 +165,9 @@ uint64_t tracker_consumed(const struct tracker *t);
 
 /*
  * The first record at or after position @from (start with
- * tracker_consumed()), without consuming it.  1: *@ret is it; 0: none yet.
+ * tracker_consumed()), without consuming it.  1: *@ret is it; 0: none yet, and
+ * @ret->next is then the position up to which there will be none (behind room
+ * that was reserved and given up).
  * Reading ahead of what is consumed is allowed: the caller consumes when the
  * records are safe elsewhere.
  */
