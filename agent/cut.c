@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cut - where epochs end, and which of them are recovery points.
+ *
+ *	open --cut_close()--> closed --cut_send()--> in flight --cut_durable()--> gone
+ *
+ * A cut is a position in the ring and a time such that every write
+ * acknowledged before the time lies before the position:
+ *
+ *	live cut	the time is taken, then the position of "now"; the epoch closes
+ *			when the records before it are merged
+ *	late cut	between two records that are merged long after they were written:
+ *			the time is that of the first one left out.  It was taken before
+ *			the record's place in the ring, so that whatever comes later in the
+ *			ring was acknowledged after it, too
+ *
+ * It is a point (I4) only if after that position was taken no region was live,
+ * nothing is pending, hash-pending or asked, and no read that is part of the
+ * replica ended after the position: it might hold writes from beyond it.
+ * Writes that were still in flight at the position may be in such a read or
+ * not; a power cut at that moment would have left the same choice.
+ */
+#include "engine-private.h"
+#include <errno.h>
+
+/* Two records may be written by two processors in the order opposite to that
+ * of their times, by so much at most; beyond it the clock was set back. */
+#define TIME_SKEW_US 1000000u
+
+bool cut_can_close(const struct engine *e)
+{
+	return e->connected && !e->closed && e->flight_count < ENGINE_FLIGHTS_MAX;
+}
+
+bool cut_nothing_pending(const struct engine *e)
+{
+	for (unsigned int i = 0; i < e->disk_limit; i++) {
+		const struct disk_state *d = &e->disks[i];
+
+		if (d->present && (d->planes[PLANE_PENDING].count || d->planes[PLANE_HASH].count))
+			return false;
+	}
+	return true;
+}
+
+/* A disk of which something may have escaped ring and live map is compared. */
+static void look_suspect(struct engine *e, struct disk_state *d)
+{
+	const char *why = NULL;
+
+	if (tracker_suspect(e->tracker, d->track.disk, &why) != 1)
+		return;
+	report(e, ENGINE_SUSPECT, d->track.disk, 0, why);
+	engine_rescan(e, d->track.disk);
+}
+
+bool cut_look_clean(struct engine *e)
+{
+	bool live = false;
+
+	for (unsigned int i = 0; i < e->disk_limit; i++) {
+		struct disk_state *d = &e->disks[i];
+
+		if (d->present)
+			look_suspect(e, d);
+	}
+	if (!cut_nothing_pending(e))
+		return false; /* counting what is live as well would be for nothing */
+	for (unsigned int i = 0; i < e->disk_limit; i++)
+		live = live || (e->disks[i].present && tracker_live_count(e->tracker, (uint16_t)i) > 0);
+	e->live_seen = live;
+	return !live;
+}
+
+void cut_begin_epoch(struct engine *e, uint64_t number)
+{
+	e->open_number = number;
+	e->touched = false;
+	e->cut_at_us = now_us(e);
+	e->aim.set = false;
+	for (unsigned int i = 0; i < e->disk_limit; i++)
+		assert(!e->disks[i].present || generation(&e->disks[i], number)->count == 0);
+}
+
+static void remember(struct engine *e, const struct flight *f)
+{
+	struct engine_cut *cut = &e->memory->cuts[f->commit.epoch % ENGINE_CUTS];
+
+	/* The agent may be killed between any two of these. */
+	cut->epoch = 0;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cut->position = f->position;
+	cut->time_us = f->commit.time_us;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cut->epoch = f->commit.epoch;
+	e->memory->last_time_us = f->commit.time_us;
+}
+
+static void take_label(struct engine *e, struct wire_commit *m)
+{
+	if (!e->label_wanted || !(m->flags & WIRE_COMMIT_POINT))
+		return;
+	m->flags |= WIRE_COMMIT_LABELLED;
+	memcpy(m->label, e->label, sizeof(m->label));
+	e->label_wanted = false;
+}
+
+void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean)
+{
+	uint64_t last = e->memory->last_time_us;
+	struct flight f = { .position = position, .commit = { .epoch = e->open_number } };
+
+	assert(cut_can_close(e) && position >= e->merged);
+	clean = clean && cut_nothing_pending(e) && position >= e->memory->horizon;
+	if (time_us <= last) {
+		if (last - time_us < TIME_SKEW_US)
+			clean = false;
+		time_us = last + 1;
+	}
+	f.commit.time_us = time_us;
+	f.commit.flags = clean ? WIRE_COMMIT_POINT : 0;
+	take_label(e, &f.commit);
+	e->closing = f;
+	e->closed = e->open;
+	e->open = e->open == e->epochs[0] ? e->epochs[1] : e->epochs[0];
+	e->open_since_us = time_us;
+	remember(e, &f);
+	e->figures.epochs++;
+	e->figures.points += clean;
+	cut_begin_epoch(e, f.commit.epoch + 1);
+	cut_send(e);
+}
+
+/* Send what is left of the closed epoch.  true: something moved. */
+bool cut_send(struct engine *e)
+{
+	struct epoch_piece piece;
+	bool moved = false;
+
+	while (e->closed && encoder_ready(&e->encoder)) {
+		moved = true;
+		if (epoch_next(e->closed, &piece, e->chunk)) {
+			if (piece.zero)
+				encoder_zero(&e->encoder, piece.disk, piece.offset, piece.length);
+			else
+				encoder_data(&e->encoder, piece.disk, piece.offset, (uint32_t)piece.length, e->chunk);
+			continue;
+		}
+		encoder_commit(&e->encoder, &e->closing.commit);
+		assert(e->flight_count < ENGINE_FLIGHTS_MAX);
+		e->flights[e->flight_count++] = e->closing;
+		epoch_clear(e->closed);
+		e->closed = NULL;
+	}
+	return moved;
+}
+
+/* How long the open epoch stays open at least. */
+static uint64_t interval_us(const struct engine *e)
+{
+	return e->touched ? e->o.epoch_us : MAX(e->o.idle_us, e->o.epoch_us);
+}
+
+/* While something is dirty at a cut that is due. */
+#define LOOK_AGAIN_US	   5000u
+#define LOOK_AGAIN_IDLE_US 50000u
+
+uint64_t cut_deadline(const struct engine *e)
+{
+	uint64_t due = e->cut_at_us + interval_us(e), now = now_us(e);
+
+	if (!cut_can_close(e))
+		return UINT64_MAX;
+	if (e->label_wanted && cut_nothing_pending(e))
+		return now + LOOK_AGAIN_US;
+	return due > now ? due : now + (e->touched ? LOOK_AGAIN_US : LOOK_AGAIN_IDLE_US);
+}
+
+/* A live cut, if it is time for one. */
+void cut_run(struct engine *e)
+{
+	uint64_t elapsed = now_us(e) - e->cut_at_us, position, time_us;
+	bool wanted = e->label_wanted, clean;
+
+	if (!cut_can_close(e))
+		return;
+	if (!e->aim.set) {
+		if (!e->caught_up || (elapsed < interval_us(e) && !wanted))
+			return;
+		time_us = e->o.ops->wall_us(e->o.context); /* first the time, */
+		position = tracker_position(e->tracker);   /* then the position, */
+		clean = cut_look_clean(e);		   /* then the look: I4 */
+		if (!clean && (!e->touched || elapsed < 2 * e->o.epoch_us))
+			return;
+		e->aim.set = true;
+		e->aim.clean = clean;
+		e->aim.time_us = time_us;
+		e->aim.position = position;
+	}
+	if (e->merged >= e->aim.position)
+		cut_close(e, MAX(e->aim.position, e->merged), e->aim.time_us, e->aim.clean);
+}
+
+int cut_durable(struct engine *e, const struct wire_durable *m)
+{
+	unsigned int n = 0;
+
+	if (!e->flight_count || m->epoch < e->flights[0].commit.epoch ||
+	    m->epoch > e->flights[e->flight_count - 1].commit.epoch)
+		return -EPROTO;
+	while (n < e->flight_count && e->flights[n].commit.epoch <= m->epoch) {
+		struct flight *f = &e->flights[n++];
+
+		for (unsigned int i = 0; i < e->disk_limit; i++)
+			if (e->disks[i].present)
+				plane_clear_all(generation(&e->disks[i], f->commit.epoch));
+		e->memory->durable_epoch = f->commit.epoch;
+		e->memory->durable_time_us = f->commit.time_us;
+		if (f->position > tracker_consumed(e->tracker))
+			tracker_consume(e->tracker, f->position);
+		if (f->commit.flags & WIRE_COMMIT_POINT) {
+			e->figures.newest_point_epoch = f->commit.epoch;
+			e->figures.newest_point_us = f->commit.time_us;
+		}
+		e->o.ops->durable(e->o.context, &f->commit, m);
+	}
+	memmove(e->flights, e->flights + n, (e->flight_count - n) * sizeof(*e->flights));
+	e->flight_count -= n;
+	e->figures.staging_us += m->staging_us;
+	e->figures.receive_us += m->receive_us;
+	return 0;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine-private - what the files of the engine share: engine.c (life, connection),
+ * merge.c (ring to epoch), cut.c (epochs), scanner.c (reads), hashes.c (rescan and
+ * verify), sample.c (re-reading what was captured). */
+#ifndef GODWIT_ENGINE_PRIVATE_H
+#define GODWIT_ENGINE_PRIVATE_H
+
+#include "encoder.h"
+#include "engine.h"
+#include "epoch.h"
+#include "plane.h"
+#include <assert.h>
+
+#define READS_MAX	 16u
+#define READ_BYTES_MAX	 (1024u * 1024u)
+#define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
+#define HASHES_MAX	 256u /* unanswered at once */
+#define BAD_MAX		 1024u
+#define SAMPLES_MAX	 8u
+
+/* The tracker's planes of a disk. */
+enum {
+	PLANE_PENDING,	  /* to be read and sent; being read */
+	PLANE_HASH,	  /* to be compared; asked and not answered */
+	PLANE_LEISURE,	  /* discarded: to be read when there is nothing else to do */
+	PLANE_GENERATION, /* + epoch % GENERATIONS: in an epoch that is not durable */
+};
+#define GENERATIONS 3u
+_Static_assert(PLANE_GENERATION + GENERATIONS <= TRACKER_PLANES, "the tracker keeps too few planes");
+_Static_assert(GENERATIONS > ENGINE_FLIGHTS_MAX, "each epoch in flight and the open one need a generation");
+
+/* A region whose read failed. */
+struct bad_region {
+	uint64_t region, retry_us;
+	unsigned int tries;
+};
+
+struct disk_state {
+	bool present, missing;
+	struct engine_disk_options o;
+	struct tracker_disk track;
+	struct plane planes[TRACKER_PLANES];
+	/* The pass over `pending': goes on from the cursor, and takes from the live
+	 * map only when it is through. */
+	uint64_t cursor;
+	bool in_pass;
+	uint64_t pass_began_us;
+	uint64_t careful_until; /* regions before it are read one by one: something there failed */
+	uint64_t hash_cursor, leisure_cursor, leisure_next_us;
+	struct bad_region *bad;
+	unsigned int bad_count;
+};
+
+enum read_purpose { READ_PENDING, READ_HASH, READ_LEISURE, READ_VERIFY, READ_SAMPLE };
+enum read_state { READ_FREE, READ_FLYING, READ_READY };
+
+struct sector_set {
+	uint64_t words[READ_SECTORS_MAX / 64];
+};
+
+struct scan_read {
+	enum read_state state;
+	enum read_purpose purpose;
+	bool stale;		/* of a connection that is gone: to be dropped when it ends */
+	uint16_t disk;
+	uint32_t length;
+	uint64_t offset;
+	uint64_t begun, ended;	/* ring positions: before it was submitted, after it ended */
+	uint32_t emitted;	/* bytes of it that are dealt with */
+	int error;
+	uint8_t *buffer;
+	unsigned int sample;	/* READ_SAMPLE: which */
+	struct sector_set punched; /* a record at or after `begun' has something newer */
+	struct sector_set again;   /* marked since it was submitted: to be read once more */
+};
+
+/* One HASH that was sent and not answered. */
+struct asked {
+	uint16_t disk;
+	bool verify;
+	uint64_t offset;
+	uint32_t length;
+};
+
+struct flight {
+	struct wire_commit commit;
+	uint64_t position;
+	uint64_t payload_bytes;
+};
+
+/* A chunk that verify could not compare, or that differed: to be looked at again. */
+struct doubt {
+	uint16_t disk;
+	unsigned int tries;
+	uint64_t offset;
+	bool flying;
+	uint64_t not_before_us;
+	bool differed;
+};
+#define DOUBTS_MAX 1024u
+
+struct verify {
+	bool running;
+	uint16_t disk;
+	uint64_t cursor;	/* bytes */
+	struct engine_verify figures;
+	struct doubt doubts[DOUBTS_MAX];
+	unsigned int doubt_count;
+};
+
+enum sample_state { SAMPLE_FREE, SAMPLE_WAITING, SAMPLE_FLYING, SAMPLE_READY };
+struct sample {
+	enum sample_state state;
+	uint16_t disk;
+	unsigned int tries;
+	uint32_t length;
+	uint64_t offset, not_before_us;
+	uint64_t checksum;
+	bool overtaken; /* something was written there since */
+};
+
+struct engine {
+	struct engine_options o;
+	struct tracker *tracker;
+	struct engine_memory *memory;
+	struct outbox outbox;
+	struct encoder encoder;
+	struct arena *arena;
+	struct epoch *epochs[2];
+	struct epoch *open, *closed;  /* closed: being sent; NULL: none */
+	bool connected;
+
+	/* the ring */
+	uint64_t merged;	      /* records before it are in epochs */
+	bool caught_up;		      /* there was none to merge */
+	bool blocked;		      /* the next record does not fit, or must wait */
+	uint64_t replay_until;	      /* what lies before it was merged once already */
+
+	/* the open epoch */
+	uint64_t open_number;
+	uint64_t open_since_us;	      /* wall: its first record, or the last cut */
+	bool touched;		      /* something is in it, or was sent as part of it */
+	uint64_t cut_at_us;	      /* now_us of the last cut */
+	bool live_seen;		      /* something was live when last looked at */
+	struct {
+		bool set, clean;
+		uint64_t position, time_us;
+	} aim;
+	struct flight closing;	      /* of `closed' */
+	struct flight flights[ENGINE_FLIGHTS_MAX];
+	unsigned int flight_count;
+	char label[WIRE_LABEL_MAX + 1];
+	bool label_wanted;
+
+	struct disk_state disks[DISKS_MAX];
+	unsigned int disk_limit;      /* one more than the highest present */
+	unsigned int next_disk;	      /* round robin of the scanner */
+	struct scan_read reads[READS_MAX];
+	unsigned int read_count;      /* slots in use of `reads' */
+
+	struct asked asked[HASHES_MAX];
+	unsigned int asked_first, asked_count;
+	struct verify verify;
+	struct sample samples[SAMPLES_MAX];
+	uint64_t next_sample_us;
+	uint64_t sample_seed;
+	unsigned int recent_samples, recent_mismatches;
+
+	struct engine_figures figures;
+	uint8_t chunk[CHUNK_BYTES];
+};
+
+static inline uint64_t now_us(const struct engine *e)
+{
+	return e->o.ops->now_us(e->o.context);
+}
+
+static inline void report(const struct engine *e, enum engine_event event, uint16_t disk, uint64_t value,
+			  const char *text)
+{
+	e->o.ops->event(e->o.context, event, disk, value, text);
+}
+
+static inline uint64_t region_bytes(const struct disk_state *d)
+{
+	return 1ULL << d->track.region_shift;
+}
+
+static inline struct plane *generation(struct disk_state *d, uint64_t epoch)
+{
+	return &d->planes[PLANE_GENERATION + epoch % GENERATIONS];
+}
+
+/* The regions that a byte range touches. */
+static inline uint64_t region_first(const struct disk_state *d, uint64_t offset)
+{
+	return offset >> d->track.region_shift;
+}
+
+static inline uint64_t region_end(const struct disk_state *d, uint64_t end)
+{
+	return (end + region_bytes(d) - 1) >> d->track.region_shift;
+}
+
+static inline void plane_set_bytes(struct disk_state *d, struct plane *p, uint64_t offset, uint64_t end)
+{
+	plane_set(p, region_first(d, offset), region_end(d, end) - region_first(d, offset));
+}
+
+/* merge.c */
+void merge_run(struct engine *e);
+void merge_retire(struct engine *e, uint64_t target);
+bool merge_is_blocked(const struct engine *e);
+
+/* cut.c */
+void cut_begin_epoch(struct engine *e, uint64_t number);
+bool cut_can_close(const struct engine *e);
+bool cut_look_clean(struct engine *e);
+bool cut_nothing_pending(const struct engine *e);
+void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean);
+void cut_run(struct engine *e);
+bool cut_send(struct engine *e);
+uint64_t cut_deadline(const struct engine *e);
+int cut_durable(struct engine *e, const struct wire_durable *m);
+
+/* scanner.c */
+void scanner_submit(struct engine *e);
+bool scanner_emit(struct engine *e);
+void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint64_t count);
+bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t first, uint64_t position);
+void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length, uint64_t position);
+void scanner_stale(struct engine *e);
+void scanner_wrote(struct engine *e, uint16_t disk, uint64_t region);
+struct scan_read *scanner_free_read(struct engine *e);
+int scanner_begin(struct engine *e, struct scan_read *r, enum read_purpose purpose, uint16_t disk, uint64_t offset,
+		  uint32_t length);
+uint64_t scanner_deadline(const struct engine *e);
+bool sectors_any(const struct sector_set *s, uint32_t first, uint32_t count);
+bool scanner_is_idle(const struct engine *e);
+
+/* hashes.c */
+bool hashes_submit(struct engine *e);
+void hashes_emit(struct engine *e, struct scan_read *r);
+int hashes_differ(struct engine *e, const struct wire_differ *m);
+void hashes_forget(struct engine *e);
+bool hashes_have_room(const struct engine *e);
+void verify_submit(struct engine *e);
+uint64_t verify_deadline(const struct engine *e);
+
+/* sample.c */
+void sample_consider(struct engine *e, const struct tracker_record *rec);
+void sample_overtaken(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length);
+void sample_submit(struct engine *e);
+void sample_ready(struct engine *e, struct scan_read *r);
+void sample_forget(struct engine *e);
+
+#endif
