@@ -4,19 +4,19 @@
 #include "output.h"
 #include "when.h"
 
-#define LIMIT_TEXT 20 /* what fits on a screen */
-#define LIMIT_JSON 1000
+#define LIMIT_SCREEN 20
+#define LIMIT_RANGE 1000
 #define LIMIT_MOST 100000 /* the console's */
 #define MARK_TIMEOUT_MS 75000 /* the console gives up after 60 s */
 
 static int run_points(struct cli *c)
 {
 	char from[WALLCLOCK_TEXT_LEN + 1] = "", to[WALLCLOCK_TEXT_LEN + 1] = "";
-	bool screen = !cli_option(c, "from") && !cli_option(c, "to") && !cli_switch(c, "json");
-	uint64_t limit;
+	bool range = cli_option(c, "from") || cli_option(c, "to");
+	uint64_t limit, usual = cli_switch(c, "json") ? LIMIT_MOST : range ? LIMIT_RANGE : LIMIT_SCREEN;
 	json_t *answer;
 
-	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, screen ? LIMIT_TEXT : LIMIT_JSON, &limit))
+	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, usual, &limit))
 		return CLI_USAGE;
 	if (!when_option(c, "from", from) || !when_option(c, "to", to))
 		return CLI_FAILED;
@@ -40,7 +40,7 @@ static int run_points(struct cli *c)
 static const struct verb_option points_options[] = {
 	{ "from", "TIME", "no points before this" },
 	{ "to", "TIME", "no points after this" },
-	{ "limit", "N", "the newest N of them (20; with --from, --to or --json 1000)" },
+	{ "limit", "N", "the newest N of them (20; of a range 1000; with --json all, at most 100000)" },
 	{ NULL },
 };
 
