@@ -13,7 +13,7 @@
 #		GODWIT_SEED	for tests that choose at random; printed by each
 #		GODWIT_LONG=1	more points, longer loads
 
-bats_require_minimum_version 1.5.0
+[ -z "${BATS_VERSION-}" ] || bats_require_minimum_version 1.5.0
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${GODWIT_BUILD:-$ROOT/build}

@@ -26,7 +26,8 @@ static const char usage[] =
     "	TWIN		each record goes there, too, once it has been synced to DISK\n"
     "ledger check --log FILE --at TIME_US [--slack-us N] DISK [TWIN]	is this what it was at that time?\n"
     "ledger tail DISK	the newest record: its number and time\n"
-    "ledger acked --log FILE [--at TIME_US]	how many writes were acknowledged (until then)\n";
+    "ledger acked --log FILE [--at TIME_US]	how many writes were acknowledged (until then)\n"
+    "ledger lag --log FILE POINTS	from acknowledged to durable, for points as pointwatch lists them\n";
 
 struct ledger_log *ledger_map(const char *path, bool create)
 {
@@ -155,6 +156,8 @@ int main(int argc, char **argv)
 		return ledger_check(&o);
 	if (strcmp(verb, "tail") == 0 && o.device)
 		return ledger_tail(o.device);
+	if (strcmp(verb, "lag") == 0 && o.log && o.device)
+		return ledger_lag(&o, o.device);
 	if (strcmp(verb, "acked") == 0 && o.log)
 		return ledger_acked(&o);
 	fputs(usage, stderr);

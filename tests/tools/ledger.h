@@ -54,5 +54,6 @@ int ledger_open_disk(const char *path, bool write, bool buffered, uint64_t *ret_
 int ledger_write(const struct ledger_options *o);
 int ledger_check(const struct ledger_options *o);
 int ledger_tail(const char *path);
+int ledger_lag(const struct ledger_options *o, const char *epochs);
 
 #endif
