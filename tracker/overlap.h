@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * overlap - which writes were in flight to the same sectors at the same time (I5).
+ *
+ * Two such writes may reach the medium in another order than they complete, so
+ * the one that completes later must be marked live (the earlier one is, too).
+ * The table says "overlapped" or "did not"; a wrong "overlapped" costs a read,
+ * a wrong "did not" is silent corruption.
+ *
+ * A bucket is a cache line of eight entries; a granule of 4 KiB has one bucket
+ * (consecutive granules have consecutive buckets).  An entry is
+ *
+ *	63       24 23      17 16    9 8         1  0
+ *	 request id  tag        salt    sectors     conflict
+ *
+ * request id: the address of struct request, unique while in flight; tag: tells
+ * granules of the same bucket apart; sectors: which of the granule's eight;
+ * salt: bumped to make every entry void at once.
+ *
+ *	enter (issue)	   put the entry in; then look at the others in the
+ *			   bucket: whoever shares a sector gets "conflict", and
+ *			   so does the new entry
+ *	leave (completion) take the entry out; "conflict" was set: overlapped.
+ *			   The entry is not there: overlapped, and whoever shares
+ *			   a sector gets "conflict"
+ *
+ * O1	Of two writes X, Y that shared a sector in flight, the one that completes
+ *	later is told "overlapped".  Let X be issued first; both enter before they
+ *	look, with a full barrier between.  If Y sees X, both get "conflict".  If
+ *	Y does not, X's entry had been lost: X finds that at its completion,
+ *	is told "overlapped", and sets "conflict" on Y if Y is still in flight;
+ *	if Y's entry has been lost as well, Y is told so itself.
+ * O2	So an entry may be thrown out, or never be made, at any moment: a full
+ *	bucket, a request in flight when the programs were attached, an issue
+ *	that was not seen.  All of these can only add a false "overlapped".
+ * O3	A requeued request is issued again under the same id and finds its own
+ *	entry: no conflict with itself.  One that is never completed leaves an
+ *	entry that is thrown out when the bucket fills.
+ *
+ * Requests too large to be entered piece by piece (OVERLAP_GRANULES_MAX), and
+ * discards of several ranges, bump the salt at issue and at completion: all that is
+ * in flight then finds its entry void.  What they cover is read again themselves.
+ *
+ * Compiled both into the BPF program and into the test that lets threads run
+ * against it.
+ */
+#ifndef GODWIT_TRACKER_OVERLAP_H
+#define GODWIT_TRACKER_OVERLAP_H
+
+#include "tracker_shared.h"
+
+#define OVERLAP_GRANULE_SHIFT 3 /* in sectors */
+#define OVERLAP_GRANULE	      (1u << OVERLAP_GRANULE_SHIFT)
+#define OVERLAP_GRANULES_MAX  1024 /* 4 MiB */
+
+#define OVERLAP_CONFLICT 1ULL
+#define OVERLAP_SECTORS	 (0xffULL << 1)
+#define OVERLAP_SALT	 (0xffULL << 9)
+#define OVERLAP_TAG	 (0x7fULL << 17)
+#define OVERLAP_ID	 (~0ULL << 24)
+#define OVERLAP_OWNER	 (OVERLAP_ID | OVERLAP_TAG | OVERLAP_SALT)
+
+#define OVERLAP_TRIES 4
+
+/* The part of an entry that says whose it is: @request is an address. */
+static inline uint64_t overlap_owner(uint64_t request, uint64_t granule, uint32_t disk, uint32_t salt)
+{
+	uint64_t tag = granule / SHARED_BUCKETS + disk * 37;
+
+	return (request >> 6) << 24 | (tag << 17 & OVERLAP_TAG) | ((uint64_t)salt << 9 & OVERLAP_SALT);
+}
+
+static inline uint32_t overlap_bucket(uint64_t granule, uint32_t disk)
+{
+	return (uint32_t)(granule + disk * 2617u) & (SHARED_BUCKETS - 1);
+}
+
+/* The sectors of [@first, @end) that lie in @granule. */
+static inline uint64_t overlap_sectors(uint64_t granule, uint64_t first, uint64_t end)
+{
+	uint64_t base = granule << OVERLAP_GRANULE_SHIFT;
+	uint64_t from = first > base ? first - base : 0;
+	uint64_t to = end - base < OVERLAP_GRANULE ? end - base : OVERLAP_GRANULE;
+
+	return ((1ULL << (to & 15)) - (1ULL << (from & 7))) << 1 & OVERLAP_SECTORS;
+}
+
+static inline uint64_t overlap_load(uint64_t *p)
+{
+	return *(volatile uint64_t *)p;
+}
+
+static inline bool overlap_same_owner(uint64_t a, uint64_t b)
+{
+	return ((a ^ b) & OVERLAP_OWNER) == 0;
+}
+
+static inline bool overlap_void(uint64_t e, uint64_t mine)
+{
+	return e == 0 || ((e ^ mine) & OVERLAP_SALT) != 0;
+}
+
+/* Another's entry with a sector in common. */
+static inline bool overlap_meets(uint64_t e, uint64_t mine)
+{
+	return !overlap_void(e, mine) && ((e ^ mine) & OVERLAP_TAG) == 0 && (e & mine & OVERLAP_SECTORS) != 0 &&
+	       ((e ^ mine) & OVERLAP_ID) != 0;
+}
+
+/* Set "conflict" on an entry as long as it meets @mine; if it changes too
+ * often, throw it out (O2). */
+static inline void overlap_accuse(uint64_t *p, uint64_t e, uint64_t mine)
+{
+	for (int i = 0; i < OVERLAP_TRIES; i++) {
+		uint64_t old;
+
+		if ((e & OVERLAP_CONFLICT) || !overlap_meets(e, mine))
+			return;
+		old = __sync_val_compare_and_swap(p, e, e | OVERLAP_CONFLICT);
+		if (old == e)
+			return;
+		e = old;
+	}
+	__sync_lock_test_and_set(p, 0);
+}
+
+/* Accuse all that meet @mine; was there one? */
+static inline bool overlap_accuse_all(struct shared_bucket *b, uint64_t mine)
+{
+	bool met = false;
+
+	for (int i = 0; i < SHARED_WAYS; i++) {
+		uint64_t e = overlap_load(&b->entry[i]);
+
+		if (overlap_meets(e, mine)) {
+			met = true;
+			overlap_accuse(&b->entry[i], e, mine);
+		}
+	}
+	return met;
+}
+
+/* Put @mine into @b; returns where. *@met is set if what was thrown out for it met it. */
+static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine, bool *met)
+{
+	uint32_t victim = mine >> 24 & (SHARED_WAYS - 1);
+
+	for (uint32_t i = 0; i < SHARED_WAYS; i++) { /* issued again (O3) */
+		uint64_t e = overlap_load(&b->entry[i]);
+
+		if (e && overlap_same_owner(e, mine) &&
+		    __sync_val_compare_and_swap(&b->entry[i], e, e | mine) == e)
+			return i;
+	}
+	for (uint32_t i = 0; i < SHARED_WAYS; i++) {
+		uint64_t e = overlap_load(&b->entry[i]);
+
+		if (overlap_void(e, mine) && __sync_val_compare_and_swap(&b->entry[i], e, mine) == e)
+			return i;
+	}
+	*met = overlap_meets(__sync_lock_test_and_set(&b->entry[victim], mine), mine);
+	return victim;
+}
+
+static inline void overlap_enter(struct shared_bucket *b, uint64_t mine)
+{
+	bool met = false;
+	uint32_t at = overlap_place(b, mine, &met) & (SHARED_WAYS - 1);
+
+	if (overlap_accuse_all(b, mine))
+		met = true;
+	if (!met)
+		return;
+	for (int i = 0; i < OVERLAP_TRIES; i++) {
+		uint64_t e = overlap_load(&b->entry[at]);
+
+		if (!e || !overlap_same_owner(e, mine))
+			return;
+		if (__sync_val_compare_and_swap(&b->entry[at], e, e | OVERLAP_CONFLICT) == e)
+			return;
+	}
+	__sync_lock_test_and_set(&b->entry[at], 0);
+}
+
+/* Take @mine's sectors out of the entry at @p.  Returns those that were in it,
+ * with OVERLAP_CONFLICT if that was set. */
+static inline uint64_t overlap_withdraw(uint64_t *p, uint64_t mine)
+{
+	uint64_t e = overlap_load(p);
+
+	for (int i = 0; i < OVERLAP_TRIES; i++) {
+		uint64_t rest = e & ~(mine & OVERLAP_SECTORS), old;
+
+		if (!e || !overlap_same_owner(e, mine))
+			return 0;
+		if (!(rest & OVERLAP_SECTORS))
+			rest = 0;
+		old = __sync_val_compare_and_swap(p, e, rest);
+		if (old == e)
+			return e & ((mine & OVERLAP_SECTORS) | OVERLAP_CONFLICT);
+		e = old;
+	}
+	__sync_lock_test_and_set(p, 0);
+	return OVERLAP_CONFLICT;
+}
+
+/* The sectors of @mine are complete: did they overlap in flight? */
+static inline bool overlap_leave(struct shared_bucket *b, uint64_t mine)
+{
+	uint64_t found = 0;
+
+	for (int i = 0; i < SHARED_WAYS; i++)
+		found |= overlap_withdraw(&b->entry[i], mine);
+	if ((found & OVERLAP_SECTORS) == (mine & OVERLAP_SECTORS))
+		return (found & OVERLAP_CONFLICT) != 0;
+	overlap_accuse_all(b, mine);
+	return true;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tracker-private - what the files of this folder share behind struct tracker. */
+#ifndef GODWIT_TRACKER_PRIVATE_H
+#define GODWIT_TRACKER_PRIVATE_H
+
+#include "tracker.h"
+#include "tracker_shared.h"
+
+_Static_assert(SHARED_DISKS == DISKS_MAX, "one slot for each disk of a machine");
+_Static_assert(SHARED_CARRY_MAX == CHUNK_BYTES, "a record carries a chunk at most");
+_Static_assert(sizeof(struct shared_live_header) <= sizeof(union shared_live_page), "the header is one element");
+_Static_assert(sizeof(union shared_live_page) == SHARED_PAGE_REGIONS, "a page is nothing but its regions");
+_Static_assert(sizeof(struct shared_record) == 24, "header of a record");
+_Static_assert(sizeof(struct shared_bucket) == 64, "a bucket is a cache line");
+
+/* A live map as this process sees it (live.c). */
+struct live {
+	int fd;
+	union shared_live_page *map; /* element 0 is the header */
+	size_t map_bytes;
+	uint64_t count;			     /* regions set, where not to be counted again */
+	uint16_t page_count[SHARED_PAGES_MAX];
+	bool maybe[SHARED_PAGES_MAX];   /* may have a region set */
+	bool recount[SHARED_PAGES_MAX]; /* page_count is old */
+};
+
+struct disk {
+	bool open;
+	struct tracker_disk info;
+	struct live live;
+	int planes_fd;
+	uint64_t *planes; /* TRACKER_PLANES times plane_words */
+	size_t planes_bytes;
+	uint64_t plane_words;
+	uint64_t passthrough_told, blind_told; /* by tracker_suspect() */
+};
+
+struct ring {
+	int fd, epoll_fd;
+	uint64_t bytes;
+	uint64_t *consumer;	  /* page */
+	const uint64_t *producer; /* page, then the data, twice */
+	const uint8_t *data;
+};
+
+#define TRACKER_LINKS_MAX 4
+
+struct tracker {
+	char *pin_dir;
+	struct tracker_options options;
+	int config_fd, counters_fd, cpus_fd, outer_fd, proof_fd;
+	int prove_issue_fd, prove_completion_fd;
+	int link_fds[TRACKER_LINKS_MAX]; /* so that they hold even if somebody removes the pins */
+	struct shared_config *config;
+	struct shared_proof *proof;
+	struct ring ring;
+	struct disk disks[DISKS_MAX];
+};
+
+/* "@pin_dir/@name" into @buf of PATH_MAX.  Returns @buf. */
+char *pin_path(const struct tracker *t, const char *name, char *buf);
+
+/* ring.c */
+_must_check_ int ring_open(struct ring *r, int fd, uint64_t bytes); /* owns @fd from now on */
+void ring_close(struct ring *r);
+
+/* live.c */
+_must_check_ int live_create(uint64_t regions, unsigned int region_shift, int *ret_fd);
+_must_check_ int live_open(struct live *l, int fd); /* owns @fd from now on, whatever it returns */
+void live_close(struct live *l);
+void live_set(struct live *l, uint64_t region, uint64_t count);
+/* Everything set in @from is set in @to, whose regions are 1 << @shift as large. */
+void live_fold(struct live *to, const struct live *from, unsigned int shift);
+
+/* disk.c */
+void disk_close(struct disk *d);
+uint32_t disk_kernel_device(dev_t device);
+
+/* account.c: completions of @disk whose range was not known. */
+uint64_t blind_completions(const struct tracker *t, uint16_t disk);
+
+/* load.c: programs and maps into the kernel, attached and pinned in t->pin_dir. */
+_must_check_ int load_pinned(const struct tracker *t, struct fault *ret_fault);
+
+/* The names that everything is pinned under. */
+#define PIN_CONFIG	     "config"
+#define PIN_COUNTERS	     "counters"
+#define PIN_CPUS	     "cpus"
+#define PIN_OVERLAP	     "overlap"
+#define PIN_RING	     "ring"
+#define PIN_LIVE	     "live"
+#define PIN_PROOF	     "proof"
+#define PIN_PROVE_ISSUE	     "prove_issue"
+#define PIN_PROVE_COMPLETION "prove_completion"
+#define PIN_LINKS	     { "link_first", "link_second", "link_third", "link_issue" } /* order of attachment */
+#define PIN_LINK_MARK	     "link_mark"
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * tracker_shared - what the BPF programs and the agent both look at: the
+ * records in the ring, the live map, configuration, counters, the self-test.
+ *
+ * A change of anything here is a new SHARED_LAYOUT: the next agent then takes
+ * down what the last one left pinned.
+ */
+#ifndef GODWIT_TRACKER_SHARED_H
+#define GODWIT_TRACKER_SHARED_H
+
+#define SHARED_LAYOUT 1
+#define SHARED_DISKS 64 /* DISKS_MAX */
+
+/* --- the ring: a header, then the payload, in the room of its size class --- */
+
+#define SHARED_CARRY_MAX 65536
+
+enum shared_op { SHARED_WRITE = 1, SHARED_ZERO = 2 };
+
+enum shared_record_flags {
+	SHARED_END = 1,	   /* last of its completion */
+	SHARED_REREAD = 2, /* the disk may hold something else */
+};
+
+struct shared_record {
+	uint64_t time_ns; /* CLOCK_BOOTTIME, taken before the room in the ring */
+	uint64_t sector;
+	uint32_t sectors;
+	uint16_t disk;
+	uint8_t op;
+	uint8_t flags;
+};
+
+/* --- the live map ---------------------------------------------------------- */
+
+/*
+ * One array map for each disk; element 0 is the header, element 1 + n holds the
+ * bytes of the regions from n * SHARED_PAGE_REGIONS.  A byte that is not zero
+ * is set.  BPF stores bytes of a page first and touched[page] after it; the
+ * agent clears touched[page] first and looks at the bytes after it.  all[page]
+ * stands for every region of the page.
+ */
+#define SHARED_PAGE_SHIFT   13
+#define SHARED_PAGE_REGIONS (1u << SHARED_PAGE_SHIFT)
+#define SHARED_PAGES_MAX    1024 /* 8 Mi regions */
+
+struct shared_live_header {
+	uint64_t regions;
+	uint32_t sector_shift; /* a region is 1 << sector_shift sectors */
+	uint32_t pages;
+	uint64_t beyond; /* marks past the end: the disk grew, and what is new is read anyway */
+	uint64_t reserved[5];
+	uint8_t touched[SHARED_PAGES_MAX];
+	uint8_t all[SHARED_PAGES_MAX];
+};
+
+union shared_live_page {
+	struct shared_live_header header;
+	uint8_t region[SHARED_PAGE_REGIONS];
+	uint64_t word[SHARED_PAGE_REGIONS / 8];
+};
+
+/* --- configuration: one element, mapped by the agent ------------------------ */
+
+#define SHARED_SLOTS 256 /* of the table of devices; probed SHARED_PROBES deep */
+#define SHARED_PROBES 4
+
+struct shared_slot {
+	uint32_t device; /* major << 20 | minor, as the kernel has it */
+	uint32_t disk_plus_1;
+};
+
+struct shared_disk {
+	uint64_t size_bytes;
+	uint32_t device;
+	uint32_t generation; /* of its maps: the number in their names; 0: not tracked */
+	uint64_t passthrough_seen, blind_seen; /* what tracker_suspect_clear() has settled */
+};
+
+struct shared_config {
+	uint32_t layout;
+	uint32_t payload; /* carry it; else mark */
+	uint32_t forced;  /* never again */
+	uint32_t proved;
+	uint32_t payload_programs; /* which class of programs is attached */
+	uint32_t wake_shift;	   /* log2 of an eighth of the ring */
+	uint32_t salt;		   /* of the overlap table */
+	uint32_t unused;
+	uint64_t vmemmap_base, direct_base;
+	uint64_t ring_bytes;
+	uint64_t reserved[3];
+	struct shared_slot slots[SHARED_SLOTS + SHARED_PROBES];
+	struct shared_disk disks[SHARED_DISKS];
+};
+
+static inline uint32_t shared_slot_of(uint32_t device)
+{
+	return (device ^ device >> 20) & (SHARED_SLOTS - 1);
+}
+
+/* --- counters: one per disk and CPU ----------------------------------------- */
+
+struct shared_counters {
+	uint64_t requests, bytes;
+	uint64_t lost_full, lost_unreadable, lost_overlap, lost_other;
+	uint64_t discarded, passthrough, marks;
+	uint64_t blind; /* completions whose range is not known */
+};
+
+/* One per CPU: which completions have been handled in these moments. */
+#define SHARED_TOKENS 16
+
+struct shared_cpu {
+	uint64_t spare_runs; /* completions that an earlier program missed and a later one handled */
+	uint32_t next, unused;
+	uint64_t token[SHARED_TOKENS];
+};
+
+/* --- overlap in flight: overlap.h -------------------------------------------- */
+
+#define SHARED_BUCKETS 16384 /* power of two */
+#define SHARED_WAYS    8
+
+struct shared_bucket {
+	uint64_t entry[SHARED_WAYS];
+};
+
+/* --- the self-test: one element, mapped by the agent ------------------------- */
+
+#define SHARED_PROOF_BYTES 4096
+#define SHARED_PROOF_WORDS 8
+
+struct shared_proof {
+	uint32_t device; /* reads of this disk ... */
+	uint32_t bytes;	 /* ... of this length ... */
+	uint64_t sector; /* ... here are ours */
+	uint64_t pfn;	 /* of our page; 0: no search */
+	uint64_t magic[SHARED_PROOF_WORDS]; /* how its content starts */
+	uint32_t tries;			    /* candidates to look at */
+	/* What was seen: */
+	uint32_t issues, completions;
+	uint32_t page_struct_bytes;
+	uint32_t found, at_issue_ok, at_completion_ok, pieces;
+	uint64_t vmemmap_base, direct_base; /* found, or to be used */
+	uint8_t at_issue[SHARED_PROOF_BYTES];
+	uint8_t at_completion[SHARED_PROOF_BYTES];
+};
+
+#endif
