@@ -10,7 +10,8 @@
  *				every needed version of every chunk lies.
  *	pins			what people named or unpinned afterwards
  *	policy			how long points are kept
- *	lock			flock: one writer
+ *	identity		whose store it is
+ *	lock			locks on its bytes: one writer, one upkeep, points in use
  *
  * docs/store-format.md is normative.
  *
@@ -95,13 +96,15 @@ _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk 
  * chunk), stored as @stored_bytes in @codec, whose
  * uncompressed XXH3-64 is @checksum; the caller has verified it.  -ENOSPC:
  * staging full; nothing acknowledged is lost, but the writer is poisoned.
+ * -EFBIG: the epoch is full (16 million records, 32 GiB): commit it first.
  */
 _must_check_ int store_put_data(struct store_writer *w, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes,
 				uint8_t codec, const void *stored, uint32_t stored_bytes, uint64_t checksum);
 _must_check_ int store_put_zero(struct store_writer *w, uint16_t disk, uint64_t offset_bytes, uint64_t length_bytes);
 
 /* Close the epoch: durable when it returns 0.  @epoch->epoch must be the last
- * plus one and its time later than the last's: -EINVAL otherwise. */
+ * plus one, its time later than the last's, its label printable UTF-8: -EINVAL
+ * otherwise. */
 _must_check_ int store_commit(struct store_writer *w, const struct store_epoch *epoch);
 
 /* The disk as it is now, with everything put, committed or not. */

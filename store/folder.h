@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * folder - what the files in a store's folder mean together.
+ *
+ * There is no list of valid files: the names are the truth, by these rules.
+ *
+ * F1	Runs tile the epochs: the first begins at 1, each next one where the
+ *	one before ended.  Of several that begin at the same epoch the one that
+ *	goes furthest counts, then the one with the highest generation; those
+ *	within it are superseded.
+ * F2	A journal that no run names holds epochs after all runs (the tail), if
+ *	its first epoch is after them; otherwise it is dead.
+ * F3	A collected data file that no run names is dead.
+ * F4	A journal without a valid header never held a commit.
+ *
+ * A listing is not atomic: a hole, or a named file that is gone, means that
+ * something was replaced meanwhile, and it is tried again.
+ */
+#ifndef GODWIT_STORE_FOLDER_H
+#define GODWIT_STORE_FOLDER_H
+
+#include "bytes.h"
+#include "run.h"
+
+struct folder {
+	const struct store_sys *sys;
+	char *dir;
+	struct uuid machine;
+
+	struct run **runs; /* live, oldest first */
+	size_t run_count;
+	uint64_t last_epoch, last_time_us; /* of the runs; 0: none */
+
+	uint32_t *tail; /* journals after the runs, in order of number */
+	size_t tail_count;
+	uint32_t *broken; /* F4 */
+	size_t broken_count;
+	uint32_t *dead; /* F2, F3 */
+	size_t dead_count;
+	char (*superseded)[RUN_NAME_BYTES];
+	size_t superseded_count;
+
+	uint32_t next_journal, next_collected; /* numbers not in use */
+};
+
+/* -ENOENT: no store there.  -EBADMSG: damaged. */
+_must_check_ int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret);
+void folder_close(struct folder *f); /* NULL is allowed */
+
+/* The identity file. */
+_must_check_ int folder_identity(const struct store_sys *sys, const char *dir, struct uuid *ret_machine);
+_must_check_ int folder_create(const struct store_sys *sys, const char *dir, const struct uuid *machine);
+
+int folder_remove(const struct folder *f, const char *name);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "journal.h"
+#include "dat.h"
+#include "runout.h"
+
+#include <assert.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct scan {
+	struct journal *j;
+	uint64_t upto;
+	uint32_t seq; /* of the next record */
+	size_t entries_mark, disks_mark;
+};
+
+static int scan_zero(struct journal *j, const struct record *r)
+{
+	uint64_t offset = r->offset_bytes, length = r->length_bytes;
+	struct entry e;
+
+	while (entry_next_zero(r->disk, r->version, &offset, &length, &e)) {
+		uint8_t *at = bytes_add(&j->entries, ENTRY_BYTES);
+
+		if (!at)
+			return -ENOMEM;
+		entry_put(at, &e);
+	}
+	return 0;
+}
+
+static int scan_data(struct journal *j, const struct record *r, uint64_t position)
+{
+	uint8_t *at = bytes_add(&j->entries, ENTRY_BYTES);
+	struct entry e = entry_of_data(r, j->number, position);
+
+	if (!at)
+		return -ENOMEM;
+	entry_put(at, &e);
+	return 0;
+}
+
+static int scan_disk(struct journal *j, const struct record *r, const uint8_t *payload)
+{
+	struct run_disk d = { .epoch = version_epoch(r->version) };
+
+	disk_payload_get(payload, r->disk, r->length_bytes, &d.disk);
+	return bytes_append(&j->disks, &d, sizeof(d));
+}
+
+/* 1: go on; 0: it is not valid here. */
+static int scan_commit(struct scan *s, const struct record *r, uint64_t end, const uint8_t *payload)
+{
+	struct journal *j = s->j;
+	struct store_epoch e = { .epoch = version_epoch(r->version), .time_us = r->offset_bytes, .flags = r->codec };
+
+	if (r->length_bytes != s->seq || e.time_us <= j->last_time_us)
+		return 0;
+	memcpy(e.label, payload, r->stored_bytes);
+	if (bytes_append(&j->epochs, &e, sizeof(e)) < 0)
+		return -ENOMEM;
+	j->entries_before = s->entries_mark;
+	j->disks_before = s->disks_mark;
+	j->size_before = j->size_bytes;
+	s->entries_mark = j->entries.len;
+	s->disks_mark = j->disks.len;
+	j->size_bytes = end;
+	j->last_epoch = e.epoch;
+	j->last_time_us = e.time_us;
+	s->seq = 0;
+	return j->last_epoch < s->upto;
+}
+
+/* J1, J2. 1: go on; 0: it ends here. */
+static int scan_record(struct scan *s, const struct record *r, uint64_t position, const uint8_t *payload)
+{
+	int err;
+
+	if (r->version != version_make(s->j->last_epoch + 1, s->seq))
+		return 0;
+	switch (r->type) {
+	case RECORD_DATA:
+		err = scan_data(s->j, r, position);
+		break;
+	case RECORD_ZERO:
+		err = scan_zero(s->j, r);
+		break;
+	case RECORD_DISK:
+		err = scan_disk(s->j, r, payload);
+		break;
+	default:
+		return scan_commit(s, r, position + record_total_bytes(r->stored_bytes), payload);
+	}
+	s->seq++;
+	return err < 0 ? err : 1;
+}
+
+static int scan_all(struct scan *s, struct dat_walk *w)
+{
+	struct record r;
+	uint64_t position;
+	const uint8_t *payload;
+	int more = 1;
+
+	while (more > 0) {
+		more = dat_walk_next(w, false, &r, &position, &payload);
+		if (more > 0)
+			more = scan_record(s, &r, position, payload);
+	}
+	s->j->entries.len = s->entries_mark;
+	s->j->disks.len = s->disks_mark;
+	return more;
+}
+
+int journal_read(const struct store_sys *sys, const char *dir, uint32_t number, uint64_t upto, bool forget,
+		 struct journal *ret)
+{
+	struct journal j = { .number = number, .size_bytes = DATA_HEADER_BYTES };
+	struct scan s = { .j = &j, .upto = upto };
+	struct dat_walk w;
+	struct dat d;
+	int err = dat_open(sys, dir, number, &d);
+
+	if (err < 0)
+		return err;
+	j.first_epoch = d.header.first_epoch;
+	j.last_epoch = j.first_epoch - 1;
+	if (forget)
+		sys->forget(sys, d.fd);
+	err = dat_walk_begin(&d, &w);
+	if (err == 0 && upto >= j.first_epoch)
+		err = scan_all(&s, &w);
+	dat_walk_end(&w);
+	dat_close(&d);
+	if (err < 0)
+		journal_done(&j);
+	else
+		*ret = j;
+	return err;
+}
+
+void journal_done(struct journal *j)
+{
+	bytes_done(&j->entries);
+	bytes_done(&j->epochs);
+	bytes_done(&j->disks);
+}
+
+static int settle_records(const struct dat *d, const struct journal *j)
+{
+	uint8_t payload[CHUNK_BYTES];
+	size_t at;
+	struct entry e;
+	int err = 0;
+
+	for (at = j->entries_before; at < j->entries.len && err == 0; at += ENTRY_BYTES) {
+		err = entry_get(j->entries.data + at, &e);
+		if (err == 0 && !(e.flags & ENTRY_ZERO))
+			err = dat_read(d, &e, payload);
+	}
+	return err;
+}
+
+static void take_back(struct journal *j)
+{
+	size_t left = journal_epoch_count(j) - 1;
+
+	j->epochs.len = left * sizeof(struct store_epoch);
+	j->entries.len = j->entries_before;
+	j->disks.len = j->disks_before;
+	j->size_bytes = j->size_before;
+	j->last_epoch--;
+	j->last_time_us = left ? journal_epoch(j, left - 1)->time_us : 0;
+}
+
+int journal_settle(const struct store_sys *sys, const char *dir, struct journal *j)
+{
+	struct dat d;
+	int err;
+
+	if (journal_epoch_count(j) == 0)
+		return 0;
+	err = dat_open(sys, dir, j->number, &d);
+	if (err < 0)
+		return err;
+	err = settle_records(&d, j);
+	dat_close(&d);
+	if (err != -EBADMSG)
+		return err;
+	take_back(j);
+	return 0;
+}
+
+/* --- the tail -------------------------------------------------------------------- */
+
+int journal_read_tail(const struct folder *f, uint64_t upto, bool forget, struct tail_journals *ret)
+{
+	struct tail_journals t = { calloc(f->tail_count + 1, sizeof(*t.list)), 0 };
+	uint64_t last = f->last_epoch;
+	size_t i, newest = SIZE_MAX;
+	int err = t.list ? 0 : -ENOMEM;
+
+	for (i = 0; i < f->tail_count && err == 0 && last < upto; i++) {
+		struct journal *j = &t.list[t.count];
+
+		err = journal_read(f->sys, f->dir, f->tail[i], upto, forget, j);
+		if (err < 0)
+			break;
+		if (j->first_epoch != last + 1 || journal_epoch_count(j) == 0) {
+			journal_done(j);
+			continue;
+		}
+		newest = t.count++;
+		last = j->last_epoch;
+	}
+	if (err == 0 && newest != SIZE_MAX)
+		err = journal_settle(f->sys, f->dir, &t.list[newest]);
+	if (err < 0)
+		journal_tail_done(&t);
+	else
+		*ret = t;
+	return err;
+}
+
+void journal_tail_done(struct tail_journals *t)
+{
+	size_t i;
+
+	for (i = 0; i < t->count; i++)
+		journal_done(&t->list[i]);
+	free(t->list);
+	*t = (struct tail_journals){ 0 };
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	const uint8_t *x = a, *y = b;
+
+	return entry_compare(entry_key(x), entry_version(x), entry_key(y), entry_version(y));
+}
+
+void entries_sort(uint8_t *entries, size_t count)
+{
+	if (count)
+		qsort(entries, count, ENTRY_BYTES, compare_entries);
+}
+
+/* --- sealing ---------------------------------------------------------------------- */
+
+static int seal_entries(struct runout *o, const struct journal *j)
+{
+	struct run_file file = { .number = j->number, .size_bytes = j->size_bytes, .last_epoch = j->last_epoch };
+	struct entry e;
+	size_t at;
+	int err = 0;
+
+	for (at = 0; at < j->entries.len && err == 0; at += ENTRY_BYTES) {
+		err = entry_get(j->entries.data + at, &e);
+		if (err == 0)
+			err = runout_entry(o, &e);
+		if (err == 0 && !(e.flags & ENTRY_ZERO))
+			file.live_bytes += record_total_bytes(e.stored_bytes);
+	}
+	if (err == 0 && file.live_bytes > 0)
+		err = runout_file(o, &file);
+	return err;
+}
+
+static int seal_tables(struct runout *o, const struct journal *j)
+{
+	struct run_disk d;
+	size_t i;
+	int err = 0;
+
+	for (i = 0; i < journal_epoch_count(j) && err == 0; i++) {
+		const struct store_epoch *e = journal_epoch(j, i);
+		struct run_point p = { e->epoch, e->time_us, e->flags, e->label, (uint32_t)strlen(e->label) };
+
+		if (e->flags & STORE_EPOCH_POINT)
+			err = runout_point(o, &p);
+	}
+	for (i = 0; i < j->disks.len / sizeof(d) && err == 0; i++) {
+		memcpy(&d, j->disks.data + i * sizeof(d), sizeof(d));
+		err = runout_disk(o, &d);
+	}
+	return err;
+}
+
+int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid *machine, const char *tmp,
+		 struct journal *j)
+{
+	struct runout *o;
+	int err = runout_open(sys, dir, tmp, machine, &o);
+
+	assert(j->last_epoch >= j->first_epoch);
+	if (err < 0)
+		return err;
+	entries_sort(j->entries.data, j->entries.len / ENTRY_BYTES);
+	err = seal_entries(o, j);
+	if (err == 0)
+		err = seal_tables(o, j);
+	if (err == 0)
+		err = runout_finish(o, j->first_epoch, j->last_epoch, 0, j->last_time_us);
+	if (err == 0)
+		err = runout_publish(o);
+	runout_close(o);
+	return err;
+}

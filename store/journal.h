@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * journal - the epochs of data files that no run names yet.
+ *
+ * A journal is valid up to its last good commit:
+ *
+ * J1	Records follow each other without a gap; sequence numbers within an
+ *	epoch count from 0; epochs follow each other.
+ * J2	A commit record counts all records of its epoch.
+ * J3	The writer puts the first record of an epoch only after the epoch
+ *	before was synced.  So of the newest commit alone it is not known
+ *	whether it was: a power cut may have kept the commit and lost some
+ *	payload.  It counts if every payload of its epoch has its checksum.
+ */
+#ifndef GODWIT_STORE_JOURNAL_H
+#define GODWIT_STORE_JOURNAL_H
+
+#include "bytes.h"
+#include "folder.h"
+
+struct journal {
+	uint32_t number;
+	uint64_t first_epoch, last_epoch; /* last < first: no valid commit */
+	uint64_t last_time_us;
+	uint64_t size_bytes;	/* up to the end of the last commit */
+	struct bytes entries;	/* encoded, in order of writing */
+	struct bytes epochs;	/* struct store_epoch, each one */
+	struct bytes disks;	/* struct run_disk */
+
+	/* To take the last epoch back. */
+	size_t entries_before, disks_before;
+	uint64_t size_before;
+};
+
+/*
+ * Read journal @number up to @upto (or all of it: EPOCH_MAX).  -EBADMSG: no
+ * valid header.  @forget: as the disk has it; after a failed sync memory may
+ * hold what the disk never got.
+ */
+_must_check_ int journal_read(const struct store_sys *sys, const char *dir, uint32_t number, uint64_t upto,
+			      bool forget, struct journal *ret);
+void journal_done(struct journal *j);
+
+/* J3: check the newest epoch's payloads, and take it back if one is wrong. */
+_must_check_ int journal_settle(const struct store_sys *sys, const char *dir, struct journal *j);
+
+/*
+ * The journals of @f's tail that hold commits, oldest first, epochs without a
+ * gap, settled, to @upto.  Files that do not follow are left out.
+ */
+struct tail_journals {
+	struct journal *list;
+	size_t count;
+};
+_must_check_ int journal_read_tail(const struct folder *f, uint64_t upto, bool forget, struct tail_journals *ret);
+void journal_tail_done(struct tail_journals *t);
+
+static inline size_t journal_epoch_count(const struct journal *j)
+{
+	return j->epochs.len / sizeof(struct store_epoch);
+}
+
+static inline const struct store_epoch *journal_epoch(const struct journal *j, size_t index)
+{
+	return (const struct store_epoch *)(const void *)j->epochs.data + index;
+}
+
+/*
+ * Write and publish the run of a closed journal.  Sorts @j's entries.  @tmp is
+ * the temporary name.
+ */
+_must_check_ int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid *machine, const char *tmp,
+			      struct journal *j);
+
+/* Sorts encoded entries as a run has them. */
+void entries_sort(uint8_t *entries, size_t count);
+
+#endif
