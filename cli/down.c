@@ -5,6 +5,7 @@
  * The agents' BPF programs stay in the kernel and remember what is written, so
  * nothing needs to be compared when they are started again.
  */
+#include "boot.h"
 #include "local.h"
 #include "output.h"
 #include "words.h"
@@ -49,6 +50,7 @@ static int run_down(struct cli *c)
 		r = stop_agents(c, &agents);
 	if (local_stop_server(c) != CLI_DONE || local_stop_console(c) != CLI_DONE)
 		r = CLI_FAILED;
+	boot_instance(c, false);
 	if (r != CLI_DONE)
 		return r;
 	if (!ran && !agents)

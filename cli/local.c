@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "local.h"
 #include "api.h"
+#include "boot.h"
 #include "daemon.h"
 #include "fileio.h"
 #include "program.h"
@@ -155,6 +156,8 @@ int local_start_agent(struct cli *c, const char *name)
 	state = instance_path(c, "agents/%s", name);
 	log = text_format("agents/%s/agent.log.0", name);
 	r = start(c, "godwit-agent", log, (const char *const[]){ program, "run", "--state", state, "--daemon", NULL });
+	if (r == CLI_DONE)
+		boot_agent(c, name, true);
 	free(log);
 	free(state);
 	free(program);
@@ -199,6 +202,7 @@ int local_stop_agent(struct cli *c, const char *name)
 	char *folder = text_format("agents/%s", name);
 	int r = stop(c, "godwit-agent", folder, "agent");
 
+	boot_agent(c, name, false);
 	free(folder);
 	return r;
 }

@@ -27,7 +27,8 @@ _must_check_ int local_start_console(struct cli *c, const struct instance *i);
 _must_check_ int local_start_server(struct cli *c, const struct instance *i);
 _must_check_ int local_start_agent(struct cli *c, const char *name);
 
-/* Stop what is running and wait for its end. */
+/* Stop what is running and wait for its end.  The agents, like all that is
+ * started, come back at boot (boot.h) until they are stopped. */
 int local_stop_console(struct cli *c);
 int local_stop_server(struct cli *c);
 int local_stop_agent(struct cli *c, const char *name);

@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "api.h"
 #include "output.h"
+#include "show.h"
 #include <errno.h>
 #include <locale.h>
 #include <stdarg.h>
@@ -95,6 +96,8 @@ static int run_verb(struct cli *c, int argc, char **argv)
 	r = choose_language(c);
 	if (r != CLI_DONE)
 		return r;
+	if (cli_japanese(c))
+		show_in_japanese();
 	c->output = (c->verb->uses & USES_JSON) && cli_switch(c, "json") ? &output_json : &output_text;
 	r = c->verb->run(c);
 	/* A full disk or a closed pipe behind standard output is a failure, too. */

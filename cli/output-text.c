@@ -34,7 +34,8 @@ static char *stage_line(const struct cli *c, const json_t *machine, char *line, 
 	char progress[WORDS_MAX];
 
 	stage_progress(c, machine, progress);
-	snprintf(line, size, "%s%s%s", stage_words(c, get_text(machine, "stage", "")), *progress ? ", " : "", progress);
+	snprintf(line, size, "%s%s%s", stage_words(c, get_text(machine, "stage", "")),
+		 *progress ? say(c, ", ", "、") : "", progress);
 	return line;
 }
 
@@ -454,7 +455,8 @@ static void text_served(const struct cli *c, const char *machine, const json_t *
 	printf("  nbdinfo '%s'\n", uri);
 	printf("  nbdcopy '%s' disk.img\n", uri);
 	printf("  qemu-system-x86_64 -m 2G -snapshot -drive 'file=%s,format=raw,if=virtio'\n", uri);
-	printf("  guestmount --ro --format=raw -i -a '%s' /mnt\n", uri);
+	/* libguestfs knows the scheme nbd only. */
+	printf("  guestmount --ro --format=raw -i -a 'nbd%s' /mnt\n", strstr(uri, "://") ? strstr(uri, "://") : uri);
 	printf("  mkdir /run/nbd; nbdfuse /run/nbd --uri '%s' &   # then: losetup -rfP --show /run/nbd/nbd\n", uri);
 	printf(say(c, "It is served until: godwit serve --stop %s\n", "終了するには: godwit serve --stop %s\n"), id);
 }

@@ -39,6 +39,13 @@ char *show_rate(double bytes_per_second, char *ret_text)
 	return ret_text;
 }
 
+static bool japanese;
+
+void show_in_japanese(void)
+{
+	japanese = true;
+}
+
 char *show_duration(double seconds, char *ret_text)
 {
 	unsigned long long s;
@@ -46,16 +53,18 @@ char *show_duration(double seconds, char *ret_text)
 	if (seconds < 0)
 		seconds = 0;
 	s = (unsigned long long)(seconds + 0.5);
-	if (seconds < 10)
-		snprintf(ret_text, SHOW_TEXT_MAX, "%.1f s", seconds);
+	if (seconds < 9.95)
+		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%.1f 秒" : "%.1f s", seconds);
 	else if (s < 120)
-		snprintf(ret_text, SHOW_TEXT_MAX, "%llu s", s);
+		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 秒" : "%llu s", s);
 	else if (s < 3600)
-		snprintf(ret_text, SHOW_TEXT_MAX, "%llu min", (s + 30) / 60);
+		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 分" : "%llu min", (s + 30) / 60);
 	else if (s < 2 * 86400)
-		snprintf(ret_text, SHOW_TEXT_MAX, "%llu h %llu min", s / 3600, s % 3600 / 60);
+		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 時間 %llu 分" : "%llu h %llu min", s / 3600,
+			 s % 3600 / 60);
 	else
-		snprintf(ret_text, SHOW_TEXT_MAX, "%llu days %llu h", s / 86400, s % 86400 / 3600);
+		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 日 %llu 時間" : "%llu days %llu h", s / 86400,
+			 s % 86400 / 3600);
 	return ret_text;
 }
 

@@ -7,6 +7,9 @@
 
 #define SHOW_TEXT_MAX 64
 
+/* Units of time in Japanese from now on. */
+void show_in_japanese(void);
+
 /* "512 B", "1.5 GiB".  @ret_text has SHOW_TEXT_MAX bytes; returned, as below. */
 char *show_bytes(uint64_t bytes, char *ret_text);
 char *show_duration(double seconds, char *ret_text);		  /* "0.6 s", "4 min", "2 h 10 min" */

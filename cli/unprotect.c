@@ -65,8 +65,7 @@ static void remove_agent(struct cli *c, const char *name)
 
 	while (local_agent(c, name) && monotonic_now_us() < deadline && !interrupted())
 		pause_ms(LOOK_EVERY_MS);
-	if (local_agent(c, name))
-		(void)local_stop_agent(c, name);
+	(void)local_stop_agent(c, name); /* also if it has ended: it is not to come back at boot */
 	removal_folder(state);
 	free(state);
 }

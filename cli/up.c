@@ -7,6 +7,7 @@
  * is fine, and after a crash it starts what is missing.
  */
 #include "api.h"
+#include "boot.h"
 #include "local.h"
 #include "output.h"
 #include "port.h"
@@ -139,6 +140,7 @@ static int run_up(struct cli *c)
 	server = local_server(c) != 0;
 	r = start_all(c, &i);
 	if (r == CLI_DONE) {
+		boot_instance(c, true);
 		show(c, &i, console && server);
 		return CLI_DONE;
 	}
