@@ -9,6 +9,7 @@
  */
 #include "link.h"
 #include "link_child.h"
+#include "utf8.h"
 
 #include "wallclock.h"
 
@@ -288,14 +289,6 @@ json_t *fault_to_json(const struct fault *f)
 	return json_pack("{s:s, s:o}", "code", message_name(f->code), "args", args);
 }
 
-static void copy_text(char *to, size_t size, const char *from)
-{
-	size_t len = strnlen(from, size - 1);
-
-	memcpy(to, from, len);
-	to[len] = '\0';
-}
-
 int fault_from_json(const json_t *j, struct fault *ret)
 {
 	const char *code = json_string_value(json_object_get(j, "code")), *name;
@@ -309,8 +302,8 @@ int fault_from_json(const json_t *j, struct fault *ret)
 			return -EINVAL;
 		if (f.arg_count == FAULT_ARGS_MAX)
 			return -EINVAL;
-		copy_text(f.args[f.arg_count].name, sizeof(f.args[0].name), name);
-		copy_text(f.args[f.arg_count].value, sizeof(f.args[0].value), json_string_value(value));
+		strcpy(f.args[f.arg_count].name, name);
+		utf8_clean(json_string_value(value), f.args[f.arg_count].value, FAULT_VALUE_MAX);
 		f.arg_count++;
 	}
 	*ret = f;

@@ -105,14 +105,6 @@ char *message_remedy(enum message_code code, enum message_language lang, const s
 	return buf;
 }
 
-static void copy_cut(char *to, size_t size, const char *from)
-{
-	size_t n = utf8_fitting(from, strlen(from), size - 1);
-
-	memcpy(to, from, n);
-	to[n] = '\0';
-}
-
 int fault_set(struct fault *fault, int err, enum message_code code, ...)
 {
 	const char *name, *value;
@@ -126,8 +118,8 @@ int fault_set(struct fault *fault, int err, enum message_code code, ...)
 	while ((name = va_arg(ap, const char *))) {
 		value = va_arg(ap, const char *);
 		assert(fault->arg_count < FAULT_ARGS_MAX && strlen(name) < sizeof(fault->args[0].name));
-		copy_cut(fault->args[fault->arg_count].name, sizeof(fault->args[0].name), name);
-		copy_cut(fault->args[fault->arg_count].value, FAULT_VALUE_MAX, value ? value : "");
+		strcpy(fault->args[fault->arg_count].name, name);
+		utf8_clean(value ? value : "", fault->args[fault->arg_count].value, FAULT_VALUE_MAX);
 		fault->arg_count++;
 	}
 	va_end(ap);

@@ -59,8 +59,9 @@ struct fault {
 	} args[FAULT_ARGS_MAX];
 };
 
-/* Name-value pairs of strings, then NULL; longer values are cut.  @fault may
- * be NULL.  Returns @err, so that it can be the return statement:
+/* Name-value pairs of strings, then NULL; longer values are cut, and what is not
+ * printable UTF-8 becomes '?', so that any fault can go into JSON.  @fault may be
+ * NULL.  Returns @err, so that it can be the return statement:
  *	return fault_set(f, -ENOTBLK, MSG_DISK_NOT_BLOCK, "disk", path, NULL); */
 int fault_set(struct fault *fault, int err, enum message_code code, ...) __attribute__((sentinel));
 

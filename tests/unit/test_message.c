@@ -265,6 +265,14 @@ static void test_a_long_value_is_cut_between_characters(void **state)
 			    " does not exist");
 }
 
+static void test_a_value_that_is_not_printable_is_made_so(void **state)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_DISK_NOT_FOUND, "disk", "/dev/\xff\n\x1b[2J", NULL);
+	assert_string_equal(f.args[0].value, "/dev/???[2J");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_short_buffers_cut_between_characters),
 		cmocka_unit_test(test_a_fault_carries_its_values),
 		cmocka_unit_test(test_a_long_value_is_cut_between_characters),
+		cmocka_unit_test(test_a_value_that_is_not_printable_is_made_so),
 	};
 
 	return cmocka_run_group_tests_name("message", tests, NULL, NULL);
