@@ -27,6 +27,7 @@ static const char usage[] =
     "ledger check --log FILE --at TIME_US [--slack-us N] DISK [TWIN]	is this what it was at that time?\n"
     "ledger tail DISK	the newest record: its number and time\n"
     "ledger acked --log FILE [--at TIME_US]	how many writes were acknowledged (until then)\n"
+    "ledger unique --log FILE	bytes of the disk that were written at least once\n"
     "ledger lag --log FILE POINTS	from acknowledged to durable, for points as pointwatch lists them\n";
 
 struct ledger_log *ledger_map(const char *path, bool create)
@@ -70,6 +71,27 @@ static int ledger_acked(const struct ledger_options *o)
 	for (uint64_t n = 1; n < log->next && n < LEDGER_ENTRIES_MAX; n++)
 		count += log->entries[n].ack_us != 0 && (o->at_us == 0 || log->entries[n].ack_us <= o->at_us);
 	printf("%llu\n", (unsigned long long)count);
+	return 0;
+}
+
+static int ledger_unique(const struct ledger_options *o)
+{
+	const struct ledger_log *log = ledger_map(o->log, false);
+	bool *seen = calloc(log->area_sectors, sizeof(*seen));
+	uint64_t count = 0;
+
+	if (!seen)
+		err(2, "memory");
+	for (uint64_t n = 1; n < log->next && n < LEDGER_ENTRIES_MAX; n++) {
+		const struct ledger_entry *e = &log->entries[n];
+
+		for (uint64_t s = e->first_sector; s < e->first_sector + e->sectors; s++) {
+			count += !seen[s];
+			seen[s] = true;
+		}
+	}
+	free(seen);
+	printf("%llu\n", (unsigned long long)count * CELL_BYTES);
 	return 0;
 }
 
@@ -156,6 +178,8 @@ int main(int argc, char **argv)
 		return ledger_check(&o);
 	if (strcmp(verb, "tail") == 0 && o.device)
 		return ledger_tail(o.device);
+	if (strcmp(verb, "unique") == 0 && o.log)
+		return ledger_unique(&o);
 	if (strcmp(verb, "lag") == 0 && o.log && o.device)
 		return ledger_lag(&o, o.device);
 	if (strcmp(verb, "acked") == 0 && o.log)
