@@ -41,6 +41,21 @@ static int sum_counters(const struct tracker *t, uint16_t disk, struct shared_co
 	return 0;
 }
 
+static uint64_t nested_runs(const struct tracker *t)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct shared_cpu *per_cpu;
+	uint32_t zero = 0;
+	uint64_t sum = 0;
+
+	per_cpu = cpus > 0 ? calloc((size_t)cpus, sizeof(*per_cpu)) : NULL;
+	if (per_cpu && bpf_map_lookup_elem(t->cpus_fd, &zero, per_cpu) == 0)
+		for (int i = 0; i < cpus; i++)
+			sum += per_cpu[i].spare_runs;
+	free(per_cpu);
+	return sum;
+}
+
 int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *ret)
 {
 	struct shared_counters s;
@@ -61,6 +76,7 @@ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *
 		.discarded_bytes = s.discarded,
 		.passthrough_commands = s.passthrough,
 		.marks = s.marks,
+		.nested_runs = nested_runs(t),
 	};
 	return 0;
 }

@@ -3,7 +3,7 @@
  * Tracked disks: their live map, their planes, and the table by which BPF knows
  * them.
  *
- * A disk's maps are pinned as "disk<N>.<generation>.live" and ".planes".  The
+ * A disk's maps are pinned as "disk<N>_<generation>_live" and "_planes".  The
  * generation is in the pinned configuration, and is stored when everything of
  * it is in place; so a process killed while it makes larger maps leaves the old
  * ones valid.  BPF, though, may already be storing to the new live map by then:
@@ -84,7 +84,7 @@ static char *disk_pin(const struct tracker *t, uint16_t disk, uint32_t generatio
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), "disk%u.%u.%s", disk, generation, what);
+	snprintf(name, sizeof(name), "disk%u_%u_%s", disk, generation, what);
 	return pin_path(t, name, buf);
 }
 

@@ -90,6 +90,8 @@ struct tracker_counters {
 	uint64_t discarded_bytes;		/* carried as ZERO */
 	uint64_t passthrough_commands;
 	uint64_t marks;				/* grows with every store to the live map */
+	uint64_t nested_runs;			/* of all disks: completions that hit a running program, and
+						   were handled by the next (tracker.bpf.c) */
 };
 
 /*
