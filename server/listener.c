@@ -24,8 +24,10 @@
 #define ACCEPT_PAUSE_US USEC_PER_SEC /* when descriptors or memory have run out */
 #define ADDRESS_TEXT_MAX (INET6_ADDRSTRLEN + 8)
 
-/* Lines about strangers: so many at once, then one a second. */
+/* Lines about strangers: so many at once, then one a second; about a crowd of
+ * them, one so often. */
 #define STRANGER_LINES_BURST 50u
+#define CROWD_LINE_EVERY_US (10 * USEC_PER_SEC)
 
 enum guest_state { GREETING, WAITING, INSIDE, LEAVING };
 
@@ -56,6 +58,7 @@ struct listener {
 	struct loop_timer accept_again;
 	uint64_t line_credit_us; /* a bucket of STRANGER_LINES_BURST seconds */
 	uint64_t lines_left_out;
+	uint64_t crowd_said_us, crowd_count; /* turned away since then */
 };
 
 /* --- what is said of strangers ----------------------------------------------------- */
@@ -75,6 +78,19 @@ static bool may_log_stranger(struct listener *l)
 		log_warn("%llu more connections were turned away", (unsigned long long)l->lines_left_out);
 	l->lines_left_out = 0;
 	return true;
+}
+
+static void log_crowd(struct listener *l, const char *peer)
+{
+	uint64_t now = monotonic_now_us();
+
+	l->crowd_count++;
+	if (l->crowd_said_us && now - l->crowd_said_us < CROWD_LINE_EVERY_US)
+		return;
+	log_warn("%s: turned away: too many connections that have not said who they are (%llu)", peer,
+		 (unsigned long long)l->crowd_count);
+	l->crowd_said_us = now;
+	l->crowd_count = 0;
 }
 
 /* --- guests ------------------------------------------------------------------------ */
@@ -243,17 +259,16 @@ void listener_check_machines(struct listener *l)
 
 static void log_end(struct guest *g, const struct control_message *m)
 {
-	const char *error = m->err ? strerror(-m->err) : "";
 
-	if (!g->was_inside && !may_log_stranger(g->listener))
+	/* Who has been refused with a reason had a certificate of ours. */
+	if (!g->was_inside && !m->reason && !may_log_stranger(g->listener))
 		return;
 	if (m->reason && m->err)
-		log_warn("%s: %s is refused: %s: %s (%s)", g->peer, guest_name(g), wire_refusal_name(m->reason),
-			 m->text, error);
+		log_warn("%s: %s is refused: %s: %s", g->peer, guest_name(g), wire_refusal_name(m->reason), m->text);
 	else if (m->reason)
 		log_info("%s: %s is refused: %s: %s", g->peer, guest_name(g), wire_refusal_name(m->reason), m->text);
 	else if (!g->was_inside)
-		log_warn("%s: %s is turned away: %s", g->peer, guest_name(g), m->text[0] ? m->text : error);
+		log_warn("%s: %s is turned away: %s", g->peer, guest_name(g), m->text[0] ? m->text : strerror(-m->err));
 	else
 		log_info("%s: %s is disconnected: %s; %llu bytes came, epoch %llu is durable", g->peer, guest_name(g),
 			 m->text, (unsigned long long)m->figures.received_bytes,
@@ -452,8 +467,7 @@ static int welcome_guest(struct listener *l, int socket_fd, const struct sockadd
 	g->kill_timer.context = g;
 	describe_address(from, g->address, g->peer);
 	if (!may_greet(l, g->address)) {
-		if (may_log_stranger(l))
-			log_warn("%s: turned away: too many connections that have not said who they are", g->peer);
+		log_crowd(l, g->peer);
 		free(g);
 		return 0;
 	}
