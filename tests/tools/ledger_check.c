@@ -29,7 +29,7 @@ struct checker {
 	const struct ledger_options *o;
 	struct expectation *sectors;
 	uint64_t *found[2]; /* number of the write that is there, for L3 */
-	uint64_t wrong, written, newest;
+	uint64_t wrong, shown, written, newest;
 };
 
 static void expect(struct checker *c, uint8_t disk)
@@ -61,7 +61,8 @@ static void complain(struct checker *c, uint8_t disk, uint64_t sector, const cha
 {
 	const struct ledger_entry *e = &c->log->entries[other];
 
-	if (c->wrong++ >= 5)
+	c->wrong++;
+	if (c->shown++ >= 5)
 		return;
 	printf("disk %u sector %" PRIu64 ": %s", disk, sector, what);
 	if (found)
@@ -173,6 +174,7 @@ int ledger_check(const struct ledger_options *o)
 	check_disk(&c, 0, o->device);
 	if (o->twin) {
 		check_disk(&c, 1, o->twin);
+		c.shown = 0;
 		check_twins(&c);
 	}
 	printf("%" PRIu64 " sectors written, newest write %" PRIu64 ", %" PRIu64 " wrong\n", c.written,
