@@ -51,7 +51,7 @@
 
 #define OVERLAP_GRANULE_SHIFT 3 /* in sectors */
 #define OVERLAP_GRANULE	      (1u << OVERLAP_GRANULE_SHIFT)
-#define OVERLAP_GRANULES_MAX  1024 /* 4 MiB */
+#define OVERLAP_GRANULES_MAX  4096 /* 16 MiB */
 
 #define OVERLAP_CONFLICT 1ULL
 #define OVERLAP_SECTORS	 (0xffULL << 1)
