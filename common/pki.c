@@ -419,3 +419,14 @@ int pki_pin(const char *cert_path, uint8_t ret_pin[16])
 	X509_free(cert);
 	return err;
 }
+
+int pki_pin_pem(const char *cert_pem, uint8_t ret_pin[16])
+{
+	BIO *bio = BIO_new_mem_buf(cert_pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	int err = cert ? cert_pin(cert, ret_pin) : -EBADMSG;
+
+	X509_free(cert);
+	BIO_free(bio);
+	return ssl_failed(err);
+}

@@ -36,12 +36,16 @@ _must_check_ int pki_make_request(const char *key_path, const char *common_name,
 /*
  * Sign @request_pem with the CA; the common name is @common_name whatever the
  * request says; @alt_names are host names and addresses for a server's
- * certificate, NULL-terminated, or NULL.  PEM, to be freed.
+ * certificate, NULL-terminated, or NULL.  It ends no later than the CA's, and
+ * began an hour ago, since clocks differ.  An agent's certificate is good for
+ * calling only, the console's for being called, a server's for both.  PEM, to
+ * be freed.  -EBADMSG: not a request, or not signed with its own key.
  */
 _must_check_ int pki_sign(const char *ca_key_path, const char *ca_cert_path, const char *request_pem,
 			  const char *common_name, const char *const *alt_names, unsigned int days, char **ret_pem);
 
 /* First 16 bytes of the SHA-256 of the certificate's public key. */
 _must_check_ int pki_pin(const char *cert_path, uint8_t ret_pin[16]);
+_must_check_ int pki_pin_pem(const char *cert_pem, uint8_t ret_pin[16]);
 
 #endif
