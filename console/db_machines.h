@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* db_machines - the tables machines and disks. */
+#ifndef GODWIT_CONSOLE_DB_MACHINES_H
+#define GODWIT_CONSOLE_DB_MACHINES_H
+
+#include "catalogue.h"
+#include "console.h"
+
+#define NAME_MAX_LEN 63
+
+struct machine_row {
+	char id[ID_SIZE], name[NAME_MAX_LEN + 1], state[16];
+	char project_id[ID_SIZE];
+	char server_id[ID_SIZE]; /* "" while there is no server */
+	uint8_t key[16];	 /* pki_pin() of its certificate */
+	int64_t enrolled_us, last_seen_us;
+	bool connected, removed, told, store_gone;
+};
+
+/* Those that are protected. */
+bool db_machine_find(struct db *db, const char *id_or_name, struct machine_row *ret);
+/* Also those that are removed. */
+bool db_machine_by_id(struct db *db, const char *id, struct machine_row *ret);
+
+/* All rows, to be freed; by name.  Of one server, when @server_id is not NULL. */
+size_t db_machine_list(struct db *db, bool removed_too, const char *server_id, struct machine_row **ret);
+
+/* @facts, @disks may be NULL; disks are checked already. */
+void db_machine_add(struct db *db, const struct machine_row *m);
+void db_machine_enrol_again(struct db *db, const char *id, const uint8_t key[16]);
+void db_machine_set_state(struct db *db, const char *id, const char *state);
+void db_machine_set_facts(struct db *db, const char *id, const json_t *facts);
+void db_machine_set_told(struct db *db, const char *id);
+void db_machine_set_store_gone(struct db *db, const char *id);
+void db_machine_remove(struct db *db, const char *id);
+void db_machine_assign_homeless(struct db *db, const char *server_id); /* those without a server */
+void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t seen_us, const json_t *status);
+
+json_t *db_machine_facts(struct db *db, const char *id);
+json_t *db_machine_status(struct db *db, const char *id);
+
+/* [{id, name, size_bytes, sector_bytes}] in the order that they were given. */
+json_t *db_disks(struct db *db, const char *machine_id);
+void db_disks_replace(struct db *db, const char *machine_id, const json_t *disks);
+
+#endif

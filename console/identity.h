@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* identity - who sends a request: a token's owner, or a certificate's. */
+#ifndef GODWIT_CONSOLE_IDENTITY_H
+#define GODWIT_CONSOLE_IDENTITY_H
+
+#include "request.h"
+
+/* Fill r->is, who, peer_id for a route that is not for everybody.  0, or the
+ * status of the refusal. */
+_must_check_ int identity_check(struct request *r);
+
+/* A wrong secret was shown: 429 if too many were, else @status and @code. */
+int identity_wrong_secret(struct request *r, int status, enum message_code code);
+
+/* SHA-256 of a token's 32 bytes: what the catalogue keeps of it. */
+void identity_token_hash(const struct pki_token *t, uint8_t ret_hash[32]);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Points are the replication server's: it is asked, and its answer passed on. */
+#include "db_events.h"
+#include "handlers.h"
+#include "names.h"
+#include "points.h"
+#include "resource.h"
+#include "wallclock.h"
+
+#include <stdio.h>
+
+#define LIST_MOST 100000u
+#define LIST_DEFAULT 1000u
+#define ANSWER_MS 30000u
+#define MARK_US (60 * USEC_PER_SEC)
+#define POINT_MS 10000u
+
+json_t *points_at(const char *at)
+{
+	char text[WALLCLOCK_TEXT_LEN + 1];
+	uint64_t us;
+
+	/* Times as people write them are of our clock and our time zone. */
+	if (wallclock_parse(at, &us) == 0)
+		return json_string(wallclock_format(us, text));
+	return json_string(at);
+}
+
+static void add_time(json_t *command, const char *name, uint64_t us)
+{
+	if (us)
+		json_object_set_new(command, name, resource_time(us));
+}
+
+int handle_point_list(struct request *r)
+{
+	uint64_t from = 0, to = 0, limit = LIST_DEFAULT;
+	bool newest = false;
+	struct machine_row m;
+	json_t *command, *result;
+	char id[ID_SIZE];
+	int status = resource_machine(r, &m);
+
+	if (!status)
+		status = request_query_time(r, "from", &from);
+	if (!status)
+		status = request_query_time(r, "to", &to);
+	if (!status)
+		status = request_query_number(r, "limit", 1, LIST_MOST, &limit);
+	if (!status)
+		status = request_query_bool(r, "newest", &newest);
+	if (status)
+		return status;
+	memcpy(id, m.id, sizeof(id));
+	command = resource_command("points");
+	json_object_set_new(command, "machine", json_string(id));
+	json_object_set_new(command, "limit", json_integer((json_int_t)limit));
+	json_object_set_new(command, "newest", json_boolean(newest));
+	add_time(command, "from", from);
+	add_time(command, "to", to);
+	status = resource_call_server(r, &m, command, ANSWER_MS, &result);
+	return status ? status : request_answer(r, 200, result);
+}
+
+static int get_point(struct request *r, const struct machine_row *m, json_t *at, unsigned int timeout_ms,
+		     json_t **ret)
+{
+	json_t *command = resource_command("point");
+
+	json_object_set_new(command, "machine", json_string(m->id));
+	json_object_set_new(command, "at", at);
+	return resource_call_server(r, m, command, timeout_ms, ret);
+}
+
+int handle_point_get(struct request *r)
+{
+	struct machine_row m;
+	json_t *point;
+	int status = resource_machine(r, &m);
+
+	if (!status)
+		status = get_point(r, &m, points_at(r->params[1]), ANSWER_MS, &point);
+	return status ? status : request_answer(r, 200, point);
+}
+
+/* --- mark --------------------------------------------------------------------------------------- */
+
+static int timed_out(struct request *r, const struct machine_row *m, const char *label)
+{
+	return request_refuse(r, 504, MSG_MARK_TIMED_OUT, "machine", m->name, "label", label, NULL);
+}
+
+/* The agent has the word that the epoch is durable; the server, asked at the
+ * same moment, may need another to show it. */
+static int wait_for_point(struct request *r, const struct machine_row *m, uint64_t epoch, uint64_t deadline_us,
+			  const char *label, json_t **ret)
+{
+	struct uuid machine, point;
+	char id[ID_SIZE];
+
+	if (uuid_parse(m->id, &machine))
+		return timed_out(r, m, label);
+	point = uuid_from_epoch(&machine, epoch);
+	uuid_format(&point, id);
+	for (;;) {
+		uint64_t ticket = live_ticket(r->console->live);
+		int status = get_point(r, m, json_string(id), POINT_MS, ret);
+
+		if (status != 404)
+			return status;
+		if (!live_wait(r->console->live, ticket, deadline_us))
+			return timed_out(r, m, label);
+	}
+}
+
+static int call_mark(struct request *r, const struct machine_row *m, const char *label, uint64_t *ret_epoch)
+{
+	json_t *command = resource_command("mark"), *result;
+	int status;
+
+	json_object_set_new(command, "label", json_string(label));
+	status = resource_call_agent(r, m, command, MARK_US / USEC_PER_MSEC, &result);
+	if (status == 504)
+		return timed_out(r, m, label);
+	if (status)
+		return status;
+	*ret_epoch = (uint64_t)resource_integer(result, "epoch", 0);
+	json_decref(result);
+	return *ret_epoch ? 0 : request_refuse(r, 504, MSG_AGENT_SILENT, "machine", m->name, NULL);
+}
+
+int handle_mark(struct request *r)
+{
+	json_t *label, *point;
+	const struct member members[] = { { "label", MEMBER_TEXT, true, &label }, { NULL } };
+	uint64_t deadline_us = monotonic_now_us() + MARK_US, epoch;
+	struct machine_row m;
+	const char *text;
+	struct db *db;
+	int status = resource_machine(r, &m), err;
+
+	if (!status)
+		status = request_members(r, r->body, "the request", members);
+	if (status)
+		return status;
+	text = json_string_value(label);
+	if (!names_label_ok(text))
+		return request_refuse(r, 400, MSG_LABEL_BAD, "label", text, NULL);
+	status = call_mark(r, &m, text, &epoch);
+	if (!status)
+		status = wait_for_point(r, &m, epoch, deadline_us, text, &point);
+	if (status)
+		return status;
+	db = catalogue_write(r->console->catalogue);
+	resource_event(r, db, &m, NULL, MSG_POINT_MARKED, "label", text, "time",
+		       json_string_value(json_object_get(point, "time")), NULL);
+	err = catalogue_commit(r->console->catalogue);
+	if (err)
+		console_catalogue_failed(r->console, "recording a point", err);
+	live_announce(r->console->live);
+	return request_answer(r, 201, point);
+}
+
+/* --- scrub ----------------------------------------------------------------------------------------- */
+
+int handle_scrub(struct request *r)
+{
+	struct machine_row m;
+	json_t *command, *result;
+	int status = resource_machine(r, &m);
+
+	if (status)
+		return status;
+	command = resource_command("scrub");
+	json_object_set_new(command, "machine", json_string(m.id));
+	status = resource_call_server(r, &m, command, ANSWER_MS, &result);
+	if (status)
+		return status;
+	json_decref(result);
+	return request_answer(r, 202, json_object());
+}

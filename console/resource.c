@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "resource.h"
+
+#include "db_events.h"
+#include "utf8.h"
+#include "wallclock.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+int resource_machine(struct request *r, struct machine_row *ret)
+{
+	struct db *db = catalogue_read(r->console->catalogue);
+	bool found = db_machine_find(db, r->params[0], ret);
+	int err = catalogue_read_end(r->console->catalogue);
+
+	if (err)
+		return request_catalogue_failed(r, "looking up a machine", err);
+	return found ? 0 : request_refuse(r, 404, MSG_MACHINE_UNKNOWN, "machine", r->params[0], NULL);
+}
+
+json_t *resource_command(const char *verb)
+{
+	struct uuid id = uuid_random();
+	char text[ID_SIZE];
+
+	return json_pack("{s:s, s:s}", "id", uuid_format(&id, text), "verb", verb);
+}
+
+/* --- calls ------------------------------------------------------------------------------------ */
+
+/* Programs speak of machines by id, people by name. */
+static void name_machine(struct fault *f, const struct machine_row *m)
+{
+	for (unsigned int i = 0; m && i < f->arg_count; i++)
+		if (!strcmp(f->args[i].value, m->id))
+			snprintf(f->args[i].value, sizeof(f->args[i].value), "%s", m->name);
+}
+
+static int server_away(struct request *r, const char *name, uint64_t seen_us)
+{
+	char seen[WALLCLOCK_TEXT_LEN + 1];
+
+	return request_refuse(r, 503, MSG_SERVER_AWAY, "server", name, "seen", resource_time_or_never(seen_us, seen),
+			      NULL);
+}
+
+static int call(struct request *r, const struct server_row *s, const struct machine_row *m, json_t *command,
+		unsigned int timeout_ms, json_t **ret_result)
+{
+	uint64_t deadline = monotonic_now_us() + timeout_ms * USEC_PER_MSEC;
+	struct live_view v = live_view(r->console->live, s->id);
+	struct fault f;
+	int err;
+
+	live_view_done(&v);
+	if (!v.connected) {
+		json_decref(command);
+		return server_away(r, s->name, MAX(v.seen_us, (uint64_t)s->last_seen_us));
+	}
+	err = live_call(r->console->live, s->id, command, deadline, ret_result, &f);
+	if (err == -EREMOTEIO) {
+		name_machine(&f, m);
+		return request_fault(r, &f);
+	}
+	if (err == -ESHUTDOWN)
+		return server_away(r, s->name, v.seen_us);
+	if (err)
+		return request_refuse(r, 504, MSG_SERVER_SILENT, "server", s->name, NULL);
+	return 0;
+}
+
+int resource_call(struct request *r, const struct server_row *s, json_t *command, unsigned int timeout_ms,
+		  json_t **ret_result)
+{
+	return call(r, s, NULL, command, timeout_ms, ret_result);
+}
+
+int resource_call_server(struct request *r, const struct machine_row *m, json_t *command, unsigned int timeout_ms,
+			 json_t **ret_result)
+{
+	struct server_row s;
+	struct db *db = catalogue_read(r->console->catalogue);
+	bool found = *m->server_id && db_server_find(db, m->server_id, &s);
+	int err = catalogue_read_end(r->console->catalogue);
+
+	if (err || !found) {
+		json_decref(command);
+		return err ? request_catalogue_failed(r, "looking up a server", err)
+			   : request_refuse(r, 409, MSG_NO_SERVER, NULL);
+	}
+	return call(r, &s, m, command, timeout_ms, ret_result);
+}
+
+int resource_need_agent(struct request *r, const struct machine_row *m)
+{
+	struct live_view v = live_view(r->console->live, m->id);
+	char seen[WALLCLOCK_TEXT_LEN + 1];
+
+	live_view_done(&v);
+	if (v.connected)
+		return 0;
+	return request_refuse(r, 409, MSG_AGENT_AWAY, "machine", m->name, "seen",
+			      resource_time_or_never(MAX(v.seen_us, (uint64_t)m->last_seen_us), seen), NULL);
+}
+
+int resource_call_agent(struct request *r, const struct machine_row *m, json_t *command, unsigned int timeout_ms,
+			json_t **ret_result)
+{
+	uint64_t deadline = monotonic_now_us() + timeout_ms * USEC_PER_MSEC;
+	int status = resource_need_agent(r, m), err;
+	struct fault f;
+
+	if (status) {
+		json_decref(command);
+		return status;
+	}
+	err = live_call(r->console->live, m->id, command, deadline, ret_result, &f);
+	if (err == -EREMOTEIO) {
+		name_machine(&f, m);
+		return request_fault(r, &f);
+	}
+	return err ? request_refuse(r, 504, MSG_AGENT_SILENT, "machine", m->name, NULL) : 0;
+}
+
+/* --- events ------------------------------------------------------------------------------------- */
+
+static void add_arg(struct fault *f, const char *name, const char *value)
+{
+	assert(f->arg_count < FAULT_ARGS_MAX);
+	snprintf(f->args[f->arg_count].name, sizeof(f->args[0].name), "%s", name);
+	utf8_clean(value, f->args[f->arg_count].value, sizeof(f->args[0].value));
+	f->arg_count++;
+}
+
+void resource_event(struct request *r, struct db *db, const struct machine_row *m, const json_t *changes,
+		    enum message_code code, ...)
+{
+	struct fault f = { .code = code };
+	struct event e = { .project_id = m ? m->project_id : r->console->project_id,
+			   .machine_id = m ? m->id : NULL,
+			   .machine_name = m ? m->name : NULL,
+			   .who = r->who,
+			   .fault = &f,
+			   .changes = changes };
+	const char *name;
+	va_list ap;
+
+	if (m)
+		add_arg(&f, "machine", m->name);
+	va_start(ap, code);
+	while ((name = va_arg(ap, const char *)))
+		add_arg(&f, name, va_arg(ap, const char *));
+	va_end(ap);
+	db_event_add(db, &e);
+}
+
+/* --- small things ---------------------------------------------------------------------------------- */
+
+static bool is_no_use_to_others(const char *address)
+{
+	struct in6_addr six;
+	struct in_addr four;
+
+	if (!*address || !strcmp(address, "localhost"))
+		return true;
+	if (inet_pton(AF_INET, address, &four) == 1)
+		return four.s_addr == htonl(INADDR_ANY) || ntohl(four.s_addr) >> 24 == 127;
+	if (inet_pton(AF_INET6, address, &six) == 1)
+		return IN6_IS_ADDR_UNSPECIFIED(&six) || IN6_IS_ADDR_LOOPBACK(&six);
+	return false;
+}
+
+const char *resource_server_address(const struct request *r, const struct server_row *s)
+{
+	return is_no_use_to_others(s->address) && *r->host ? r->host : s->address;
+}
+
+const char *resource_time_or_never(uint64_t us, char *buf)
+{
+	return us ? wallclock_format(us, buf) : "never";
+}
+
+json_t *resource_time(uint64_t us)
+{
+	char text[WALLCLOCK_TEXT_LEN + 1];
+
+	return us ? json_string(wallclock_format(us, text)) : json_null();
+}
+
+int64_t resource_integer(const json_t *object, const char *name, int64_t otherwise)
+{
+	const json_t *value = json_object_get(object, name);
+
+	return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}

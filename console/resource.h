@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* resource - what several handlers need: machines by path, calls to servers, events, addresses. */
+#ifndef GODWIT_CONSOLE_RESOURCE_H
+#define GODWIT_CONSOLE_RESOURCE_H
+
+#include "db_machines.h"
+#include "db_servers.h"
+#include "request.h"
+
+/* The machine that the path's first parameter names: 0, or 404. */
+_must_check_ int resource_machine(struct request *r, struct machine_row *ret);
+
+/* A command with an id of its own: {"id", "verb"}. */
+json_t *resource_command(const char *verb);
+
+/*
+ * Tell @m's replication server, and wait for the answer: 0, or a status.
+ * Takes @command.
+ */
+_must_check_ int resource_call_server(struct request *r, const struct machine_row *m, json_t *command,
+				      unsigned int timeout_ms, json_t **ret_result);
+/* The same to a server by itself, and to an agent. */
+_must_check_ int resource_call(struct request *r, const struct server_row *s, json_t *command,
+			       unsigned int timeout_ms, json_t **ret_result);
+_must_check_ int resource_call_agent(struct request *r, const struct machine_row *m, json_t *command,
+				     unsigned int timeout_ms, json_t **ret_result);
+
+/* 409 AGENT_AWAY unless the machine's agent is connected. */
+_must_check_ int resource_need_agent(struct request *r, const struct machine_row *m);
+
+/* An event of machine @m (NULL: nobody's) by whom @r came from; arguments as
+ * for fault_set(), and "machine" is added. */
+void resource_event(struct request *r, struct db *db, const struct machine_row *m, const json_t *changes,
+		    enum message_code code, ...) __attribute__((sentinel));
+
+/* Where @r's sender reaches the server: its address, or, if that is no use to
+ * others, the name by which he calls the console. */
+const char *resource_server_address(const struct request *r, const struct server_row *s);
+
+/* "2026-...Z", or "never". */
+const char *resource_time_or_never(uint64_t us, char *buf);
+json_t *resource_time(uint64_t us); /* null for 0 */
+
+/* A member's number, whatever its form; @otherwise if it is none. */
+int64_t resource_integer(const json_t *object, const char *name, int64_t otherwise);
+
+#endif
