@@ -86,6 +86,29 @@ int dat_read(const struct dat *d, const struct entry *e, void *out)
 	return err;
 }
 
+int dat_fetch(const struct dat *d, const struct entry *e, void *stored, void *payload, uint64_t *ret_checksum)
+{
+	uint8_t header[RECORD_BYTES];
+	uint32_t length = (uint32_t)e->count * SECTOR_BYTES;
+	struct record r = { 0 };
+	int err = read_stored(d, e, header, stored);
+	bool known, whole;
+
+	if (err == -EBADMSG)
+		memset(stored, 0, e->stored_bytes); /* the file ends before it */
+	else if (err < 0)
+		return err;
+	known = err == 0 && record_get(header, d->header.salt, (uint64_t)e->position << POSITION_SHIFT, &r) == 0 &&
+		dat_matches(&r, e);
+	whole = payload_decompress(e->codec, stored, e->stored_bytes, payload, length) == 0;
+	if (known && whole && payload_checksum(payload, length) == r.checksum) {
+		*ret_checksum = r.checksum;
+		return 0;
+	}
+	*ret_checksum = known ? r.checksum : whole ? ~payload_checksum(payload, length) : 0;
+	return 1;
+}
+
 int dat_unpack(const struct record *r, const uint8_t *stored, void *out)
 {
 	int err = payload_decompress(r->codec, stored, r->stored_bytes, out, (uint32_t)r->length_bytes);

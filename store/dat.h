@@ -20,6 +20,13 @@ void dat_close(struct dat *d);
  * sectors into @out.  -EBADMSG. */
 _must_check_ int dat_read(const struct dat *d, const struct entry *e, void *out);
 
+/*
+ * For copying: the stored bytes and the payload (room for CHUNK_BYTES each)
+ * and the checksum.  1: the record is damaged; the checksum is then one that
+ * the stored bytes do not have.
+ */
+int dat_fetch(const struct dat *d, const struct entry *e, void *stored, void *payload, uint64_t *ret_checksum);
+
 /* Is @r the record that @e tells of? */
 bool dat_matches(const struct record *r, const struct entry *e);
 

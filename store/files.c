@@ -82,31 +82,58 @@ static struct slot *slot_get(struct files *f, uint32_t number, int *ret_err)
 	return s;
 }
 
-static int read_once(struct files *f, const struct entry *e, void *out)
-{
-	struct dat d;
-	int err = dat_open(f->sys, f->dir, e->file, &d);
+/* An open file for one use: from the table, or opened for it. */
+struct use {
+	struct slot *slot; /* NULL: @own */
+	struct dat own;
+};
 
-	if (err < 0)
-		return err;
-	err = dat_read(&d, e, out);
-	dat_close(&d);
-	return err;
+static int use_begin(struct files *f, uint32_t number, struct use *u)
+{
+	int err;
+
+	pthread_mutex_lock(&f->mutex);
+	u->slot = slot_get(f, number, &err);
+	pthread_mutex_unlock(&f->mutex);
+	return u->slot || err < 0 ? err : dat_open(f->sys, f->dir, number, &u->own);
+}
+
+static const struct dat *use_dat(const struct use *u)
+{
+	return u->slot ? &u->slot->dat : &u->own;
+}
+
+static void use_end(struct files *f, struct use *u)
+{
+	if (!u->slot) {
+		dat_close(&u->own);
+		return;
+	}
+	pthread_mutex_lock(&f->mutex);
+	u->slot->users--;
+	pthread_mutex_unlock(&f->mutex);
 }
 
 int files_read(struct files *f, const struct entry *e, void *out)
 {
-	struct slot *s;
-	int err;
+	struct use u;
+	int err = use_begin(f, e->file, &u);
 
-	pthread_mutex_lock(&f->mutex);
-	s = slot_get(f, e->file, &err);
-	pthread_mutex_unlock(&f->mutex);
-	if (!s)
-		return err < 0 ? err : read_once(f, e, out);
-	err = dat_read(&s->dat, e, out);
-	pthread_mutex_lock(&f->mutex);
-	s->users--;
-	pthread_mutex_unlock(&f->mutex);
+	if (err < 0)
+		return err;
+	err = dat_read(use_dat(&u), e, out);
+	use_end(f, &u);
+	return err;
+}
+
+int files_fetch(struct files *f, const struct entry *e, void *stored, void *payload, uint64_t *ret_checksum)
+{
+	struct use u;
+	int err = use_begin(f, e->file, &u);
+
+	if (err < 0)
+		return err;
+	err = dat_fetch(use_dat(&u), e, stored, payload, ret_checksum);
+	use_end(f, &u);
 	return err;
 }

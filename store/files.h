@@ -13,5 +13,7 @@ void files_free(struct files *f); /* NULL is allowed */
 
 /* As dat_read(); -ENOENT: the file is not there (any more). */
 _must_check_ int files_read(struct files *f, const struct entry *e, void *out);
+/* As dat_fetch(). */
+int files_fetch(struct files *f, const struct entry *e, void *stored, void *payload, uint64_t *ret_checksum);
 
 #endif

@@ -126,9 +126,12 @@ int journal_read(const struct store_sys *sys, const char *dir, uint32_t number, 
 		return err;
 	j.first_epoch = d.header.first_epoch;
 	j.last_epoch = j.first_epoch - 1;
-	if (forget)
+	err = forget ? sys->sync_file(sys, d.fd) : 0;
+	if (err == 0 && forget)
 		sys->forget(sys, d.fd);
-	err = dat_walk_begin(&d, &w);
+	w.window = NULL;
+	if (err == 0)
+		err = dat_walk_begin(&d, &w);
 	if (err == 0 && upto >= j.first_epoch)
 		err = scan_all(&s, &w);
 	dat_walk_end(&w);

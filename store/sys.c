@@ -131,7 +131,6 @@ static void libc_start_writeback(const struct store_sys *sys, int fd, uint64_t o
 
 static void libc_forget(const struct store_sys *sys, int fd)
 {
-	(void)fdatasync(fd);
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 

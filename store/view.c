@@ -100,10 +100,10 @@ static int view_new(const struct store_sys *sys, const char *dir, bool tail, uin
 	return err;
 }
 
-int view_open(const struct store_sys *sys, const char *dir, struct view **ret)
+static int view_load(const struct store_sys *sys, const char *dir, bool tail, struct view **ret)
 {
 	struct view *v;
-	int err = view_new(sys, dir, false, EPOCH_MAX, &v);
+	int err = view_new(sys, dir, tail, EPOCH_MAX, &v);
 
 	if (err < 0)
 		return err;
@@ -113,6 +113,16 @@ int view_open(const struct store_sys *sys, const char *dir, struct view **ret)
 	else
 		*ret = v;
 	return err;
+}
+
+int view_open(const struct store_sys *sys, const char *dir, struct view **ret)
+{
+	return view_load(sys, dir, false, ret);
+}
+
+int view_open_all(const struct store_sys *sys, const char *dir, struct view **ret)
+{
+	return view_load(sys, dir, true, ret);
 }
 
 int view_open_at(struct folder *f, const struct tail_journals *t, uint64_t upto, struct view **ret)

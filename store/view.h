@@ -23,6 +23,8 @@ struct view;
 
 /* What the runs say, to the last epoch. */
 _must_check_ int view_open(const struct store_sys *sys, const char *dir, struct view **ret);
+/* What runs and journals say, to the last epoch. */
+_must_check_ int view_open_all(const struct store_sys *sys, const char *dir, struct view **ret);
 /* Runs and journals up to epoch @upto.  Takes @f over when it succeeds. */
 _must_check_ int view_open_at(struct folder *f, const struct tail_journals *tail, uint64_t upto, struct view **ret);
 void view_close(struct view *v); /* NULL is allowed */
