@@ -56,12 +56,12 @@ static void make_path(const struct cli *c, char *path, size_t size, const char *
 
 /* --- what the console says when it says no --------------------------------------- */
 
-static void describe_refusal(int status, const json_t *answer, char *text, size_t size)
+static void describe_refusal(const struct cli *c, int status, const json_t *answer, char *text, size_t size)
 {
 	const char *message = get_text(answer, "message", NULL), *remedy = get_text(answer, "remedy", "");
 
 	if (message)
-		snprintf(text, size, "%s%s%s", message, *remedy ? ". " : "", remedy);
+		snprintf(text, size, "%s%s%s", message, !*remedy ? "" : cli_japanese(c) ? "。" : ". ", remedy);
 	else
 		snprintf(text, size, "the console answered with HTTP status %d and no reason", status);
 }
@@ -123,7 +123,7 @@ static int request(struct cli *c, const char *method, const json_t *body, unsign
 		return status == -ECANCELED ? -EIO : status;
 	}
 	if (status >= 300) {
-		describe_refusal(status, answer, ret_text, text_size);
+		describe_refusal(c, status, answer, ret_text, text_size);
 		json_decref(answer);
 		return errno_of_status(status);
 	}

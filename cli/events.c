@@ -2,7 +2,6 @@
 /* godwit events - what happened, and who changed what. */
 #include "api.h"
 #include "output.h"
-#include "program.h"
 #include <stdio.h>
 
 #define LIMIT_DEFAULT 100
@@ -36,9 +35,9 @@ static uint64_t newest_id(const json_t *events, uint64_t otherwise)
 	return otherwise;
 }
 
+/* Until interrupted: nothing has to be cleaned up. */
 static int follow(struct cli *c, const char *machine, json_t *answer, uint64_t after, uint64_t limit)
 {
-	interrupt_catch();
 	while (answer && !ferror(stdout)) {
 		const json_t *event;
 		size_t i;
@@ -47,12 +46,10 @@ static int follow(struct cli *c, const char *machine, json_t *answer, uint64_t a
 			c->output->event(c, event);
 		after = newest_id(get_array(answer, "events"), after);
 		json_decref(answer);
-		if (interrupted())
-			return CLI_DONE;
 		answer = ask_after(c, machine, limit, after, WAIT_SECONDS);
 	}
 	json_decref(answer);
-	return interrupted() ? CLI_DONE : CLI_FAILED;
+	return CLI_FAILED;
 }
 
 static int run_events(struct cli *c)

@@ -68,7 +68,7 @@ pid_t local_agent(const struct cli *c, const char *name)
 static int start(struct cli *c, const char *program, const char *log, const char *const argv[])
 {
 	char *log_path;
-	int r = program_run(argv);
+	int r = program_run_quietly(argv);
 
 	if (r == 0)
 		return CLI_DONE;

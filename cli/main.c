@@ -41,7 +41,7 @@ int cli_fail_message(const struct cli *c, enum message_code code, ...)
 	va_end(ap);
 	message_text(code, c->language, args, text, sizeof(text));
 	message_remedy(code, c->language, args, remedy, sizeof(remedy));
-	fprintf(stderr, "godwit: %s%s %s\n", text, cli_japanese(c) ? "。" : ".", remedy);
+	fprintf(stderr, "godwit: %s%s%s\n", text, cli_japanese(c) ? "。" : ". ", remedy);
 	return CLI_FAILED;
 }
 

@@ -370,6 +370,13 @@ static void text_settings(const struct cli *c, const json_t *before, const json_
 
 /* --- events ------------------------------------------------------------------------------------ */
 
+/* Who did it, where that is not plain from the rest of the line. */
+static bool worth_saying(const char *who, const char *machine)
+{
+	return *who && strcmp(who, "console") != 0 &&
+	       !(strncmp(who, "agent:", 6) == 0 && strcmp(who + 6, machine) == 0);
+}
+
 static void text_event(const struct cli *c, const json_t *event)
 {
 	char clock[SHOW_TEXT_MAX], text[WORDS_MAX], remedy[WORDS_MAX];
@@ -388,7 +395,7 @@ static void text_event(const struct cli *c, const json_t *event)
 		       setting_value(json_object_get(change, "old"), name, then, sizeof(then)),
 		       setting_value(json_object_get(change, "new"), name, now, sizeof(now)));
 	}
-	printf(*who ? " (%s)\n" : "%s\n", who);
+	printf(worth_saying(who, machine) ? " (%s)\n" : "\n", who);
 	if (*remedy && strcmp(severity, "info") != 0)
 		printf("    %s\n", remedy);
 	fflush(stdout);

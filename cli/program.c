@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -105,7 +106,7 @@ char *program_find(const struct cli *c, const char *name)
 
 /* --- running ----------------------------------------------------------------------------------- */
 
-static void exec_child(const char *const argv[], int out)
+static void exec_child(const char *const argv[], int out, int err)
 {
 	struct sigaction act = { .sa_handler = SIG_DFL };
 
@@ -113,6 +114,7 @@ static void exec_child(const char *const argv[], int out)
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
 	dup2(out, STDOUT_FILENO);
+	dup2(err, STDERR_FILENO);
 	/* A daemon is not to keep what our caller left open. */
 	close_range(3, ~0u, 0);
 	execvp(argv[0], (char *const *)argv);
@@ -120,7 +122,7 @@ static void exec_child(const char *const argv[], int out)
 	_exit(127);
 }
 
-static int start(const char *const argv[], int out, pid_t *ret_pid)
+static int start(const char *const argv[], int out, int err, pid_t *ret_pid)
 {
 	pid_t pid;
 
@@ -129,7 +131,7 @@ static int start(const char *const argv[], int out, pid_t *ret_pid)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		exec_child(argv, out);
+		exec_child(argv, out, err);
 	*ret_pid = pid;
 	return 0;
 }
@@ -150,9 +152,37 @@ int program_wait(pid_t pid)
 int program_run(const char *const argv[])
 {
 	pid_t pid = 0;
-	int r = start(argv, STDERR_FILENO, &pid);
+	int r = start(argv, STDERR_FILENO, STDERR_FILENO, &pid);
 
 	return r < 0 ? r : program_wait(pid);
+}
+
+static void show_all(int fd)
+{
+	char text[4096];
+	off_t at = 0;
+	ssize_t n;
+
+	while ((n = pread(fd, text, sizeof(text), at)) > 0) {
+		fwrite(text, 1, (size_t)n, stderr);
+		at += n;
+	}
+}
+
+int program_run_quietly(const char *const argv[])
+{
+	int said = memfd_create("said", MFD_CLOEXEC), r;
+	pid_t pid = 0;
+
+	if (said < 0)
+		return -errno;
+	r = start(argv, said, said, &pid);
+	if (r == 0)
+		r = program_wait(pid);
+	if (r != 0)
+		show_all(said);
+	close(said);
+	return r;
 }
 
 int program_start(const char *const argv[], pid_t *ret_pid, int *ret_fd)
@@ -161,7 +191,7 @@ int program_start(const char *const argv[], pid_t *ret_pid, int *ret_fd)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	r = start(argv, fds[1], ret_pid);
+	r = start(argv, fds[1], STDERR_FILENO, ret_pid);
 	close(fds[1]);
 	if (r < 0)
 		close(fds[0]);

@@ -20,6 +20,9 @@ bool program_in_path(const char *tool);
  */
 int program_run(const char *const argv[]);
 
+/* The same, but what it says on standard error is shown only if it fails. */
+int program_run_quietly(const char *const argv[]);
+
 /* The same with its standard output in *@ret_fd; then program_wait(). */
 _must_check_ int program_start(const char *const argv[], pid_t *ret_pid, int *ret_fd);
 int program_wait(pid_t pid);
