@@ -85,7 +85,7 @@ int handle_token_create(struct request *r)
 	err = catalogue_commit(r->console->catalogue);
 	if (err)
 		return request_catalogue_failed(r, "keeping a token", err);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_answer(r, 201, json_pack("{s:s, s:O, s:s}", "token", pki_token_format(&token, text), "role", role,
 						"expires", until));
 }
@@ -365,7 +365,7 @@ static void wake_all(struct console *c)
 		live_wake(c->live, servers[i].id);
 	free(machines);
 	free(servers);
-	live_announce(c->live);
+	live_announce(c->live, LIVE_EVENTS);
 }
 
 int handle_enrol(struct request *r)

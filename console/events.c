@@ -39,11 +39,11 @@ int handle_event_list(struct request *r)
 		return status;
 	deadline = monotonic_now_us() + wait_s * USEC_PER_SEC;
 	for (;;) {
-		ticket = live_ticket(r->console->live);
+		ticket = live_ticket(r->console->live, LIVE_EVENTS);
 		status = read_events(r, has_after ? (int64_t)after : -1, limit, &list);
 		if (status)
 			return status;
-		if (json_array_size(list) || !has_after || !wait_s || !live_wait(r->console->live, ticket, deadline))
+		if (json_array_size(list) || !has_after || !wait_s || !live_wait(r->console->live, LIVE_EVENTS, ticket, deadline))
 			return request_answer(r, 200, json_pack("{s:o}", "events", list));
 		json_decref(list);
 	}

@@ -33,7 +33,7 @@ static void record_start(struct request *r, const struct machine_row *m, const j
 	err = catalogue_commit(r->console->catalogue);
 	if (err)
 		console_catalogue_failed(r->console, "recording an export", err);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 }
 
 int handle_export_create(struct request *r)

@@ -13,6 +13,7 @@
 
 #include "identity.h"
 #include "router.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -27,6 +28,8 @@
 
 #define CONNECTIONS_MAX 2000u
 #define STACK_BYTES (512 * KIB)
+#define EMPTY_BODY_MAX 64u /* "{}" and some blanks */
+#define OVERFLOW_READ_MOST (8 * MIB)
 #define IDLE_TIMEOUT_S 120u /* longer than any handler waits: it counts from the last byte read */
 #define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE"
 
@@ -140,7 +143,7 @@ static void take_host(struct request *r)
 		len = strcspn(++host, "]");
 	else
 		len = strcspn(host, ":");
-	if (len < sizeof(r->host))
+	if (len < sizeof(r->host) && utf8_is_printable(host, len))
 		snprintf(r->host, sizeof(r->host), "%.*s", (int)len, host);
 }
 
@@ -193,7 +196,7 @@ static struct MHD_Response *response_of(struct request *r, int status)
 		return response;
 	}
 	body = status >= 400 ? request_fault_body(&r->fault, r->language) : json_incref(r->answer);
-	text = json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	json_decref(body);
 	if (!text)
 		return NULL;
@@ -269,7 +272,7 @@ static int check_query(struct request *r)
 
 static size_t body_max(const struct request *r)
 {
-	return r->route->body_max ? r->route->body_max : BODY_MAX;
+	return MAX(r->route->body_max, EMPTY_BODY_MAX);
 }
 
 static int too_large(struct request *r)
@@ -291,7 +294,9 @@ static int find_route(struct request *r, const char *method, const char *path)
 {
 	char allowed[64];
 
-	/* HEAD is GET without a body in the answer, which is httpd's business. */
+	if (!utf8_is_printable(path, strlen(path)))
+		return request_refuse(r, 404, MSG_API_PATH_UNKNOWN, "path", path, NULL);
+	/* HEAD is GET without a body in the answer, which is the library's business. */
 	r->route = router_find(router_table, strcmp(method, "HEAD") ? method : "GET", path, r->params, allowed,
 			       sizeof(allowed));
 	if (r->route)
@@ -319,10 +324,19 @@ static int begin(struct request *r, const char *method, const char *path)
 	return status;
 }
 
+/* A body without a Content-Length that grows too large is read on for a while
+ * and thrown away, so that its sender hears why. */
+static int drop_body(struct request *r, size_t len)
+{
+	r->raw_overflowed = true;
+	r->raw_len += len;
+	return r->raw_len > body_max(r) + OVERFLOW_READ_MOST ? -EMSGSIZE : 0;
+}
+
 static int take_body(struct request *r, const char *data, size_t len)
 {
-	if (r->raw_len + len > body_max(r))
-		return -EMSGSIZE;
+	if (r->raw_overflowed || r->raw_len + len > body_max(r))
+		return drop_body(r, len);
 	if (r->raw_len + len > r->raw_room) {
 		size_t room = MAX(r->raw_room * 2, r->raw_len + len);
 		char *raw = realloc(r->raw, room);
@@ -342,9 +356,13 @@ static int parse_body(struct request *r)
 	json_error_t e;
 	char reason[FAULT_VALUE_MAX];
 
+	if (r->raw_overflowed)
+		return too_large(r);
 	if (!r->raw_len)
 		return 0;
 	r->body = json_loadb(r->raw, r->raw_len, JSON_REJECT_DUPLICATES, &e);
+	if (r->body && !r->route->body_max && (!json_is_object(r->body) || json_object_size(r->body)))
+		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "this call takes no members", NULL);
 	if (r->body)
 		return 0;
 	snprintf(reason, sizeof(reason), "it is not JSON: %.100s (line %d, column %d)", e.text, e.line, e.column);
@@ -385,7 +403,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	}
 	if (*len) {
 		if (take_body(r, data, *len))
-			return MHD_NO; /* longer than its own Content-Length, or no memory */
+			return MHD_NO; /* no memory, or no end to it */
 		*len = 0;
 		return MHD_YES;
 	}

@@ -44,8 +44,10 @@ struct peer {
 
 struct live {
 	pthread_mutex_t lock;
-	pthread_cond_t announced;
-	uint64_t announcements;
+	struct {
+		pthread_cond_t announced;
+		uint64_t count;
+	} topics[LIVE_TOPICS];
 	bool stopping;
 	size_t peer_count;
 	struct peer *buckets[BUCKETS];
@@ -153,7 +155,8 @@ struct live *live_new(void)
 
 	if (l) {
 		pthread_mutex_init(&l->lock, NULL);
-		init_cond(&l->announced);
+		for (int t = 0; t < LIVE_TOPICS; t++)
+			init_cond(&l->topics[t].announced);
 	}
 	return l;
 }
@@ -169,7 +172,8 @@ void live_free(struct live *l)
 			l->buckets[b] = p->next;
 			peer_free(p);
 		}
-	pthread_cond_destroy(&l->announced);
+	for (int t = 0; t < LIVE_TOPICS; t++)
+		pthread_cond_destroy(&l->topics[t].announced);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
@@ -178,7 +182,8 @@ void live_stop(struct live *l)
 {
 	pthread_mutex_lock(&l->lock);
 	l->stopping = true;
-	pthread_cond_broadcast(&l->announced);
+	for (int t = 0; t < LIVE_TOPICS; t++)
+		pthread_cond_broadcast(&l->topics[t].announced);
 	for (size_t b = 0; b < BUCKETS; b++)
 		for (struct peer *p = l->buckets[b]; p; p = p->next)
 			pthread_cond_broadcast(&p->changed);
@@ -247,8 +252,8 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 		p->clock_known = clock_ahead_us != NULL;
 		p->clock_ahead_us = clock_ahead_us ? *clock_ahead_us : 0;
 	}
-	l->announcements++;
-	pthread_cond_broadcast(&l->announced);
+	l->topics[LIVE_STATUSES].count++;
+	pthread_cond_broadcast(&l->topics[LIVE_STATUSES].announced);
 	pthread_mutex_unlock(&l->lock);
 	json_decref(old);
 }
@@ -517,34 +522,34 @@ bool live_poll_wait(struct live *l, const char *peer_id, struct live_poll *poll,
 	return changed;
 }
 
-/* --- events -------------------------------------------------------------------------------------- */
+/* --- events and statuses ------------------------------------------------------------------------- */
 
-uint64_t live_ticket(struct live *l)
+uint64_t live_ticket(struct live *l, enum live_topic t)
 {
 	uint64_t ticket;
 
 	pthread_mutex_lock(&l->lock);
-	ticket = l->announcements;
+	ticket = l->topics[t].count;
 	pthread_mutex_unlock(&l->lock);
 	return ticket;
 }
 
-void live_announce(struct live *l)
+void live_announce(struct live *l, enum live_topic t)
 {
 	pthread_mutex_lock(&l->lock);
-	l->announcements++;
-	pthread_cond_broadcast(&l->announced);
+	l->topics[t].count++;
+	pthread_cond_broadcast(&l->topics[t].announced);
 	pthread_mutex_unlock(&l->lock);
 }
 
-bool live_wait(struct live *l, uint64_t ticket, uint64_t deadline_mono_us)
+bool live_wait(struct live *l, enum live_topic t, uint64_t ticket, uint64_t deadline_mono_us)
 {
 	bool changed;
 
 	pthread_mutex_lock(&l->lock);
-	while (l->announcements == ticket && wait_until(l, &l->announced, deadline_mono_us))
+	while (l->topics[t].count == ticket && wait_until(l, &l->topics[t].announced, deadline_mono_us))
 		;
-	changed = l->announcements != ticket && !l->stopping;
+	changed = l->topics[t].count != ticket && !l->stopping;
 	pthread_mutex_unlock(&l->lock);
 	return changed;
 }

@@ -110,8 +110,11 @@ bool live_poll_wait(struct live *l, const char *peer_id, struct live_poll *poll,
 
 /* --- waiting for events and statuses -------------------------------------------------- */
 
-uint64_t live_ticket(struct live *l); /* before looking */
-void live_announce(struct live *l);   /* there is a new event, or status */
-bool live_wait(struct live *l, uint64_t ticket, uint64_t deadline_mono_us); /* false: the time is over */
+enum live_topic { LIVE_EVENTS, LIVE_STATUSES, LIVE_TOPICS };
+
+uint64_t live_ticket(struct live *l, enum live_topic t); /* before looking */
+void live_announce(struct live *l, enum live_topic t);	  /* there is a new one */
+/* false: the time is over. */
+bool live_wait(struct live *l, enum live_topic t, uint64_t ticket, uint64_t deadline_mono_us);
 
 #endif

@@ -80,6 +80,10 @@ static void add_points(json_t *view, const struct sources *s)
 
 /* --- stage and problems --------------------------------------------------------------------- */
 
+static const char *const stages[] = { "not_started", "initiating", "initial_sync", "flushing_backlog",
+				      "creating_first_snapshot", "continuous", "lagging", "rescan", "paused",
+				      "stopped", "stalled" };
+
 static const char *stage(const struct sources *s)
 {
 	const char *told = json_string_value(json_object_get(s->status, "stage"));
@@ -88,7 +92,10 @@ static const char *stage(const struct sources *s)
 		return "not_started";
 	if (!s->agent.connected)
 		return "disconnected";
-	return told ? told : "initiating";
+	for (size_t i = 0; told && i < ARRAY_LEN(stages); i++)
+		if (!strcmp(told, stages[i]))
+			return stages[i];
+	return "initiating";
 }
 
 static const char *severity_text(enum message_code code)

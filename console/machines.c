@@ -73,7 +73,7 @@ static int set_state(struct request *r, const char *state, enum message_code cod
 			return request_catalogue_failed(r, "changing a machine's state", err);
 		live_wake(r->console->live, m.id);
 		live_wake(r->console->live, m.server_id);
-		live_announce(r->console->live);
+		live_announce(r->console->live, LIVE_EVENTS);
 	}
 	return answer_machine(r, 202, m.id);
 }
@@ -114,7 +114,7 @@ int handle_machine_rescan(struct request *r)
 		return request_catalogue_failed(r, "keeping a command", err);
 	}
 	live_command(r->console->live, m.id, command, true);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_answer(r, 202, json_object());
 }
 
@@ -138,7 +138,7 @@ static int remove_machine(struct request *r, const struct machine_row *m, json_t
 		return request_catalogue_failed(r, "removing a machine", err);
 	live_command(r->console->live, m->id, json_incref(command), true);
 	live_wake(r->console->live, m->server_id);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return 0;
 }
 
@@ -234,6 +234,6 @@ int handle_disks(struct request *r)
 	if (err)
 		return request_catalogue_failed(r, "keeping disks", err);
 	live_wake(r->console->live, m.id);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_nothing(r);
 }

@@ -221,21 +221,19 @@ static int print_token(struct console *c, const char *role)
 static int token(const struct options *o)
 {
 	struct console c = { 0 };
-	char *data = NULL, *dir = NULL, *key = NULL, *chain = NULL;
+	char *dir;
 	struct fault f;
-	int err = setup_folder(o->data, &data, &dir, &f);
+	int err;
 
-	if (!err)
-		err = setup_console(&c, data, dir, NULL, &key, &chain, &f);
+	if (asprintf(&dir, "%s/console", o->data) < 0)
+		abort();
+	err = setup_open(&c, dir, &f);
 	if (!err) {
 		err = print_token(&c, o->role);
 		if (err)
 			fault_set(&f, err, MSG_CATALOGUE_FAILED, "reason", strerror(-err), NULL);
 	}
 	setup_done(&c);
-	free(key);
-	free(chain);
-	free(data);
 	free(dir);
 	return err ? die(&f) : EXIT_SUCCESS;
 }

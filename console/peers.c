@@ -197,9 +197,20 @@ static void wake_machines_of(struct request *r)
 	free(rows);
 }
 
+/* A server that listens on every address is reached where it calls from, unless
+ * that is this machine: resource_server_address() knows what to do then. */
+static const char *address_of(const struct request *r)
+{
+	const char *told = json_string_value(json_object_get(r->body, "address"));
+
+	if (told && resource_is_every_address(told) && !resource_is_loopback(r->address))
+		return r->address;
+	return told;
+}
+
 static int take_server_status(struct request *r)
 {
-	const char *address = json_string_value(json_object_get(r->body, "address"));
+	const char *address = address_of(r);
 	int64_t port = resource_integer(r->body, "port", PORT_DEFAULT);
 	struct db *db = catalogue_read(r->console->catalogue);
 	struct server_row s = { 0 };
@@ -306,6 +317,6 @@ int handle_link_events(struct request *r)
 	err = catalogue_commit(r->console->catalogue);
 	if (err)
 		return request_catalogue_failed(r, "keeping events", err);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_nothing(r);
 }

@@ -103,12 +103,12 @@ static int wait_for_point(struct request *r, const struct machine_row *m, uint64
 	point = uuid_from_epoch(&machine, epoch);
 	uuid_format(&point, id);
 	for (;;) {
-		uint64_t ticket = live_ticket(r->console->live);
+		uint64_t ticket = live_ticket(r->console->live, LIVE_STATUSES);
 		int status = get_point(r, m, json_string(id), POINT_MS, ret);
 
 		if (status != 404)
 			return status;
-		if (!live_wait(r->console->live, ticket, deadline_us))
+		if (!live_wait(r->console->live, LIVE_STATUSES, ticket, deadline_us))
 			return timed_out(r, m, label);
 	}
 }
@@ -157,7 +157,7 @@ int handle_mark(struct request *r)
 	err = catalogue_commit(r->console->catalogue);
 	if (err)
 		console_catalogue_failed(r->console, "recording a point", err);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_answer(r, 201, point);
 }
 

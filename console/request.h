@@ -22,12 +22,12 @@ struct route {
 	unsigned int who;	    /* any of these */
 	int (*handle)(struct request *r);
 	const char *query;	    /* the parameters that it takes, separated by blanks; or NULL */
-	size_t body_max;	    /* 0: BODY_MAX */
+	size_t body_max;	    /* 0: it takes none, but for an empty object */
 };
 
 #define PARAMS_MAX 2
 #define PARAM_MAX 512u
-#define BODY_MAX (1 * MIB)
+#define BODY_MAX (1 * MIB) /* of what people send */
 
 struct request {
 	struct console *console;
@@ -50,6 +50,7 @@ struct request {
 	struct MHD_Connection *connection; /* httpd's own, like the rest */
 	char *raw;
 	size_t raw_len, raw_room;
+	bool raw_overflowed;
 };
 
 /* A query parameter, or NULL. */

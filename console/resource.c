@@ -160,23 +160,24 @@ void resource_event(struct request *r, struct db *db, const struct machine_row *
 
 /* --- small things ---------------------------------------------------------------------------------- */
 
-static bool is_no_use_to_others(const char *address)
+bool resource_is_every_address(const char *address)
+{
+	return !*address || !strcmp(address, "0.0.0.0") || !strcmp(address, "::");
+}
+
+bool resource_is_loopback(const char *address)
 {
 	struct in6_addr six;
 	struct in_addr four;
 
-	if (!*address || !strcmp(address, "localhost"))
-		return true;
 	if (inet_pton(AF_INET, address, &four) == 1)
-		return four.s_addr == htonl(INADDR_ANY) || ntohl(four.s_addr) >> 24 == 127;
-	if (inet_pton(AF_INET6, address, &six) == 1)
-		return IN6_IS_ADDR_UNSPECIFIED(&six) || IN6_IS_ADDR_LOOPBACK(&six);
-	return false;
+		return ntohl(four.s_addr) >> 24 == 127;
+	return inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
 const char *resource_server_address(const struct request *r, const struct server_row *s)
 {
-	return is_no_use_to_others(s->address) && *r->host ? r->host : s->address;
+	return resource_is_every_address(s->address) && *r->host ? r->host : s->address;
 }
 
 const char *resource_time_or_never(uint64_t us, char *buf)

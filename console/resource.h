@@ -33,9 +33,12 @@ _must_check_ int resource_need_agent(struct request *r, const struct machine_row
 void resource_event(struct request *r, struct db *db, const struct machine_row *m, const json_t *changes,
 		    enum message_code code, ...) __attribute__((sentinel));
 
-/* Where @r's sender reaches the server: its address, or, if that is no use to
- * others, the name by which he calls the console. */
+/* Where @r's sender reaches the server: the address that is known of it; of one
+ * on the console's own machine that listens on every address, the name by which
+ * the sender calls the console. */
 const char *resource_server_address(const struct request *r, const struct server_row *s);
+bool resource_is_every_address(const char *address);
+bool resource_is_loopback(const char *address);
 
 /* "2026-...Z", or "never". */
 const char *resource_time_or_never(uint64_t us, char *buf);

@@ -11,8 +11,8 @@ const struct route router_table[] = {
 	{ "GET", V1 "/health", WHO_ANYONE, handle_health, NULL, 0 },
 	{ "GET", "/metrics", WHO_ADMIN, handle_metrics, NULL, 0 },
 
-	{ "POST", V1 "/tokens", WHO_ADMIN, handle_token_create, NULL, 0 },
-	{ "POST", V1 "/enrol", WHO_ANYONE, handle_enrol, NULL, 0 },
+	{ "POST", V1 "/tokens", WHO_ADMIN, handle_token_create, NULL, BODY_MAX },
+	{ "POST", V1 "/enrol", WHO_ANYONE, handle_enrol, NULL, BODY_MAX },
 
 	{ "GET", V1 "/machines", WHO_ADMIN, handle_machine_list, NULL, 0 },
 	{ "GET", V1 "/machines/{}", WHO_ADMIN, handle_machine_get, NULL, 0 },
@@ -21,19 +21,19 @@ const struct route router_table[] = {
 	{ "POST", V1 "/machines/{}/resume", WHO_ADMIN, handle_machine_resume, NULL, 0 },
 	{ "POST", V1 "/machines/{}/stop", WHO_ADMIN, handle_machine_stop, NULL, 0 },
 	{ "POST", V1 "/machines/{}/rescan", WHO_ADMIN, handle_machine_rescan, NULL, 0 },
-	{ "POST", V1 "/machines/{}/mark", WHO_ADMIN, handle_mark, NULL, 0 },
+	{ "POST", V1 "/machines/{}/mark", WHO_ADMIN, handle_mark, NULL, BODY_MAX },
 	{ "POST", V1 "/machines/{}/verify", WHO_ADMIN, handle_verify_start, NULL, 0 },
 	{ "GET", V1 "/machines/{}/verify", WHO_ADMIN, handle_verify_get, NULL, 0 },
 	{ "POST", V1 "/machines/{}/scrub", WHO_ADMIN, handle_scrub, NULL, 0 },
-	{ "POST", V1 "/machines/{}/disks", WHO_AGENT, handle_disks, NULL, 0 },
+	{ "POST", V1 "/machines/{}/disks", WHO_AGENT, handle_disks, NULL, BODY_MAX },
 
 	{ "GET", V1 "/settings", WHO_ADMIN, handle_settings_table, NULL, 0 },
 	{ "GET", V1 "/machines/{}/settings", WHO_ADMIN, handle_settings_get, NULL, 0 },
-	{ "PATCH", V1 "/machines/{}/settings", WHO_ADMIN, handle_settings_change, NULL, 0 },
+	{ "PATCH", V1 "/machines/{}/settings", WHO_ADMIN, handle_settings_change, NULL, BODY_MAX },
 
 	{ "GET", V1 "/machines/{}/points", WHO_ADMIN, handle_point_list, "from to limit newest", 0 },
 	{ "GET", V1 "/machines/{}/points/{*}", WHO_ADMIN, handle_point_get, NULL, 0 },
-	{ "POST", V1 "/machines/{}/exports", WHO_ADMIN, handle_export_create, NULL, 0 },
+	{ "POST", V1 "/machines/{}/exports", WHO_ADMIN, handle_export_create, NULL, BODY_MAX },
 	{ "GET", V1 "/exports", WHO_ADMIN, handle_export_list, NULL, 0 },
 	{ "DELETE", V1 "/exports/{}", WHO_ADMIN, handle_export_remove, NULL, 0 },
 

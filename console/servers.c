@@ -61,6 +61,6 @@ int handle_server_remove(struct request *r)
 	if (err)
 		return request_catalogue_failed(r, "removing a server", err);
 	live_forget(r->console->live, s.id);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_nothing(r);
 }

@@ -268,6 +268,6 @@ int handle_settings_change(struct request *r)
 	}
 	live_wake(r->console->live, m.id);
 	live_wake(r->console->live, m.server_id);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_answer(r, 200, settings);
 }

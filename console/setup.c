@@ -254,6 +254,23 @@ int setup_console(struct console *c, const char *data, const char *dir, const ch
 	return err;
 }
 
+int setup_open(struct console *c, const char *dir, struct fault *ret_fault)
+{
+	char *catalogue = path_in(dir, "catalogue.sqlite");
+	int err;
+
+	c->ca_path = path_in(dir, "ca.crt");
+	err = pki_pin(c->ca_path, c->ca_pin);
+	if (!err && access(catalogue, F_OK))
+		err = -errno;
+	if (err)
+		err = unusable(ret_fault, dir, err);
+	else
+		err = open_catalogue(c, catalogue, ret_fault);
+	free(catalogue);
+	return err;
+}
+
 void setup_done(struct console *c)
 {
 	catalogue_close(c->catalogue);

@@ -18,4 +18,7 @@ _must_check_ int setup_console(struct console *c, const char *data, const char *
 			       char **ret_key_pem, char **ret_chain_pem, struct fault *ret_fault);
 void setup_done(struct console *c);
 
+/* Only what a running console has made already: CA and catalogue. */
+_must_check_ int setup_open(struct console *c, const char *dir, struct fault *ret_fault);
+
 #endif

@@ -93,7 +93,7 @@ void ticks_run(struct console *c, bool keep)
 		err = catalogue_commit(c->catalogue);
 		if (err)
 			console_catalogue_failed(c, "keeping statuses", err);
-		live_announce(c->live);
+		live_announce(c->live, LIVE_EVENTS);
 	}
 	live_news_free(news, count);
 }

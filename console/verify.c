@@ -76,7 +76,7 @@ int handle_verify_start(struct request *r)
 	}
 	if (command)
 		live_command(r->console->live, m.id, command, true);
-	live_announce(r->console->live);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return request_answer(r, 202, json_pack("{s:s}", "verify", j.id));
 }
 
@@ -179,5 +179,5 @@ void verify_take_status(struct request *r, const struct machine_row *m, const js
 	if (err)
 		console_catalogue_failed(r->console, "ending a verify", err);
 	else
-		live_announce(r->console->live);
+		live_announce(r->console->live, LIVE_EVENTS);
 }
