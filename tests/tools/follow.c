@@ -3,11 +3,13 @@
  * follow - keep an image equal to a disk, with nothing but the tracker: what an
  * agent and a server do, in one process and without a network.
  *
- *	follow [--ring BYTES] [--dirty-map] PIN_DIR DISK=IMAGE...
+ *	follow [--ring BYTES] [--dirty-map] [--no-base] [--without N]... PIN_DIR DISK=IMAGE...
  *
  * Each disk is read once (base copy) unless a former follow, killed or gone, left
  * the tracker running; from then on the log is applied.  Plane 0 holds the regions
- * still to be read, plane 1 those to be read again at leisure.
+ * still to be read, plane 1 those to be read again at leisure.  --no-base leaves the
+ * base copy out; --without takes the Nth completion program away, for its successor
+ * to do its work.
  *
  * Standard input takes commands, one a line; each is answered by one line:
  *	settle		when ring, live map and both planes are empty	settled
@@ -21,7 +23,7 @@
  * "ready", with the mode and whether it resumed, is said first.
  */
 #include "fileio.h"
-#include "tracker.h"
+#include "tracker-private.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -52,7 +54,8 @@ struct follow {
 	uint16_t count;
 	void *buf;
 	const char *pin_dir;
-	bool stopped, done;
+	bool stopped, done, no_base;
+	bool without[TRACKER_LINKS_MAX];
 };
 
 static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -425,6 +428,20 @@ static void open_disk(struct follow *f, char *spec)
 	f->count++;
 }
 
+static void take_away(struct follow *f)
+{
+	static const char *const names[] = PIN_LINKS;
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (!f->without[i])
+			continue;
+		if (unlink(pin_path(f->t, names[i], path)) || close(f->t->link_fds[i]))
+			die("%s: %s", path, strerror(errno));
+		f->t->link_fds[i] = -1;
+	}
+}
+
 static void begin(struct follow *f, const struct tracker_options *o)
 {
 	struct fault fault = { 0 };
@@ -442,9 +459,10 @@ static void begin(struct follow *f, const struct tracker_options *o)
 		err = tracker_prove(f->t, i, d->disk_fd, &fault);
 		if (err && err != -EOPNOTSUPP)
 			die_fault(&fault, "proving", err);
-		if (!d->info.kept)
+		if (!d->info.kept && !f->no_base)
 			plane_set(f, i, PENDING, 0, d->info.region_count);
 	}
+	take_away(f);
 	printf("ready %s %s\n", tracker_mode(f->t) == TRACKER_PAYLOAD ? "payload" : "dirty-map",
 	       resumed ? "resumed" : "new");
 	fflush(stdout);
@@ -459,13 +477,17 @@ int main(int argc, char **argv)
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--dirty-map") == 0)
 			o.dirty_map_only = true;
+		else if (strcmp(argv[i], "--no-base") == 0)
+			f.no_base = true;
+		else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc)
+			f.without[(unsigned int)(atoi(argv[++i]) - 1) % TRACKER_LINKS_MAX] = true;
 		else if (strcmp(argv[i], "--ring") == 0 && i + 1 < argc)
 			o.ring_bytes = strtoull(argv[++i], NULL, 0);
 		else
 			die("what is %s?", argv[i]);
 	}
 	if (argc - i < 2)
-		die("usage: follow [--ring BYTES] [--dirty-map] PIN_DIR DISK=IMAGE...");
+		die("usage: follow [--ring BYTES] [--dirty-map] [--no-base] [--without N]... PIN_DIR DISK=IMAGE...");
 	f.pin_dir = argv[i++];
 	if (posix_memalign(&f.buf, 4096, READ_BYTES))
 		die("memory");

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# capture.bash - the tracker by itself, through tests/tools/follow, which keeps an
+# image equal to a disk as an agent and a server together would.
+
+# follow_start NAME DISK=IMAGE... [-- OPTION...]: waits for its "ready".
+follow_start() {
+	local name=$1 disks=()
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		disks+=("$1")
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	PINS=/sys/fs/bpf/godwit/capture-test-$BASHPID-$name
+	[ -e "$T/$name.in" ] || mkfifo "$T/$name.in"
+	: >"$T/$name.out"
+	follow "$@" "$PINS" "${disks[@]}" <>"$T/$name.in" >"$T/$name.out" 2>&1 3>&- &
+	eval "FOLLOW_$name=$!"
+	on_end "follow_end $name $! $PINS"
+	wait_until 60 "follow $name is ready" follow_said "$name" 1 || return 1
+	READY=$(head -n 1 "$T/$name.out")
+	case $READY in ready*) ;; *) fail "$READY" ;; esac
+}
+follow_said() { [ "$(wc -l <"$T/$1.out")" -ge "$2" ] || gone "$(follow_pid "$1")"; }
+follow_pid() { eval "echo \$FOLLOW_$1"; }
+follow_end() {
+	kill -9 "$2" 2>/dev/null || :
+	rm -rf "$3"
+}
+follow_kill() { kill_hard "$(follow_pid "$1")"; }
+
+# ask NAME COMMAND...: sets ANSWER.
+ask() {
+	local name=$1 have
+	shift
+	have=$(wc -l <"$T/$name.out")
+	echo "$*" >"$T/$name.in"
+	wait_until 120 "answer to $*" follow_said "$name" $((have + 1)) || return 1
+	ANSWER=$(tail -n 1 "$T/$name.out")
+	[ "$(wc -l <"$T/$name.out")" -gt "$have" ] || fail "follow $name died: $ANSWER"
+}
+# counter NAME JQ: of the first disk.
+counter() {
+	ask "$1" counters
+	jq ".disks[0] | $2" <<<"$ANSWER"
+}
+
+# same DISK IMAGE: byte for byte.
+same() {
+	blockdev --flushbufs "$1"
+	cmp "$1" "$2" || {
+		imgdiff "$1" "$2" | tail -n 5
+		fail "$1 and its image differ"
+	}
+}
+# settled NAME DISK IMAGE: it has caught up, and they are the same.
+settled() {
+	ask "$1" settle && [ "$ANSWER" = settled ] || fail "not settled: $ANSWER"
+	same "$2" "$3"
+}
+
+# raw DISK SECONDS [FIO OPTION...]
+raw() {
+	fio --name=raw --filename="$1" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=32 \
+		--time_based --runtime="$2" --randseed="$GODWIT_SEED" --output="$T/fio.out" --norandommap \
+		"${@:3}" </dev/null 3>&- || {
+		cat "$T/fio.out"
+		fail "fio"
+	}
+}

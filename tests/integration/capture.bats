@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the tracker promises, with nothing above it: disk and image are equal
+# whatever was done to the disk, to the ring, and to who reads it.
+load lib
+load capture
+setup() {
+	test_begin
+	needs fio jq
+}
+teardown() { test_end; }
+
+one_disk() {
+	disk_make D "${1:-64M}" ${2:+"$2"}
+	follow_start a "$D=$T/a.img" -- "${@:3}"
+}
+
+@test "raw writes that overlap in flight at depth 32 are all in the image" {
+	one_disk
+	[ "$READY" = "ready payload new" ]
+	raw "$D" 3 --numjobs=2
+	[ "$(counter a .overlap)" -gt 0 ]
+	[ "$(counter a '.unreadable + .other')" = 0 ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "writes of all sizes at any sector, overlapping, are all in the image" {
+	one_disk
+	raw "$D" 3 --bssplit=512/20:1k/20:1536/20:3584/10:5k/10:33k/10:100k/5:1m/5 --blockalign=512
+	[ "$(counter a '.unreadable + .other')" = 0 ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "neighbouring sectors written at the same time are not taken for overlapping" {
+	one_disk
+	raw "$D" 2 --rw=write --bs=512 --iodepth=8 --runtime=2
+	say "$(counter a .)"
+	[ "$(counter a '.requests > 1000 and .overlap == 0')" = true ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "a few thousand writes at random places of a large disk are not taken for overlapping" {
+	disk_make D 2T
+	follow_start a "$D=$T/a.img" -- --no-base
+	raw "$D" 2 --iodepth=64
+	say "$(counter a .)"
+	[ "$(counter a '.requests > 1000 and .overlap == 0')" = true ]
+}
+
+@test "with a ring of the smallest size nothing is lost but order" {
+	one_disk 64M '' --ring 65536
+	raw "$D" 2
+	raw "$D" 2 --rw=write --bs=1m --iodepth=4
+	[ "$(counter a .ring_full)" -gt 0 ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "with nobody reading the ring, all that does not fit is marked" {
+	one_disk 64M '' --ring 1048576
+	ask a stop
+	raw "$D" 2
+	[ "$(counter a '.ring_full > 10000000')" = true ]
+	ask a go
+	settled a "$D" "$T/a.img"
+}
+
+@test "the dirty map alone is enough" {
+	one_disk 64M '' --dirty-map
+	[ "$READY" = "ready dirty-map new" ]
+	raw "$D" 3
+	raw "$D" 1 --rw=trimwrite --bs=64k
+	[ "$(counter a .marks)" -gt 0 ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "discards, single and of many ranges, are in the image in their order" {
+	one_disk
+	raw "$D" 2
+	raw "$D" 1 --rw=randtrim --bs=64k
+	raw "$D" 1 --rw=trimwrite --bs=16k --iodepth=8
+	[ "$(counter a '.discarded > 0')" = true ]
+	settled a "$D" "$T/a.img"
+	raw "$D" 1
+	blkdiscard "$D"
+	settled a "$D" "$T/a.img"
+	raw "$D" 1
+	blkdiscard --zeroout --offset 1M --length 40M "$D"
+	settled a "$D" "$T/a.img"
+}
+
+@test "a disk with sectors of 4 KiB" {
+	one_disk 64M 4096
+	raw "$D" 2 --bssplit=4k/50:8k/30:68k/20
+	settled a "$D" "$T/a.img"
+}
+
+@test "killed while writes go on, and resumed: nothing is missing, nothing is read twice but what was marked" {
+	local i
+	one_disk 128M
+	settled a "$D" "$T/a.img"
+	load_start raw "$D" "$(pick 12 60)" --rate_iops=20000
+	for i in 1 2 3 4 5; do
+		tick; tick
+		follow_kill a
+		tick; tick
+		follow_start a "$D=$T/a.img"
+		[ "$READY" = "ready payload resumed" ]
+	done
+	load_wait
+	settled a "$D" "$T/a.img"
+}
+
+@test "what was written while nobody was there is in the ring or marked" {
+	one_disk 64M '' --ring 4194304
+	settled a "$D" "$T/a.img"
+	follow_kill a
+	raw "$D" 2
+	follow_start a "$D=$T/a.img" -- --ring 4194304
+	[ "$READY" = "ready payload resumed" ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "two trackers on two disks, and two disks under one, do not disturb each other" {
+	disk_make D 64M
+	disk_make E 64M
+	disk_make F 64M
+	follow_start a "$D=$T/d.img"
+	follow_start b "$E=$T/e.img" "$F=$T/f.img"
+	load_start raw "$D" 3 --output="$T/1"
+	load_start raw "$E" 3 --output="$T/2"
+	load_start raw "$F" 3 --output="$T/3"
+	load_wait
+	settled a "$D" "$T/d.img"
+	settled b "$E" "$T/e.img"
+	same "$F" "$T/f.img"
+	ask a remove
+	raw "$D" 1
+	raw "$E" 1
+	settled b "$E" "$T/e.img"
+}
+
+@test "a disk that grows is followed to its new end, and region sizes may change with it" {
+	one_disk 32M
+	raw "$D" 1
+	truncate -s 96M "$D_file"
+	losetup -c "$D"
+	ask a "resize 0"
+	raw "$D" 1 --size=96M
+	settled a "$D" "$T/a.img"
+	follow_kill a
+	follow_start a "$D=$T/a.img"
+	[ "$READY" = "ready payload resumed" ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "writes that fail leave the image as the disk is" {
+	mkdir "$T/small"
+	mount -t tmpfs -o size=24m tmpfs "$T/small"
+	on_end "umount $T/small"
+	truncate -s 64M "$T/small/file"
+	disk_attach D "$T/small/file"
+	follow_start a "$D=$T/a.img"
+	raw "$D" 2 --continue_on_error=write --ignore_error=,ENOSPC:EIO || :
+	say "$(counter a .)"
+	[ "$(counter a '.other > 0')" = true ]
+	settled a "$D" "$T/a.img"
+}
+
+@test "a disk without block requests is refused, with its driver's name" {
+	local zram
+	[ -e /sys/class/zram-control/hot_add ] || skip "no zram here"
+	zram=$(cat /sys/class/zram-control/hot_add)
+	on_end "echo $zram >/sys/class/zram-control/hot_remove"
+	echo 64M >/sys/block/zram"$zram"/disksize
+	run follow /sys/fs/bpf/godwit/capture-test-$BASHPID-z "/dev/zram$zram=$T/z.img" </dev/null
+	rm -rf /sys/fs/bpf/godwit/capture-test-$BASHPID-z
+	say "$output"
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"/dev/zram$zram completes its writes without block requests (zram)"* ]]
+}
+
+@test "whichever of the three completion programs gets a completion, it is handled" {
+	disk_make D 64M
+	follow_start a "$D=$T/a.img"
+	raw "$D" 1
+	[ "$(counter a .nested)" = 0 ]
+	follow_start b "$D=$T/b.img" -- --without 1
+	raw "$D" 1
+	[ "$(counter b '.nested >= .requests')" = true ]
+	follow_start c "$D=$T/c.img" -- --without 1 --without 2
+	raw "$D" 1
+	settled a "$D" "$T/a.img"
+	settled b "$D" "$T/b.img"
+	settled c "$D" "$T/c.img"
+	[ "$(counter a .nested)" = 0 ]
+}
