@@ -6,6 +6,8 @@
  * on; a shorter one only at the payload's edge or when it is all there is. */
 #define ZERO_RUN_BYTES (4 * BLOCK_BYTES)
 
+#define SMALL_BODY 512u /* of every frame without a payload */
+
 void encoder_init(struct encoder *enc, struct outbox *out)
 {
 	*enc = (struct encoder){ .out = out, .codec = CODEC_RAW, .level = 1 };
@@ -22,9 +24,10 @@ bool encoder_ready(const struct encoder *enc)
 	return outbox_reserve(enc->out, ENCODER_ROOM) != NULL;
 }
 
-static uint8_t *room(struct encoder *enc)
+/* For a frame with @bytes of body. */
+static uint8_t *room(struct encoder *enc, size_t bytes)
 {
-	uint8_t *at = outbox_reserve(enc->out, WIRE_HEADER_BYTES + WIRE_BODY_MAX);
+	uint8_t *at = outbox_reserve(enc->out, WIRE_HEADER_BYTES + bytes);
 
 	assert(at); /* the caller asked encoder_ready() */
 	return at;
@@ -39,7 +42,7 @@ void encoder_flush(struct encoder *enc)
 	enc->zero_length = 0;
 	enc->zero_bytes += m.length_bytes;
 	enc->records++;
-	outbox_put(enc->out, wire_put_zero(room(enc), &m));
+	outbox_put(enc->out, wire_put_zero(room(enc, SMALL_BODY), &m));
 }
 
 void encoder_zero(struct encoder *enc, uint16_t disk, uint64_t offset, uint64_t length)
@@ -60,7 +63,7 @@ static void put_data(struct encoder *enc, uint16_t disk, uint64_t offset, uint32
 	struct wire_data m = { .disk = disk, .offset_bytes = offset, .length_bytes = length };
 
 	encoder_flush(enc);
-	frame = room(enc);
+	frame = room(enc, WIRE_DATA_PAYLOAD_AT - WIRE_HEADER_BYTES + length);
 	m.checksum = payload_checksum(payload, length); /* W3 */
 	m.stored = frame + WIRE_DATA_PAYLOAD_AT;
 	m.stored_bytes = payload_compress(enc->codec, enc->level, payload, length, frame + WIRE_DATA_PAYLOAD_AT, &m.codec);
@@ -111,7 +114,7 @@ void encoder_data(struct encoder *enc, uint16_t disk, uint64_t offset, uint32_t 
 void encoder_hash(struct encoder *enc, const struct wire_hash *m)
 {
 	encoder_flush(enc);
-	outbox_put(enc->out, wire_put_hash(room(enc), m));
+	outbox_put(enc->out, wire_put_hash(room(enc, SMALL_BODY), m));
 }
 
 void encoder_commit(struct encoder *enc, struct wire_commit *m)
@@ -119,13 +122,13 @@ void encoder_commit(struct encoder *enc, struct wire_commit *m)
 	encoder_flush(enc);
 	m->record_count = enc->records;
 	enc->records = 0;
-	outbox_put(enc->out, wire_put_commit(room(enc), m));
+	outbox_put(enc->out, wire_put_commit(room(enc, SMALL_BODY), m));
 }
 
 void encoder_disk(struct encoder *enc, const struct wire_disk *m)
 {
 	encoder_flush(enc);
-	outbox_put(enc->out, wire_put_disk(room(enc), m));
+	outbox_put(enc->out, wire_put_disk(room(enc, SMALL_BODY), m));
 }
 
 void encoder_ping(struct encoder *enc, uint64_t cookie)
@@ -133,5 +136,5 @@ void encoder_ping(struct encoder *enc, uint64_t cookie)
 	struct wire_ping m = { cookie };
 
 	encoder_flush(enc);
-	outbox_put(enc->out, wire_put_ping(room(enc), &m, false));
+	outbox_put(enc->out, wire_put_ping(room(enc, SMALL_BODY), &m, false));
 }

@@ -12,7 +12,7 @@
 #include <assert.h>
 
 #define READS_MAX	 16u
-#define READ_BYTES_MAX	 (1024u * 1024u)
+#define READ_BYTES_MAX	 (4u * 1024u * 1024u)
 #define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
 #define HASHES_MAX	 256u /* unanswered at once */
 #define BAD_MAX		 1024u

@@ -10,7 +10,7 @@ static void set_defaults(struct engine_options *o)
 {
 	o->arena_bytes = o->arena_bytes ? o->arena_bytes : 32 * MIB;
 	o->outbox_bytes = o->outbox_bytes ? o->outbox_bytes : MIB;
-	o->read_bytes = o->read_bytes ? MIN(o->read_bytes, READ_BYTES_MAX) : 512 * (uint32_t)KIB;
+	o->read_bytes = o->read_bytes ? MAX(MIN(o->read_bytes, READ_BYTES_MAX), CHUNK_BYTES) : 512 * (uint32_t)KIB;
 	o->reads = o->reads ? MIN(o->reads, READS_MAX) : 8;
 	o->epoch_us = o->epoch_us ? o->epoch_us : 500000;
 	o->idle_us = o->idle_us ? o->idle_us : 1000000;

@@ -427,15 +427,19 @@ static uint32_t alike(const struct scan_read *r, uint32_t at, uint32_t end, bool
 	return n;
 }
 
-/* Of what was discarded only what does not read as zeroes must travel: the
- * replica has zeroes there already, or something captured since. */
-static void send_run(struct engine *e, struct scan_read *r, uint64_t offset, uint32_t length, const uint8_t *payload)
+/* false: not now. */
+static bool send_run(struct engine *e, struct scan_read *r, uint64_t offset, uint32_t length, const uint8_t *payload)
 {
+	/* Of what was discarded only what does not read as zeroes must travel: in the
+	 * replica, or in the open epoch, zeroes are there, or what was captured since. */
 	if (r->purpose == READ_LEISURE && is_zero(payload, length))
-		return;
+		return true;
+	if (!encoder_ready(&e->encoder) || epoch_drop(e->open, r->disk, offset, length) < 0)
+		return false; /* R3 */
 	encoder_data(&e->encoder, r->disk, offset, length, payload);
 	e->figures.scanned_bytes += length;
 	e->touched = true;
+	return true;
 }
 
 /* One chunk of the read.  false: not now. */
@@ -456,10 +460,8 @@ static bool emit_chunk(struct engine *e, struct scan_read *r)
 		uint64_t from = r->offset + (uint64_t)at * SECTOR_BYTES;
 
 		/* A chunk full of holes may need more room than there is. */
-		if (!encoder_ready(&e->encoder) || (send && epoch_drop(e->open, r->disk, from, length) < 0))
-			break; /* R3 */
-		if (send)
-			send_run(e, r, from, length, r->buffer + (size_t)at * SECTOR_BYTES);
+		if (send && !send_run(e, r, from, length, r->buffer + (size_t)at * SECTOR_BYTES))
+			break;
 		at = next;
 	}
 	r->emitted = at * SECTOR_BYTES;

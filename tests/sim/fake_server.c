@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server: takes frames, applies an epoch to its durable image some time
+ * after the COMMIT, and answers.  A crash, or a lost connection, loses what is
+ * not durable.  Each point is given to the checker when it has become durable.
+ */
+#include "world.h"
+#include <assert.h>
+#include <stdlib.h>
+
+struct operation {
+	uint16_t disk;
+	uint64_t offset, length;
+	uint8_t *payload; /* NULL: zeroes */
+};
+
+struct server_epoch {
+	struct wire_commit commit;
+	uint64_t from, to; /* moments between which the cut lies */
+	struct operation *list;
+	size_t count, max;
+};
+
+#define QUEUE 8u
+
+struct sim_server {
+	struct sim_world *w;
+	uint8_t *durable[SIM_DISKS], *working[SIM_DISKS];
+	uint64_t last_epoch, last_time;
+	bool last_is_point;
+	struct server_epoch open, queue[QUEUE];
+	unsigned int queued;
+	uint8_t *inbox;
+	size_t inbox_used;
+	uint64_t connection; /* counts; what belongs to an older one is ignored */
+	uint64_t queue_connection; /* that of what is queued */
+	bool connected;
+	unsigned int disks_announced;
+};
+
+static size_t disk_bytes(const struct sim_world *w, unsigned int disk)
+{
+	return SIM_SECTORS * SECTOR_BYTES;
+}
+
+struct sim_server *fake_server_new(struct sim_world *w)
+{
+	struct sim_server *s = calloc(1, sizeof(*s));
+
+	s->w = w;
+	for (unsigned int i = 0; i < w->s.disks; i++) {
+		s->durable[i] = calloc(1, disk_bytes(w, i));
+		s->working[i] = calloc(1, disk_bytes(w, i));
+	}
+	s->inbox = malloc(4 * (WIRE_HEADER_BYTES + WIRE_BODY_MAX));
+	return s;
+}
+
+static void drop_epoch(struct server_epoch *e)
+{
+	for (size_t i = 0; i < e->count; i++)
+		free(e->list[i].payload);
+	free(e->list);
+	*e = (struct server_epoch){ 0 };
+}
+
+void fake_server_free(struct sim_server *s)
+{
+	for (unsigned int i = 0; i < s->w->s.disks; i++) {
+		free(s->durable[i]);
+		free(s->working[i]);
+	}
+	drop_epoch(&s->open);
+	for (unsigned int i = 0; i < s->queued; i++)
+		drop_epoch(&s->queue[i]);
+	free(s->inbox);
+	free(s);
+}
+
+const uint8_t *fake_server_image(const struct sim_server *s, unsigned int disk)
+{
+	return s->durable[disk];
+}
+
+bool fake_server_ends_in_point(const struct sim_server *s)
+{
+	return s->last_is_point;
+}
+
+void fake_server_connect(struct sim_server *s)
+{
+	s->connection++;
+	s->connected = true;
+	s->inbox_used = 0;
+	s->disks_announced = 0;
+}
+
+static void lose_undurable(struct sim_server *s)
+{
+	drop_epoch(&s->open);
+	for (unsigned int i = 0; i < s->queued; i++)
+		drop_epoch(&s->queue[i]);
+	s->queued = 0;
+	for (unsigned int i = 0; i < s->w->s.disks; i++)
+		memcpy(s->working[i], s->durable[i], disk_bytes(s->w, i));
+}
+
+void fake_server_disconnect(struct sim_server *s)
+{
+	if (!s->connected)
+		return;
+	s->connected = false;
+	s->connection++;
+	/* What was committed may still become durable, or not. */
+	if (world_chance(s->w, 50))
+		lose_undurable(s);
+}
+
+void fake_server_crash(struct sim_server *s)
+{
+	s->connected = false;
+	s->connection++;
+	lose_undurable(s);
+}
+
+/* --- answers ---------------------------------------------------------------------- */
+
+struct answer {
+	struct sim_server *s;
+	size_t length;
+	uint8_t frame[WIRE_HEADER_BYTES + 128];
+};
+
+static void deliver_answer(void *context, uint64_t connection, uint64_t b)
+{
+	struct answer *a = context;
+
+	if (a->s->connection == connection)
+		fake_agent_frame(a->s->w->agent, a->frame, a->length);
+	free(a);
+}
+
+static void answer(struct sim_server *s, struct answer *a)
+{
+	a->s = s;
+	world_at(s->w, s->w->now + s->w->s.latency_us, deliver_answer, a, s->connection, 0);
+}
+
+static void welcome(struct sim_server *s)
+{
+	struct answer *a = malloc(sizeof(*a));
+	struct wire_welcome m = { .version = WIRE_VERSION_MAX, .durable_epoch = s->last_epoch };
+
+	/* A new connection: what was on its way to the disk when the last one broke has been settled. */
+	lose_undurable(s);
+	a->length = wire_put_welcome(a->frame, &m);
+	answer(s, a);
+}
+
+static void apply(uint8_t *const images[], const struct operation *o)
+{
+	if (o->payload)
+		memcpy(images[o->disk] + o->offset, o->payload, o->length);
+	else
+		memset(images[o->disk] + o->offset, 0, o->length);
+}
+
+static void become_durable(struct sim_server *s)
+{
+	struct server_epoch *e = &s->queue[0];
+
+	for (size_t i = 0; i < e->count; i++)
+		apply(s->durable, &e->list[i]);
+	s->last_epoch = e->commit.epoch;
+	s->last_is_point = e->commit.flags & WIRE_COMMIT_POINT;
+	s->w->stats.epochs++;
+	if (s->last_is_point)
+		checker_point(s->w, &e->commit, e->from, e->to, (const uint8_t *const *)s->durable);
+	drop_epoch(e);
+	memmove(&s->queue[0], &s->queue[1], (s->queued - 1) * sizeof(s->queue[0]));
+	s->queue[--s->queued] = (struct server_epoch){ 0 };
+}
+
+/* The epoch and those before it; one answer may speak for several. */
+static void synced(void *context, uint64_t epoch, uint64_t connection)
+{
+	struct sim_server *s = context;
+	struct wire_durable m = { .epoch = epoch, .staging_us = s->w->s.sync_us, .receive_us = 1 };
+	struct answer *a;
+
+	if (!s->queued || s->queue[0].commit.epoch > epoch || s->queue_connection != connection)
+		return; /* lost in between, or durable already */
+	while (s->queued && s->queue[0].commit.epoch <= epoch)
+		become_durable(s);
+	if (s->connection != connection)
+		return;
+	a = malloc(sizeof(*a));
+	a->length = wire_put_durable(a->frame, &m);
+	answer(s, a);
+}
+
+/* --- frames ------------------------------------------------------------------------ */
+
+static void add_operation(struct sim_server *s, struct operation o)
+{
+	struct server_epoch *e = &s->open;
+
+	if (o.disk >= s->w->s.disks || o.offset + o.length > s->w->disks[o.disk].sectors * SECTOR_BYTES)
+		world_fail(s->w, "a record lies past the end of disk %u", o.disk);
+	if (e->count == e->max) {
+		e->max = e->max ? e->max * 2 : 64;
+		e->list = realloc(e->list, e->max * sizeof(*e->list));
+	}
+	e->list[e->count++] = o;
+	apply(s->working, &o);
+}
+
+static void on_data(struct sim_server *s, const uint8_t *body, uint32_t length)
+{
+	struct wire_data m;
+	struct operation o;
+
+	if (wire_parse_data(body, length, &m) < 0)
+		world_fail(s->w, "a DATA frame is malformed");
+	o = (struct operation){ m.disk, m.offset_bytes, m.length_bytes, malloc(m.length_bytes) };
+	if (payload_decompress(m.codec, m.stored, m.stored_bytes, o.payload, m.length_bytes) < 0 ||
+	    payload_checksum(o.payload, m.length_bytes) != m.checksum)
+		world_fail(s->w, "a payload does not match its checksum");
+	add_operation(s, o);
+}
+
+static void on_hash(struct sim_server *s, const uint8_t *body, uint32_t length)
+{
+	struct answer *a = malloc(sizeof(*a));
+	struct wire_hash m;
+	struct wire_differ d;
+	uint64_t hash[2];
+
+	if (wire_parse_hash(body, length, &m) < 0)
+		world_fail(s->w, "a HASH frame is malformed");
+	payload_hash(s->working[m.disk] + m.offset_bytes, m.length_bytes, m.seed, hash);
+	d = (struct wire_differ){ m.disk, memcmp(hash, m.hash, sizeof(hash)) != 0, m.offset_bytes, m.length_bytes };
+	a->length = wire_put_differ(a->frame, &d);
+	answer(s, a);
+}
+
+static void on_commit(struct sim_server *s, const uint8_t *body, uint32_t length)
+{
+	struct sim_world *w = s->w;
+	struct server_epoch *e = &s->open;
+	const struct engine_cut *cut;
+	uint64_t newest = s->queued ? s->queue[s->queued - 1].commit.epoch : s->last_epoch;
+
+	if (wire_parse_commit(body, length, &e->commit) < 0)
+		world_fail(w, "a COMMIT frame is malformed");
+	if (e->commit.epoch != newest + 1 || e->commit.time_us <= s->last_time || e->commit.record_count != e->count)
+		world_fail(w, "epoch %llu with %llu records follows %llu; %zu records came",
+			   (unsigned long long)e->commit.epoch, (unsigned long long)e->commit.record_count,
+			   (unsigned long long)newest, e->count);
+	s->last_time = e->commit.time_us;
+	cut = &w->memory.cuts[e->commit.epoch % ENGINE_CUTS];
+	if (cut->epoch != e->commit.epoch || cut->time_us != e->commit.time_us)
+		world_fail(w, "the agent does not remember the cut of epoch %llu", (unsigned long long)e->commit.epoch);
+	fake_tracker_moment(w->tracker, cut->position, &e->from, &e->to);
+	if (e->commit.time_us - SIM_WALL_ZERO > e->from)
+		e->from = MIN(e->commit.time_us - SIM_WALL_ZERO, e->to);
+	assert(s->queued < QUEUE);
+	s->queue[s->queued++] = *e;
+	s->queue_connection = s->connection;
+	*e = (struct server_epoch){ 0 };
+	world_at(w, w->now + w->s.sync_us / 2 + world_random(w, w->s.sync_us + 1), synced, s, newest + 1, s->connection);
+}
+
+static void on_frame(struct sim_server *s, uint16_t type, const uint8_t *body, uint32_t length)
+{
+	struct wire_zero zero;
+	struct wire_hello hello;
+
+	switch (type) {
+	case WIRE_HELLO:
+		if (wire_parse_hello(body, length, &hello) < 0)
+			world_fail(s->w, "a HELLO frame is malformed");
+		break;
+	case WIRE_DISK:
+		if (++s->disks_announced == s->w->s.disks)
+			welcome(s);
+		break;
+	case WIRE_DATA:
+		on_data(s, body, length);
+		break;
+	case WIRE_ZERO:
+		if (wire_parse_zero(body, length, &zero) < 0)
+			world_fail(s->w, "a ZERO frame is malformed");
+		add_operation(s, (struct operation){ zero.disk, zero.offset_bytes, zero.length_bytes, NULL });
+		break;
+	case WIRE_HASH:
+		on_hash(s, body, length);
+		break;
+	case WIRE_COMMIT:
+		on_commit(s, body, length);
+		break;
+	default:
+		world_fail(s->w, "a %s frame is nothing for a server", wire_type_name(type));
+	}
+}
+
+void fake_server_bytes(struct sim_server *s, const uint8_t *bytes, size_t n)
+{
+	size_t at = 0;
+
+	memcpy(s->inbox + s->inbox_used, bytes, n);
+	s->inbox_used += n;
+	while (s->inbox_used - at >= WIRE_HEADER_BYTES) {
+		struct wire_frame f;
+
+		if (wire_parse_frame(s->inbox + at, &f) < 0)
+			world_fail(s->w, "a frame's header is malformed");
+		if (s->inbox_used - at < WIRE_HEADER_BYTES + f.length)
+			break;
+		if (wire_check_frame(s->inbox + at, s->inbox + at + WIRE_HEADER_BYTES, f.length) < 0)
+			world_fail(s->w, "a frame does not match its checksum");
+		on_frame(s, f.type, s->inbox + at + WIRE_HEADER_BYTES, f.length);
+		at += WIRE_HEADER_BYTES + f.length;
+	}
+	memmove(s->inbox, s->inbox + at, s->inbox_used - at);
+	s->inbox_used -= at;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tracker.h, simulated: a ring of records with room reserved and given up,
+ * records that become visible a little after their place is taken, a live map,
+ * planes.  Each call may be the last one that the agent makes (maybe_die()).
+ */
+#include "world.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define RECORD_HEADER 32u
+#define CARRY_SECTORS 16u /* of one record; the real one carries 128 */
+
+struct fake_record {
+	struct tracker_record r;
+	uint64_t visible_at; /* reserved before, submitted then */
+	bool given_up;
+	uint64_t reserved_at;
+	uint8_t *payload;
+};
+
+struct fake_disk {
+	struct tracker_disk d;
+	uint8_t *live;
+	uint64_t live_count;
+	uint64_t *planes[TRACKER_PLANES];
+};
+
+struct tracker {
+	struct sim_world *w;
+	uint64_t ring_bytes, position, consumed;
+	struct fake_record *records; /* all of them, for the checker; payloads go when consumed */
+	size_t count, max, first;    /* first: not consumed */
+	enum tracker_mode mode;
+	struct fake_disk disks[SIM_DISKS];
+};
+
+static void maybe_die(struct tracker *t)
+{
+	struct sim_world *w = t->w;
+
+	if (w->may_kill && w->kill_in_calls && --w->kill_in_calls == 0)
+		longjmp(w->killed, 1);
+}
+
+/* --- the kernel's side ---------------------------------------------------------- */
+
+struct tracker *fake_tracker_new(struct sim_world *w)
+{
+	struct tracker *t = calloc(1, sizeof(*t));
+
+	t->w = w;
+	t->ring_bytes = w->s.ring_bytes;
+	t->mode = w->s.dirty_map_only ? TRACKER_DIRTY_MAP : TRACKER_PAYLOAD;
+	for (unsigned int i = 0; i < w->s.disks; i++) {
+		struct fake_disk *f = &t->disks[i];
+
+		f->d.disk = (uint16_t)i;
+		f->d.size_bytes = w->disks[i].sectors * SECTOR_BYTES;
+		f->d.region_shift = w->s.region_shift;
+		f->d.region_count = (f->d.size_bytes + (1ULL << f->d.region_shift) - 1) >> f->d.region_shift;
+		f->live = calloc(f->d.region_count, 1);
+		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
+			f->planes[p] = calloc(f->d.region_count / 64 + 1, 8);
+	}
+	return t;
+}
+
+void fake_tracker_free(struct tracker *t)
+{
+	for (unsigned int i = 0; i < t->w->s.disks; i++) {
+		free(t->disks[i].live);
+		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
+			free(t->disks[i].planes[p]);
+	}
+	for (size_t i = 0; i < t->count; i++)
+		free(t->records[i].payload);
+	free(t->records);
+	free(t);
+}
+
+static void mark(struct tracker *t, uint16_t disk, uint64_t sector, uint64_t count)
+{
+	struct fake_disk *f = &t->disks[disk];
+	unsigned int shift = f->d.region_shift - 9;
+
+	for (uint64_t r = sector >> shift; r <= (sector + count - 1) >> shift; r++) {
+		f->live_count += !f->live[r];
+		f->live[r] = 1;
+	}
+}
+
+static bool reserve(struct tracker *t, struct fake_record record, uint64_t room)
+{
+	struct sim_world *w = t->w;
+
+	if (t->position + room - t->consumed > t->ring_bytes)
+		return false;
+	if (t->count == t->max) {
+		t->max = t->max ? t->max * 2 : 1024;
+		t->records = realloc(t->records, t->max * sizeof(*t->records));
+	}
+	record.r.position = t->position;
+	record.r.next = t->position + room;
+	record.r.time_us = w->now - world_random(w, 3);
+	record.reserved_at = w->now;
+	record.visible_at = w->now + (world_chance(w, 20) ? 1 + world_random(w, 3) : 0);
+	t->position += room;
+	t->records[t->count++] = record;
+	return true;
+}
+
+static void carry(struct tracker *t, const struct sim_write *x, uint32_t from, uint32_t count, bool last)
+{
+	struct sim_world *w = t->w;
+	struct fake_record f = { .r = { .disk = x->disk, .op = TRACKER_WRITE, .request_end = last,
+					.offset_bytes = (uint64_t)(x->sector + from) * SECTOR_BYTES,
+					.length_bytes = (uint64_t)count * SECTOR_BYTES } };
+	bool wrong = world_chance(w, w->s.wrong_percent);
+
+	if (world_chance(w, w->s.lost_percent)) { /* the page could not be read: the room is given up */
+		f.given_up = true;
+		reserve(t, f, RECORD_HEADER + count * SECTOR_BYTES);
+		mark(t, x->disk, x->sector + from, count);
+		w->stats.lost++;
+		return;
+	}
+	f.payload = malloc((size_t)count * SECTOR_BYTES);
+	for (uint32_t i = 0; i < count; i++)
+		sector_fill(f.payload + i * SECTOR_BYTES, wrong ? (1ULL << 42) + w->now : x->stamp);
+	f.r.payload = f.payload;
+	if (!reserve(t, f, RECORD_HEADER + count * SECTOR_BYTES)) {
+		free(f.payload);
+		mark(t, x->disk, x->sector + from, count);
+		w->stats.lost++;
+	}
+}
+
+/* The write's completion, as the BPF program sees it. */
+void fake_tracker_complete(struct tracker *t, uint32_t write)
+{
+	struct sim_world *w = t->w;
+	const struct sim_write *x = &w->writes[write];
+	struct fake_record f = { .r = { .disk = x->disk, .op = TRACKER_ZERO, .request_end = true,
+					.offset_bytes = (uint64_t)x->sector * SECTOR_BYTES,
+					.length_bytes = (uint64_t)x->count * SECTOR_BYTES } };
+
+	if (t->mode == TRACKER_DIRTY_MAP) {
+		mark(t, x->disk, x->sector, x->count);
+		return;
+	}
+	if (x->overlapped || world_chance(w, w->s.false_mark_percent))
+		mark(t, x->disk, x->sector, x->count); /* I5, or a false hit of its table */
+	if (x->op != SIM_WRITE) {
+		if (!reserve(t, f, RECORD_HEADER))
+			mark(t, x->disk, x->sector, x->count);
+	} else {
+		for (uint32_t at = 0; at < x->count; at += CARRY_SECTORS)
+			carry(t, x, at, MIN(CARRY_SECTORS, x->count - at), at + CARRY_SECTORS >= x->count);
+	}
+	fake_agent_wake(w->agent, t->position - t->consumed > t->ring_bytes / 4 ? 20 : 2000);
+}
+
+/* Between which moments was the ring's position this: after the last record
+ * before it, before the first one behind it. */
+void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *ret_from, uint64_t *ret_to)
+{
+	size_t low = 0, high = t->count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (t->records[mid].r.position < position)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*ret_from = low ? t->records[low - 1].reserved_at : 0;
+	*ret_to = low < t->count ? t->records[low].reserved_at - 1 : t->w->now;
+}
+
+/* --- the agent's side ------------------------------------------------------------- */
+
+int tracker_disk(const struct tracker *t, uint16_t disk, struct tracker_disk *ret)
+{
+	*ret = t->disks[disk].d;
+	return 0;
+}
+
+int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
+{
+	struct fake_disk *f = &t->disks[disk];
+	uint64_t old = f->d.region_count;
+
+	f->d.size_bytes = size_bytes;
+	f->d.region_count = (size_bytes + (1ULL << f->d.region_shift) - 1) >> f->d.region_shift;
+	f->live = realloc(f->live, f->d.region_count);
+	memset(f->live + old, 0, f->d.region_count - old);
+	for (unsigned int p = 0; p < TRACKER_PLANES; p++) {
+		f->planes[p] = realloc(f->planes[p], (f->d.region_count / 64 + 1) * 8);
+		for (uint64_t r = old / 64 + 1; r <= f->d.region_count / 64; r++)
+			f->planes[p][r] = 0;
+	}
+	return 0;
+}
+
+enum tracker_mode tracker_mode(const struct tracker *t)
+{
+	return t->mode;
+}
+
+void tracker_force_dirty_map(struct tracker *t)
+{
+	t->mode = TRACKER_DIRTY_MAP;
+}
+
+uint64_t tracker_ring_bytes(const struct tracker *t)
+{
+	return t->ring_bytes;
+}
+
+uint64_t tracker_position(const struct tracker *t)
+{
+	return t->position;
+}
+
+uint64_t tracker_consumed(const struct tracker *t)
+{
+	return t->consumed;
+}
+
+int tracker_peek(struct tracker *t, uint64_t from, struct tracker_record *ret)
+{
+	size_t low = t->first, high = t->count;
+
+	maybe_die(t);
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (t->records[mid].r.position < from)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < t->count && t->records[low].visible_at <= t->w->now; low++) {
+		if (t->records[low].given_up) {
+			ret->next = t->records[low].r.next;
+			continue;
+		}
+		*ret = t->records[low].r;
+		return 1;
+	}
+	return 0;
+}
+
+void tracker_consume(struct tracker *t, uint64_t position)
+{
+	assert(position >= t->consumed && position <= t->position);
+	maybe_die(t);
+	t->consumed = position;
+	while (t->first < t->count && t->records[t->first].r.position < position) {
+		free(t->records[t->first].payload);
+		t->records[t->first].payload = NULL;
+		t->records[t->first++].r.payload = NULL;
+	}
+}
+
+int64_t tracker_clock_offset_us(const struct tracker *t)
+{
+	return SIM_WALL_ZERO;
+}
+
+uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)
+{
+	struct fake_disk *f = &t->disks[disk];
+	uint64_t first = *region, n = 0;
+
+	maybe_die(t);
+	while (first < f->d.region_count && !f->live[first])
+		first++;
+	while (first + n < f->d.region_count && n < max && f->live[first + n])
+		n++;
+	if (n)
+		*region = first;
+	return n;
+}
+
+uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)
+{
+	uint64_t n = tracker_live_next(t, disk, region, max);
+
+	memset(t->disks[disk].live + *region, 0, n);
+	t->disks[disk].live_count -= n;
+	maybe_die(t);
+	return n;
+}
+
+void tracker_live_set(struct tracker *t, uint16_t disk, uint64_t region, uint64_t count)
+{
+	for (uint64_t i = region; i < region + count; i++) {
+		t->disks[disk].live_count += !t->disks[disk].live[i];
+		t->disks[disk].live[i] = 1;
+	}
+}
+
+bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region)
+{
+	return t->disks[disk].live[region];
+}
+
+uint64_t tracker_live_count(struct tracker *t, uint16_t disk)
+{
+	maybe_die(t);
+	return t->disks[disk].live_count;
+}
+
+uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, uint64_t *ret_words)
+{
+	*ret_words = t->disks[disk].d.region_count / 64 + 1;
+	return t->disks[disk].planes[plane];
+}
+
+int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
+{
+	return 0;
+}
