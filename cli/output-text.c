@@ -518,6 +518,8 @@ static void text_instance(const struct cli *c, const json_t *instance)
 	const char *data = get_text(instance, "data", "?");
 	bool usual = strcmp(data, DATA_FOLDER_DEFAULT) == 0;
 
+	if (json_is_true(json_object_get(instance, "already_running")))
+		puts(say(c, "Running already:", "すでに動作しています:"));
 	printf(say(c, "Console             %s\n", "コンソール                %s\n"), get_text(instance, "console_url", "?"));
 	printf(say(c, "Replication server  TCP port %" PRIu64 "\n", "レプリケーションサーバー  TCP ポート %" PRIu64 "\n"), get_u64(instance, "port"));
 	printf(say(c, "Data                %s\n", "データ                    %s\n"), data);
