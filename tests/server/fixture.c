@@ -117,6 +117,7 @@ bool fixture_wait_log(struct fixture *f, const char *text)
 			*end = 0;
 			found = strstr(f->log, text) != NULL;
 			fprintf(stderr, "    %s\n", f->log);
+			snprintf(f->line, sizeof(f->line), "%.*s", (int)sizeof(f->line) - 1, f->log);
 			f->log_len -= (size_t)(end + 1 - f->log);
 			memmove(f->log, end + 1, f->log_len);
 			if (found)
@@ -134,17 +135,12 @@ bool fixture_wait_log(struct fixture *f, const char *text)
 /* "... listens on 127.0.0.1, port N" */
 static void read_port(struct fixture *f)
 {
-	char path[512], *text, *at = NULL;
-	size_t len;
+	const char *at;
 
 	if (!fixture_wait_log(f, "listens on"))
 		give_up("the server did not start");
-	if (fileio_slurp(in_dir(f, "server.log.0", path), 16 * MIB, &text, &len))
-		give_up("no log");
-	for (char *p = text; (p = strstr(p, "port ")); p++)
-		at = p + strlen("port ");
-	f->port = (uint16_t)(at ? atoi(at) : 0);
-	free(text);
+	at = strstr(f->line, "port ");
+	f->port = (uint16_t)(at ? atoi(at + strlen("port ")) : 0);
 }
 
 void fixture_run(struct fixture *f)
@@ -160,11 +156,13 @@ void fixture_run(struct fixture *f)
 		const char *argv[] = { GODWIT_SERVER, "run",	    "--state", f->dir, "--listen", "127.0.0.1",
 				       "--port",      "0",	    "--machines", machines, NULL };
 
+		(void)setpgid(0, 0); /* one group with its sessions: they can be killed together */
 		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 		(void)dup2(fds[1], 2);
 		execv(argv[0], (char *const *)argv);
 		_exit(127);
 	}
+	(void)setpgid(f->pid, f->pid);
 	close(fds[1]);
 	f->log_fd = fds[0];
 	f->log_len = 0;

@@ -20,6 +20,7 @@ struct fixture {
 	int log_fd; /* the server's standard error */
 	char log[1 << 16];
 	size_t log_len;
+	char line[4096]; /* the last one taken */
 	uint16_t port;
 	struct uuid machines[2];
 	struct tls_context *tls[2]; /* of their certificates */
