@@ -175,41 +175,58 @@ static size_t greet(uint8_t *buf)
 	return len + wire_put_disk(buf + len, &disk);
 }
 
+/* What was said, as far as it is not a whole frame yet. */
+struct answers {
+	uint8_t bytes[WIRE_HEADER_BYTES + WIRE_BODY_MAX + SESSION_OUTPUT_BYTES];
+	size_t len;
+	bool refused;
+};
+
 /* The answers are whole frames of the server's, and a REFUSE is the last. */
-static void check_output(const uint8_t *out, size_t len, bool *ret_refused)
+static void check_answers(struct answers *a)
 {
 	struct wire_refuse refuse;
 	struct wire_frame f;
+	size_t at = 0;
 
-	while (len > 0) {
-		assert(!*ret_refused);
-		assert(len >= WIRE_HEADER_BYTES && wire_parse_frame(out, &f) == 0);
-		assert(f.length <= len - WIRE_HEADER_BYTES);
-		assert(wire_check_frame(out, out + WIRE_HEADER_BYTES, f.length) == 0);
+	while (a->len - at >= WIRE_HEADER_BYTES) {
+		const uint8_t *frame = a->bytes + at;
+
+		assert(!a->refused && wire_parse_frame(frame, &f) == 0);
+		if (f.length > a->len - at - WIRE_HEADER_BYTES)
+			break;
+		assert(wire_check_frame(frame, frame + WIRE_HEADER_BYTES, f.length) == 0);
 		if (f.type == WIRE_REFUSE) {
-			assert(wire_parse_refuse(out + WIRE_HEADER_BYTES, f.length, &refuse) == 0);
-			*ret_refused = true;
+			assert(wire_parse_refuse(frame + WIRE_HEADER_BYTES, f.length, &refuse) == 0);
+			a->refused = true;
 		}
-		out += WIRE_HEADER_BYTES + f.length;
-		len -= WIRE_HEADER_BYTES + f.length;
+		at += WIRE_HEADER_BYTES + f.length;
 	}
+	assert(!a->refused || at == a->len);
+	a->len -= at;
+	memmove(a->bytes, a->bytes + at, a->len);
 }
 
-static void drain(struct session *s, bool *refused)
+static void drain(struct session *s, struct answers *a, size_t most)
 {
 	size_t len;
 	const uint8_t *out = session_output(s, &len);
 
-	check_output(out, len, refused);
+	len = MIN(len, most);
+	memcpy(a->bytes + a->len, out, len);
+	a->len += len;
 	session_sent(s, len);
+	check_answers(a);
 }
 
 static void converse(struct session *s, struct model *m, const uint8_t *in, size_t len, size_t step)
 {
+	static struct answers a;
 	size_t taken, given = 0;
-	bool refused = false;
 	int err = 0;
 
+	a.len = 0;
+	a.refused = false;
 	while (err == 0 || err == -EAGAIN) {
 		if (err == 0 && given == len)
 			break;
@@ -222,7 +239,7 @@ static void converse(struct session *s, struct model *m, const uint8_t *in, size
 		len -= taken;
 		given -= taken;
 		if (!(m->switches & NEVER_READS))
-			drain(s, &refused);
+			drain(s, &a, step / 2);
 	}
 	m->over = err == -ECONNABORTED;
 	if (m->over) {
@@ -231,8 +248,8 @@ static void converse(struct session *s, struct model *m, const uint8_t *in, size
 	}
 	session_refuse(s, WIRE_REFUSED_SHUTDOWN, "the server is stopping");
 	m->over = true;
-	drain(s, &refused);
-	assert(refused);
+	drain(s, &a, SIZE_MAX);
+	assert(a.refused && a.len == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
