@@ -43,6 +43,9 @@ struct http {
 	bool pinned, own_ca;
 	uint8_t pin[16];
 
+	/* How far this request's new connection came, if it needed one; curl's
+	 * own times do not say so after a time-out. */
+	bool connecting, tls_begun;
 	enum verdict verdict;
 	char issuer[FAULT_VALUE_MAX];
 	char reason[CURL_ERROR_SIZE];
@@ -153,8 +156,19 @@ static int verify(X509_STORE_CTX *ctx, void *arg)
 
 static CURLcode on_ssl_context(CURL *curl, void *ssl_context, void *arg)
 {
-	SSL_CTX_set_cert_verify_callback(ssl_context, verify, arg);
+	struct http *h = arg;
+
+	h->tls_begun = true;
+	SSL_CTX_set_cert_verify_callback(ssl_context, verify, h);
 	return CURLE_OK;
+}
+
+static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	struct http *h = arg;
+
+	h->connecting = true;
+	return CURL_SOCKOPT_OK;
 }
 
 static int read_ca(const char *path, STACK_OF(X509) **ret)
@@ -284,6 +298,8 @@ static void set_options(struct http *h, const struct http_options *o)
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->own_ca ? 0L : 2L);
 	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
 	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, h);
+	curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, on_socket);
+	curl_easy_setopt(c, CURLOPT_SOCKOPTDATA, h);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
 			 (long)(o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS));
 	/* The empty string also keeps https_proxy of the environment out: which
@@ -394,15 +410,15 @@ static int connect_fault(const struct http *h, struct fault *f)
 
 static int timeout_fault(const struct http *h, struct fault *f)
 {
-	curl_off_t connected = 0, secured = 0;
+	bool connected = h->tls_begun || !h->connecting;
 
-	curl_easy_getinfo(h->curl, CURLINFO_CONNECT_TIME_T, &connected);
-	curl_easy_getinfo(h->curl, CURLINFO_APPCONNECT_TIME_T, &secured);
+	if (strstr(h->reason, "Resolving timed out"))
+		return fault_set(f, -EHOSTUNREACH, MSG_CONSOLE_NAME_UNKNOWN, "host", h->host, NULL);
 	if (!connected && h->proxy)
 		return connect_fault(h, f);
 	if (!connected)
 		return fault_set(f, -ETIMEDOUT, MSG_CONSOLE_SILENT, "url", h->base_url, NULL);
-	if (!secured)
+	if (h->tls_begun && h->verdict == VERDICT_NONE)
 		return fault_set(f, -ETIMEDOUT, MSG_CONSOLE_TLS_SILENT, "url", h->base_url, NULL);
 	return fault_set(f, -ETIMEDOUT, MSG_CONSOLE_TIMED_OUT, "url", h->base_url, NULL);
 }
@@ -505,6 +521,7 @@ int http_request(struct http *h, const char *method, const char *path, const jso
 		return fault_set(ret_fault, -ENOMEM, MSG_CONSOLE_LOST, "url", h->base_url, "reason", "no memory", NULL);
 	}
 	h->verdict = VERDICT_NONE;
+	h->connecting = h->tls_begun = false;
 	h->issuer[0] = h->reason[0] = '\0';
 	set_request(h, method, body_text(method, dumped), &answer, timeout_ms);
 	curl_easy_setopt(h->curl, CURLOPT_URL, url);
