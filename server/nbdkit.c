@@ -164,6 +164,11 @@ static void __attribute__((noreturn)) exec_nbdkit(const struct nbdkit_options *o
 	argv[n++] = "--exit-with-parent";
 	argv[n++] = "--pidfile=/proc/self/fd/4";
 	argv[n++] = "--log=stderr";
+	/* One request at a time for each connection: in nbdkit 1.32 a client that
+	 * goes away with several under way brings all of nbdkit down ("Assertion
+	 * `sock >= 0' failed" in raw_send_socket).  Connections are still served
+	 * side by side. */
+	argv[n++] = "--threads=1";
 	argv[n++] = o->writable ? "--filter=cow" : "--readonly";
 	argv[n++] = plugin;
 	argv[n++] = store;

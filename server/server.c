@@ -33,6 +33,16 @@ const char *server_machine_name(const struct server *s, const struct uuid *machi
 	return m ? m->name : uuid_format(machine, buf);
 }
 
+/* The text without its remedy: what is only information needs none. */
+static const char *fault_message(const struct fault *f, char *buf, size_t size)
+{
+	struct message_arg args[FAULT_ARGS_MAX + 1] = { 0 };
+
+	for (unsigned int i = 0; i < f->arg_count; i++)
+		args[i] = (struct message_arg){ f->args[i].name, f->args[i].value };
+	return message_text(f->code, LANGUAGE_EN, args, buf, size);
+}
+
 /* In events a machine is its id, in the log its name. */
 void server_report(struct server *s, const struct uuid *machine, const struct fault *fault)
 {
@@ -50,7 +60,7 @@ void server_report(struct server *s, const struct uuid *machine, const struct fa
 	else if (message_severity(fault->code) == SEVERITY_WARNING)
 		log_warn("%s", text);
 	else
-		log_info("%s", text);
+		log_info("%s", fault_message(&named, text, sizeof(text)));
 	if (s->link)
 		link_event(s->link, wallclock_now_us(), fault);
 }

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * staging - how much room the staging area has, and how much of it is kept
- * back.
+ * staging - how much room the staging area has, and how much of it the store
+ * keeps back (store_limits).
  *
  *	0 ....... reserve ....... resume ............................ total
  *	  refuse            go on where one is, let nobody in
  *
  * Collecting space takes some space first, so data stops at the reserve and
- * not at nothing; a session is let in again only above twice the reserve, so
- * that the two do not alternate.
+ * not at nothing; a session is let in again only some way above it, so that
+ * the two do not alternate.
  */
 #ifndef GODWIT_STAGING_H
 #define GODWIT_STAGING_H
 
 #include "base.h"
-
-#define STAGING_RESERVE_BYTES_MAX (256 * MIB)
-#define STAGING_RESERVE_FRACTION 20 /* of the file system, if that is less */
 
 struct staging_room {
 	uint64_t free_bytes, total_bytes, reserve_bytes;
@@ -31,7 +28,7 @@ static inline bool staging_is_full(const struct staging_room *r)
 
 static inline bool staging_may_resume(const struct staging_room *r)
 {
-	return r->free_bytes >= 2 * r->reserve_bytes;
+	return r->free_bytes >= r->reserve_bytes + r->reserve_bytes / 4;
 }
 
 #endif

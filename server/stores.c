@@ -20,7 +20,7 @@
 enum work_kind { SUMMARY, UPKEEP, SCRUB, REMOVAL, WORK_KINDS };
 
 /* A full staging area found by a failed write is called full for so long. */
-#define FULL_AT_LEAST_US (30 * USEC_PER_SEC)
+#define FULL_AT_LEAST_US (5 * USEC_PER_SEC)
 
 struct record {
 	struct record *next;
@@ -454,6 +454,7 @@ static void report_full(struct stores *st)
 		return;
 	st->full = true;
 	st->full_since_us = monotonic_now_us();
+	(void)!staging_room(st->root_fd, &st->room);
 	snprintf(free_text, sizeof(free_text), "%llu MiB", (unsigned long long)(st->room.free_bytes / MIB));
 	snprintf(reserve, sizeof(reserve), "%llu MiB", (unsigned long long)(st->room.reserve_bytes / MIB));
 	(void)fault_set(&f, 0, MSG_STAGING_FULL, "path", st->server->store_root, "free", free_text, "reserve", reserve,
