@@ -33,7 +33,9 @@
 #define SEALED_BYTES (RECORD_BYTES + 256u) /* a record as it travels, at most */
 #define READ_BUFFER_BYTES (8 * SEALED_BYTES)
 #define OUT_BUFFER_BYTES (8 * SEALED_BYTES)
+#ifndef KEY_UPDATE_BYTES /* a test changes them more often */
 #define KEY_UPDATE_BYTES (64 * GIB)
+#endif
 
 struct tls_context {
 	SSL_CTX *ctx;
@@ -86,45 +88,26 @@ static int bio_read(BIO *b, char *buf, int len)
 	return (int)n;
 }
 
+/* Never sends: whoever called into OpenSSL flushes afterwards.  OpenSSL 3.0 does
+ * not come back well from a flush that would have to wait in a change of keys. */
 static int bio_write(BIO *b, const char *buf, int len)
 {
 	struct tls *t = BIO_get_data(b);
-	size_t room = OUT_BUFFER_BYTES - t->out_end;
-	int err;
+	size_t room = MIN(OUT_BUFFER_BYTES - t->out_end, (size_t)len);
 
 	BIO_clear_retry_flags(b);
 	if (room == 0) {
-		err = flush_out(t);
-		if (err) {
-			errno = -err;
-			if (err == -EAGAIN)
-				BIO_set_retry_write(b);
-			return -1;
-		}
-		room = OUT_BUFFER_BYTES;
+		BIO_set_retry_write(b);
+		return -1;
 	}
-	room = MIN(room, (size_t)len);
 	memcpy(t->out + t->out_end, buf, room);
 	t->out_end += room;
 	return (int)room;
 }
 
-/* OpenSSL asks for a flush at the end of each flight of the handshake. */
 static long bio_ctrl(BIO *b, int cmd, long number, void *p)
 {
-	struct tls *t = BIO_get_data(b);
-	int err;
-
-	if (cmd != BIO_CTRL_FLUSH)
-		return 0;
-	BIO_clear_retry_flags(b);
-	err = flush_out(t);
-	if (err == 0)
-		return 1;
-	errno = -err;
-	if (err == -EAGAIN)
-		BIO_set_retry_write(b);
-	return -1;
+	return cmd == BIO_CTRL_FLUSH;
 }
 
 static int bio_create(BIO *b)
@@ -238,7 +221,9 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	if (t->established && t->failed == 0)
-		(void)SSL_shutdown(t->ssl); /* the first half only; it flushes, and does not wait */
+		(void)SSL_shutdown(t->ssl); /* the first half only: does not wait for the peer's */
+	if (t->out && t->out_end > 0)
+		(void)!flush_out(t); /* an alert, too */
 	ERR_clear_error();
 	SSL_free(t->ssl);
 	free(t->out);
@@ -311,12 +296,27 @@ static int classify(struct tls *t, int ret)
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
 	case SSL_ERROR_SYSCALL:
-		return fail(t, saved ? -saved : -ECONNRESET, saved ? strerror(saved) : "connection closed");
+		if (saved == 0 || saved == EAGAIN) /* EAGAIN is no error, and would be taken for "again" */
+			saved = ECONNRESET;
+		return fail(t, -saved, strerror(saved));
 	default:
 		code = ERR_peek_error();
 		ERR_clear_error();
 		return fail_protocol(t, code);
 	}
+}
+
+/* After a call that may have put something into the buffer: send it, or ask for
+ * POLLOUT as well.  @result, unless that fails. */
+static int flush_after(struct tls *t, int result)
+{
+	int err = flush_out(t);
+
+	if (err == -EAGAIN)
+		t->events |= POLLOUT;
+	else if (err && !t->failed)
+		return fail(t, err, strerror(-err));
+	return result;
 }
 
 int tls_handshake(struct tls *t)
@@ -327,13 +327,19 @@ int tls_handshake(struct tls *t)
 		return t->failed;
 	ERR_clear_error();
 	errno = 0;
+	t->events = 0;
 	n = SSL_do_handshake(t->ssl);
-	if (n == 1) {
-		t->established = true;
-		return 0;
+	if (n != 1) {
+		n = classify(t, n);
+		if (n == 0)
+			n = fail(t, -ECONNRESET, "the peer closed the connection in the handshake");
+		return flush_after(t, n);
 	}
-	n = classify(t, n);
-	return n == 0 ? fail(t, -ECONNRESET, "the peer closed the connection in the handshake") : n;
+	n = flush_after(t, 0);
+	if (n == 0 && t->out_end > 0)
+		return -EAGAIN;
+	t->established = n == 0;
+	return n;
 }
 
 /* One SSL_read gives one record at most; go on while there are whole ones. */
@@ -353,6 +359,8 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len)
 		t->read_dry = n <= 0;
 		if (n <= 0) {
 			n = classify(t, n);
+			if (t->failed)
+				(void)!flush_out(t); /* the alert that says why */
 			return done > 0 ? (ssize_t)done : n;
 		}
 		done += (size_t)n;
