@@ -296,6 +296,11 @@ static void set_options(struct http *h, const struct http_options *o)
 	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->own_ca ? 0L : 2L);
+	if (h->own_ca) {
+		/* The system's bundle would be parsed at every connection, for nothing. */
+		curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
+		curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+	}
 	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
 	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, h);
 	curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, on_socket);

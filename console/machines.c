@@ -157,7 +157,7 @@ int handle_machine_remove(struct request *r)
 		return status;
 	command = resource_command("remove");
 	status = remove_machine(r, &m, command);
-	if (!status && live_connected(r->console->live, m.id))
+	if (!status && !force)
 		live_wait_answered(r->console->live, m.id, json_string_value(json_object_get(command, "id")),
 				   monotonic_now_us() + REMOVE_PATIENCE_US);
 	json_decref(command);

@@ -96,7 +96,7 @@ static const char step_1[] =
 	"	created_us INTEGER NOT NULL, ended_us INTEGER\n"
 	") STRICT;\n"
 	"CREATE TABLE job_machines(\n"
-	"	job_id TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, machine_id TEXT NOT NULL,\n"
+	"	machine_id TEXT NOT NULL, job_id TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,\n"
 	"	PRIMARY KEY(machine_id, job_id)\n"
 	") STRICT, WITHOUT ROWID;\n"
 	"CREATE TABLE job_log(\n"
