@@ -72,6 +72,10 @@ struct bvec_iter {
 	unsigned int bi_bvec_done;
 };
 
+struct bvec_iter___offset { /* since 7.x: the same under another name */
+	unsigned int bi_offset;
+};
+
 struct bio {
 	struct bio *bi_next;
 	struct bvec_iter bi_iter;

@@ -1,23 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The BPF object into the kernel.  Two classes of programs are in it: those
- * that carry payload, for kernels that have what they need, and one that only
- * marks.  Which the kernel can run is found out by trying.
+ * The BPF programs into the kernel.  Which of them it can run is found out by
+ * trying, best first; GODWIT_BPF_VERBOSE=1 in the environment shows on standard
+ * error what libbpf and the verifier say to each.
  */
 #include "tracker-private.h"
 #include "tracker.skel.h"
+#include "tracker_plain.skel.h"
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list args)
+static const struct program_class {
+	const void *(*elf)(size_t *ret_bytes);
+	bool payload; /* else marks only */
+} classes[] = {
+#ifdef __x86_64__
+	{ tracker_bpf__elf_bytes, true },	/* bpf_loop() and atomics: 5.17 */
+	{ tracker_plain_bpf__elf_bytes, true }, /* atomics: 5.12 */
+#endif
+	{ tracker_plain_bpf__elf_bytes, false },
+};
+
+/* In the order of attachment, as PIN_LINKS. */
+static const char *const payload_programs[] = { "first", "second", "third", "issue" };
+
+static int print(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	(void)level, (void)fmt, (void)args;
-	return 0;
+	if (level == LIBBPF_DEBUG || !getenv("GODWIT_BPF_VERBOSE"))
+		return 0;
+	return vfprintf(stderr, fmt, args);
 }
 
 /* Until 5.10 block_rq_issue had the queue before the request. */
@@ -40,36 +57,45 @@ static bool issue_has_queue(void)
 	return has;
 }
 
-static void choose_programs(struct tracker_bpf *s, bool payload)
+static int program_fd(const struct bpf_object *o, const char *name)
 {
-	bpf_program__set_autoload(s->progs.first, payload);
-	bpf_program__set_autoload(s->progs.second, payload);
-	bpf_program__set_autoload(s->progs.third, payload);
-	bpf_program__set_autoload(s->progs.issue, payload);
-	bpf_program__set_autoload(s->progs.mark, !payload);
+	return bpf_program__fd(bpf_object__find_program_by_name(o, name));
 }
 
-static int load_class(const struct tracker *t, bool payload, struct tracker_bpf **ret)
+static void choose_programs(struct bpf_object *o, bool payload)
 {
-	struct tracker_bpf *s = tracker_bpf__open();
+	for (size_t i = 0; i < ARRAY_LEN(payload_programs); i++)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(o, payload_programs[i]), payload);
+	bpf_program__set_autoload(bpf_object__find_program_by_name(o, "mark"), !payload);
+}
+
+static int load_class(const struct tracker *t, const struct program_class *class, struct bpf_object **ret)
+{
+	size_t bytes;
+	const void *elf = class->elf(&bytes);
+	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "tracker_bpf");
+	struct bpf_object *o = bpf_object__open_mem(elf, bytes, &options);
+	uint8_t has_queue = issue_has_queue(); /* the one constant of the programs */
 	int err;
 
-	if (!s)
+	if (!o)
 		return -errno;
-	choose_programs(s, payload);
-	s->rodata->issue_has_queue = issue_has_queue();
-	err = bpf_map__set_max_entries(s->maps.ring, (uint32_t)t->options.ring_bytes);
+	choose_programs(o, class->payload);
+	err = bpf_map__set_initial_value(bpf_object__find_map_by_name(o, ".rodata"), &has_queue, sizeof(has_queue));
 	if (!err)
-		err = tracker_bpf__load(s);
+		err = bpf_map__set_max_entries(bpf_object__find_map_by_name(o, PIN_RING),
+					       (uint32_t)t->options.ring_bytes);
+	if (!err)
+		err = bpf_object__load(o);
 	if (err) {
-		tracker_bpf__destroy(s);
+		bpf_object__close(o);
 		return err;
 	}
-	*ret = s;
+	*ret = o;
 	return 0;
 }
 
-static void configure(const struct tracker *t, struct tracker_bpf *s, bool payload)
+static void configure(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
 	struct shared_config c = { .layout = SHARED_LAYOUT, .payload_programs = payload };
 	uint32_t zero = 0;
@@ -77,34 +103,30 @@ static void configure(const struct tracker *t, struct tracker_bpf *s, bool paylo
 	while (2ULL << c.wake_shift <= t->options.ring_bytes / 8)
 		c.wake_shift++;
 	c.ring_bytes = t->options.ring_bytes;
-	(void)bpf_map__update_elem(s->maps.config, &zero, sizeof(zero), &c, sizeof(c), BPF_ANY);
+	(void)bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, PIN_CONFIG), &zero, &c, BPF_ANY);
 }
 
-static int pin_maps(const struct tracker *t, struct tracker_bpf *s)
+/* Maps, and the programs that are attached for a moment only, are pinned under their own names. */
+static int pin_objects(const struct tracker *t, const struct bpf_object *o)
 {
-	const struct {
-		const struct bpf_map *map;
-		const char *name;
-	} pins[] = {
-		{ s->maps.config, PIN_CONFIG },	  { s->maps.counters, PIN_COUNTERS }, { s->maps.cpus, PIN_CPUS },
-		{ s->maps.overlap, PIN_OVERLAP }, { s->maps.ring, PIN_RING },	      { s->maps.live, PIN_LIVE },
-		{ s->maps.proof, PIN_PROOF },
-	};
+	static const char *const maps[] = { PIN_CONFIG, PIN_COUNTERS, PIN_CPUS, PIN_OVERLAP,
+					    PIN_RING,	PIN_LIVE,     PIN_PROOF };
+	static const char *const programs[] = { PIN_PROVE_ISSUE, PIN_PROVE_COMPLETION };
 	char path[PATH_MAX];
 
-	for (size_t i = 0; i < ARRAY_LEN(pins); i++)
-		if (bpf_obj_pin(bpf_map__fd(pins[i].map), pin_path(t, pins[i].name, path)))
+	for (size_t i = 0; i < ARRAY_LEN(maps); i++)
+		if (bpf_obj_pin(bpf_object__find_map_fd_by_name(o, maps[i]), pin_path(t, maps[i], path)))
 			return -errno;
-	if (bpf_obj_pin(bpf_program__fd(s->progs.prove_issue), pin_path(t, PIN_PROVE_ISSUE, path)) ||
-	    bpf_obj_pin(bpf_program__fd(s->progs.prove_completion), pin_path(t, PIN_PROVE_COMPLETION, path)))
-		return -errno;
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
+		if (bpf_obj_pin(program_fd(o, programs[i]), pin_path(t, programs[i], path)))
+			return -errno;
 	return 0;
 }
 
 /* Attach and pin: it runs on when this process is gone. */
-static int attach(const struct tracker *t, const struct bpf_program *program, const char *name)
+static int attach(const struct tracker *t, const struct bpf_object *o, const char *program, const char *name)
 {
-	int fd = bpf_raw_tracepoint_open(NULL, bpf_program__fd(program)), err = 0;
+	int fd = bpf_raw_tracepoint_open(NULL, program_fd(o, program)), err = 0;
 	char path[PATH_MAX];
 
 	if (fd < 0)
@@ -115,16 +137,15 @@ static int attach(const struct tracker *t, const struct bpf_program *program, co
 	return err;
 }
 
-static int attach_class(const struct tracker *t, struct tracker_bpf *s, bool payload)
+static int attach_class(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
 	static const char *const names[] = PIN_LINKS;
-	const struct bpf_program *programs[] = { s->progs.first, s->progs.second, s->progs.third, s->progs.issue };
 
-	_Static_assert(ARRAY_LEN(names) == ARRAY_LEN(programs), "a name for each");
+	_Static_assert(ARRAY_LEN(names) == ARRAY_LEN(payload_programs), "a name for each");
 	if (!payload)
-		return attach(t, s->progs.mark, PIN_LINK_MARK);
-	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
-		int err = attach(t, programs[i], names[i]);
+		return attach(t, o, "mark", PIN_LINK_MARK);
+	for (size_t i = 0; i < ARRAY_LEN(payload_programs); i++) {
+		int err = attach(t, o, payload_programs[i], names[i]);
 
 		if (err)
 			return err;
@@ -142,25 +163,23 @@ static int load_fault(struct fault *f, int err)
 
 int load_pinned(const struct tracker *t, struct fault *ret_fault)
 {
-	libbpf_print_fn_t before = libbpf_set_print(quiet);
-	struct tracker_bpf *s = NULL;
+	libbpf_print_fn_t before = libbpf_set_print(print);
+	struct bpf_object *o = NULL;
 	bool payload = false;
 	int err = -EOPNOTSUPP;
 
-#ifdef __x86_64__
-	err = load_class(t, true, &s);
-	payload = !err;
-#endif
-	if (err && err != -ENOMEM)
-		err = load_class(t, false, &s);
+	for (size_t i = 0; i < ARRAY_LEN(classes) && err && err != -ENOMEM; i++) {
+		payload = classes[i].payload;
+		err = load_class(t, &classes[i], &o);
+	}
 	libbpf_set_print(before);
 	if (err)
 		return load_fault(ret_fault, err);
-	configure(t, s, payload);
-	err = pin_maps(t, s);
+	configure(t, o, payload);
+	err = pin_objects(t, o);
 	if (!err)
-		err = attach_class(t, s, payload);
-	tracker_bpf__destroy(s);
+		err = attach_class(t, o, payload);
+	bpf_object__close(o);
 	if (err)
 		return fault_set(ret_fault, err, MSG_CAPTURE_UNAVAILABLE, "folder", t->pin_dir, "reason", strerror(-err),
 				 NULL);

@@ -50,8 +50,22 @@ char LICENSE[] SEC("license") = "GPL";
 #define PIECES_UNLOOPED 64  /* where there is no bpf_loop() */
 #define RANGES_MAX	256 /* of a discard */
 
-enum bpf_func_id___loop { BPF_FUNC_loop___loop = 181 };
-#define have_loop() bpf_core_enum_value_exists(enum bpf_func_id___loop, BPF_FUNC_loop___loop)
+/*
+ * Call @step(n, @context) until it returns 1, at most @times times.  This file is
+ * compiled twice: with bpf_loop(), and for kernels that do not know it (before
+ * 5.17), and whose verifier does not take a program that so much as names a
+ * callback, with a loop of at most @few steps.
+ */
+#ifdef WITHOUT_LOOP
+#define HAVE_LOOP 0
+#define repeat(times, few, step, context)        \
+	for (int n_ = 0; n_ < (few); n_++)       \
+		if (step(n_, context))           \
+			break
+#else
+#define HAVE_LOOP 1
+#define repeat(times, few, step, context) bpf_loop(times, step, context, 0)
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -358,6 +372,16 @@ static __always_inline bool vec_fits(void)
 	       bpf_core_field_offset(v->bv_offset) == 12 && page_struct_shift() != 0;
 }
 
+/* Bytes of the bio_vec at its index that are done with. */
+static __always_inline uint32_t done_of(struct bvec_iter *iter)
+{
+	struct bvec_iter___offset *renamed = (void *)iter;
+
+	if (bpf_core_field_exists(renamed->bi_offset))
+		return BPF_CORE_READ(renamed, bi_offset);
+	return BPF_CORE_READ(iter, bi_bvec_done);
+}
+
 struct walk {
 	uint64_t time, sector;
 	uint64_t bio, vecs;	/* kernel addresses */
@@ -376,7 +400,7 @@ static __always_inline void walk_bio(struct walk *w, uint64_t address)
 	w->bio = address;
 	w->vecs = (uint64_t)BPF_CORE_READ(bio, bi_io_vec);
 	w->index = BPF_CORE_READ(bio, bi_iter.bi_idx);
-	w->done = BPF_CORE_READ(bio, bi_iter.bi_bvec_done);
+	w->done = done_of(&bio->bi_iter);
 	w->bio_left = BPF_CORE_READ(bio, bi_iter.bi_size);
 }
 
@@ -474,12 +498,7 @@ static __always_inline void carry_write(struct shared_config *c, struct request 
 
 	walk_bio(&w, (uint64_t)rq->bio);
 	if (!walk_step(&w)) {
-		if (have_loop())
-			bpf_loop(LOOP_MAX, walk_loop, &w, 0);
-		else
-			for (int i = 0; i < PIECES_UNLOOPED; i++)
-				if (walk_step(&w))
-					break;
+		repeat(LOOP_MAX, PIECES_UNLOOPED, walk_loop, &w);
 	}
 	if (w.left)
 		lose_other(disk, w.sector, (w.left + SECTOR_MASK) >> 9);
@@ -547,7 +566,7 @@ static long leave_loop(uint32_t i, struct flight *f)
 /* Too many granules to enter one by one, or a discard of several ranges. */
 static __always_inline bool flight_is_large(struct request *rq, uint32_t op, uint32_t bytes)
 {
-	uint32_t limit = (have_loop() ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
+	uint32_t limit = (HAVE_LOOP ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
 
 	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
 }
@@ -601,12 +620,7 @@ int BPF_PROG(issue, struct request *rq)
 	}
 	f = flight_of(c, rq, disk - 1, rq->__sector, bytes);
 	if (!flight_enter(&f)) {
-		if (have_loop())
-			bpf_loop(OVERLAP_GRANULES_MAX, enter_loop, &f, 0);
-		else
-			for (int i = 0; i < PIECES_UNLOOPED; i++)
-				if (flight_enter(&f))
-					break;
+		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, enter_loop, &f);
 	}
 	return 0;
 }
@@ -625,12 +639,7 @@ static __always_inline bool leave_flight(struct shared_config *c, struct request
 	}
 	f = flight_of(c, rq, disk, sector, bytes);
 	if (!flight_leave(&f)) {
-		if (have_loop())
-			bpf_loop(OVERLAP_GRANULES_MAX, leave_loop, &f, 0);
-		else
-			for (int i = 0; i < PIECES_UNLOOPED; i++)
-				if (flight_leave(&f))
-					break;
+		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, leave_loop, &f);
 	}
 	return false;
 }
@@ -678,12 +687,7 @@ static __always_inline void each_range(struct ranges *s)
 {
 	if (range_step(s))
 		return;
-	if (have_loop())
-		bpf_loop(LOOP_MAX, range_loop, s, 0);
-	else
-		for (int i = 0; i < RANGES_MAX; i++)
-			if (range_step(s))
-				break;
+	repeat(LOOP_MAX, RANGES_MAX, range_loop, s);
 }
 
 static __always_inline void complete_ranges(struct request *rq, uint32_t disk, uint32_t op, uint32_t bytes,
@@ -880,7 +884,7 @@ static __always_inline bool first_vec(struct request *rq, struct vec *v)
 
 	if (bpf_probe_read_kernel(v, sizeof(*v), (void *)(vecs + index * sizeof(*v))))
 		return false;
-	v->offset += bio->bi_iter.bi_bvec_done;
+	v->offset += done_of(&bio->bi_iter);
 	return vec_fits() && v->len >= SHARED_PROOF_BYTES;
 }
 
@@ -918,12 +922,7 @@ static __always_inline void search(struct shared_proof *p, struct vec *v)
 	p->vmemmap_base = v->page - (pfn << page_struct_shift());
 	s.base = bpf_get_current_task() >> 30 << 30;
 	s.offset = (pfn << PAGE_SHIFT) + v->offset;
-	if (have_loop())
-		bpf_loop(p->tries, search_step, &s, 0);
-	else
-		for (int i = 0; i < 256; i++)
-			if (search_step(i, &s))
-				break;
+	repeat(p->tries, 256, search_step, &s);
 }
 
 SEC("tp_btf/block_rq_issue")
