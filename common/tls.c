@@ -6,7 +6,7 @@
  *
  * - What is in that buffer when the socket takes no more is encrypted and
  *   cannot be taken back, but is not yet said to be written: `owed` bytes of
- *   plaintext stand for it, and the next tls_write() begins with them.
+ *   plaintext stand for it, and the next tls_write()s begin with them.
  * - A connection that failed once stays failed: the first error and its text
  *   are kept, and every later call returns them.
  * - In TLS 1.3 the client's handshake is over before the server has looked at
@@ -402,11 +402,11 @@ static ssize_t fill_out(struct tls *t, const char *buf, size_t len)
 ssize_t tls_write(struct tls *t, const void *buf, size_t len)
 {
 	const char *p = buf;
-	size_t done = 0;
+	size_t done = 0, settled;
 	ssize_t n;
 	int err;
 
-	assert(len > 0 && len >= t->owed);
+	assert(len > 0);
 	while (!t->failed) {
 		err = flush_out(t);
 		if (err == -EAGAIN) {
@@ -415,8 +415,9 @@ ssize_t tls_write(struct tls *t, const void *buf, size_t len)
 		}
 		if (err)
 			return fail(t, err, strerror(-err));
-		done += t->owed;
-		t->owed = 0;
+		settled = MIN(t->owed, len - done);
+		t->owed -= settled;
+		done += settled;
 		if (done == len)
 			return (ssize_t)done;
 		n = fill_out(t, p + done, len - done);

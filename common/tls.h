@@ -31,7 +31,8 @@ _must_check_ int tls_handshake(struct tls *t);
 /* Bytes moved (> 0), 0 at the peer's orderly end (read only), -EAGAIN, -errno.
  * After an error the connection is done: each call returns it again.  What a
  * write did not take, by -EAGAIN or by a short count, may be encrypted already:
- * the next write begins with all of it (it may lie elsewhere), more may follow. */
+ * the next write begins with the same bytes, be it with fewer or more of them,
+ * and they may lie elsewhere. */
 ssize_t tls_read(struct tls *t, void *buf, size_t len);
 ssize_t tls_write(struct tls *t, const void *buf, size_t len);
 
