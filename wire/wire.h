@@ -205,9 +205,9 @@ _must_check_ int wire_parse_probe_done(const uint8_t *body, uint32_t len, struct
 /* --- structs to bytes: a whole frame into @buf --------------------------- */
 
 /* Each returns the frame's length in bytes; @buf has room for the header and the
- * longest body of the type (never more than WIRE_BODY_MAX).  Asserts that the fields are in range:
- * what we send is our own doing.  Texts come from elsewhere: in them what is
- * not printable becomes '?'. */
+ * longest body of the type (never more than WIRE_BODY_MAX).  Asserts that the
+ * fields are in range: what we send is our own doing.  Texts come from
+ * elsewhere: in them what is not printable becomes '?'. */
 size_t wire_put_hello(uint8_t *buf, const struct wire_hello *m);
 size_t wire_put_disk(uint8_t *buf, const struct wire_disk *m);
 size_t wire_put_welcome(uint8_t *buf, const struct wire_welcome *m);
