@@ -48,6 +48,11 @@ struct guest {
 	struct loop_timer kill_timer;
 };
 
+struct line_bucket {
+	uint64_t credit_us; /* STRANGER_LINES_BURST seconds are full */
+	uint64_t left_out;
+};
+
 struct listener {
 	struct listener_options o;
 	int fd;
@@ -56,27 +61,26 @@ struct listener {
 	struct guest *guests;
 	size_t guest_count;
 	struct loop_timer accept_again;
-	uint64_t line_credit_us; /* a bucket of STRANGER_LINES_BURST seconds */
-	uint64_t lines_left_out;
+	struct line_bucket strangers, bad_certificates;
 	uint64_t crowd_said_us, crowd_count; /* turned away since then */
 };
 
 /* --- what is said of strangers ----------------------------------------------------- */
 
-static bool may_log_stranger(struct listener *l)
+static bool may_log(struct line_bucket *b)
 {
 	uint64_t now = monotonic_now_us(), full = STRANGER_LINES_BURST * USEC_PER_SEC;
 
-	if (l->line_credit_us + full < now)
-		l->line_credit_us = now - full;
-	if (l->line_credit_us + USEC_PER_SEC > now) {
-		l->lines_left_out++;
+	if (b->credit_us + full < now)
+		b->credit_us = now - full;
+	if (b->credit_us + USEC_PER_SEC > now) {
+		b->left_out++;
 		return false;
 	}
-	l->line_credit_us += USEC_PER_SEC;
-	if (l->lines_left_out)
-		log_warn("%llu more connections were turned away", (unsigned long long)l->lines_left_out);
-	l->lines_left_out = 0;
+	b->credit_us += USEC_PER_SEC;
+	if (b->left_out)
+		log_warn("%llu more connections were turned away", (unsigned long long)b->left_out);
+	b->left_out = 0;
 	return true;
 }
 
@@ -260,8 +264,12 @@ void listener_check_machines(struct listener *l)
 static void log_end(struct guest *g, const struct control_message *m)
 {
 
-	/* Who has been refused with a reason had a certificate of ours. */
-	if (!g->was_inside && !m->reason && !may_log_stranger(g->listener))
+	struct listener *l = g->listener;
+
+	/* Who has been refused with a reason had a certificate of ours.  Bad ones
+	 * are told apart from noise: it may be an agent whose own has expired. */
+	if (!g->was_inside && !m->reason &&
+	    !may_log(m->err == -EKEYREJECTED ? &l->bad_certificates : &l->strangers))
 		return;
 	if (m->reason && m->err)
 		log_warn("%s: %s is refused: %s: %s", g->peer, guest_name(g), wire_refusal_name(m->reason), m->text);
