@@ -88,7 +88,8 @@ int wire_parse_disk(const uint8_t *body, uint32_t len, struct wire_disk *ret)
 	take_name(&c, m.name);
 	cursor_require(&c, sector_is_valid(m.sector_bytes));
 	cursor_require(&c, m.size_bytes > 0 && m.size_bytes <= WIRE_DISK_BYTES_MAX);
-	if (!cursor_ended_well(&c) || m.size_bytes % m.sector_bytes != 0)
+	cursor_require(&c, m.size_bytes % SECTOR_BYTES == 0);
+	if (!cursor_ended_well(&c))
 		return -EPROTO;
 	*ret = m;
 	return 0;

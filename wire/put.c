@@ -49,7 +49,7 @@ size_t wire_put_disk(uint8_t *buf, const struct wire_disk *m)
 	char name[WIRE_NAME_MAX + 1] = { 0 };
 
 	assert(m->disk < DISKS_MAX && sector_is_valid(m->sector_bytes));
-	assert(m->size_bytes > 0 && m->size_bytes <= WIRE_DISK_BYTES_MAX && m->size_bytes % m->sector_bytes == 0);
+	assert(m->size_bytes > 0 && m->size_bytes <= WIRE_DISK_BYTES_MAX && m->size_bytes % SECTOR_BYTES == 0);
 	utf8_clean(m->name[0] ? m->name : "?", name, sizeof(name));
 	put_u16(&c, m->disk);
 	put_u16(&c, m->sector_bytes);
@@ -153,7 +153,7 @@ size_t wire_put_commit(uint8_t *buf, const struct wire_commit *m)
 	struct put_cursor c = body_of(buf);
 	char label[sizeof(m->label)];
 
-	utf8_clean(m->label, label, sizeof(label));
+	utf8_clean(m->label[0] || !(m->flags & WIRE_COMMIT_LABELLED) ? m->label : "?", label, sizeof(label));
 	assert(epoch_is_valid(m->epoch) && m->time_us > 0 && m->time_us <= WIRE_TIME_MAX_US);
 	assert(flags_are_valid(m->flags, strlen(label)));
 	put_u64(&c, m->epoch);

@@ -105,7 +105,7 @@ struct wire_hello {
 struct wire_disk {
 	uint16_t disk;		/* index within the machine, < DISKS_MAX, for ever */
 	uint16_t sector_bytes;	/* logical block: 512 or 4096 */
-	uint64_t size_bytes;	/* multiple of sector_bytes, > 0 */
+	uint64_t size_bytes;	/* multiple of 512 (not always of sector_bytes), > 0 */
 	struct uuid id;
 	char name[WIRE_NAME_MAX + 1]; /* "/dev/sda" at this moment, for people */
 };
@@ -207,7 +207,8 @@ _must_check_ int wire_parse_probe_done(const uint8_t *body, uint32_t len, struct
 /* Each returns the frame's length in bytes; @buf has room for the header and the
  * longest body of the type (never more than WIRE_BODY_MAX).  Asserts that the
  * fields are in range: what we send is our own doing.  Texts come from
- * elsewhere: in them what is not printable becomes '?'. */
+ * elsewhere: in them what is not printable becomes '?', and a name or a label
+ * that is empty becomes "?". */
 size_t wire_put_hello(uint8_t *buf, const struct wire_hello *m);
 size_t wire_put_disk(uint8_t *buf, const struct wire_disk *m);
 size_t wire_put_welcome(uint8_t *buf, const struct wire_welcome *m);

@@ -35,7 +35,7 @@ static void check_disk(const uint8_t *frame, uint32_t len)
 
 	if (wire_parse_disk(frame + WIRE_HEADER_BYTES, len, &m))
 		return;
-	assert(m.disk < DISKS_MAX && m.size_bytes % m.sector_bytes == 0);
+	assert(m.disk < DISKS_MAX && m.size_bytes % SECTOR_BYTES == 0);
 	assert(utf8_is_printable(m.name, strlen(m.name)));
 	expect_same(frame, WIRE_HEADER_BYTES + len, wire_put_disk(again, &m));
 }

@@ -360,7 +360,7 @@ static const struct violation {
 	{ "disk", "empty disk", 8, 8, 0 },
 	{ "disk", "size not in whole sectors", 8, 8, 511 },
 	{ "disk", "size beyond the limit", 8, 8, WIRE_DISK_BYTES_MAX + 512 },
-	{ "disk-4k", "size not in whole sectors of 4 KiB", 8, 8, 4096 + 512 },
+	{ "disk-4k", "size not in whole sectors", 8, 8, 4096 + 256 },
 	{ "disk", "null id", 16, 16, 0 },
 	{ "disk", "no name", 32, 16, 0 },
 	{ "disk", "bytes after the name's end", 63, 1, 'x' },
@@ -553,6 +553,10 @@ static void test_texts_are_made_printable_when_sent(void **state)
 	len = wire_put_commit(frame, &commit) - WIRE_HEADER_BYTES;
 	assert_int_equal(wire_parse_commit(frame + WIRE_HEADER_BYTES, (uint32_t)len, &seen_commit), 0);
 	assert_string_equal(seen_commit.label, "x?y");
+	commit.label[0] = '\0';
+	len = wire_put_commit(frame, &commit) - WIRE_HEADER_BYTES;
+	assert_int_equal(wire_parse_commit(frame + WIRE_HEADER_BYTES, (uint32_t)len, &seen_commit), 0);
+	assert_string_equal(seen_commit.label, "?");
 }
 
 static void test_longest_texts_fit(void **state)
