@@ -219,8 +219,8 @@ int cut_durable(struct engine *e, const struct wire_durable *m)
 		if (f->position > tracker_consumed(e->tracker))
 			tracker_consume(e->tracker, f->position);
 		if (f->commit.flags & WIRE_COMMIT_POINT) {
-			e->figures.newest_point_epoch = f->commit.epoch;
-			e->figures.newest_point_us = f->commit.time_us;
+			e->memory->point_time_us = f->commit.time_us;
+			e->memory->point_epoch = f->commit.epoch;
 		}
 		e->o.ops->durable(e->o.context, &f->commit, m);
 	}

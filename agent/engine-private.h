@@ -22,7 +22,7 @@
 enum {
 	PLANE_PENDING,	  /* to be read and sent; being read */
 	PLANE_HASH,	  /* to be compared; asked and not answered */
-	PLANE_LEISURE,	  /* discarded: to be read when there is nothing else to do */
+	PLANE_LEISURE,	  /* to be read when there is nothing else to do: discards, for one */
 	PLANE_GENERATION, /* + epoch % GENERATIONS: in an epoch that is not durable */
 };
 #define GENERATIONS 3u
@@ -37,6 +37,7 @@ struct bad_region {
 
 struct disk_state {
 	bool present, missing;
+	bool announce;		/* its DISK frame must go out before anything else */
 	struct engine_disk_options o;
 	struct tracker_disk track;
 	struct plane planes[TRACKER_PLANES];

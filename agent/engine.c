@@ -154,9 +154,21 @@ int engine_disk_resized(struct engine *e, uint16_t disk)
 	if (r < 0)
 		return r;
 	d->bad_count = 0;
+	d->announce = e->connected;
 	if (d->track.size_bytes > old_bytes)
 		scanner_mark_pending(e, disk, region_first(d, old_bytes),
 				     d->track.region_count - region_first(d, old_bytes));
+	return 0;
+}
+
+int engine_disk_back(struct engine *e, uint16_t disk)
+{
+	int r = engine_disk_resized(e, disk);
+
+	if (r < 0)
+		return r;
+	engine_rescan(e, disk);
+	e->disks[disk].missing = false;
 	return 0;
 }
 
@@ -194,9 +206,25 @@ void engine_greet(struct engine *e, const struct uuid *machine, uint64_t boot_ti
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		m.disk_count = (uint16_t)(m.disk_count + e->disks[i].present);
 	outbox_put(&e->outbox, wire_put_hello(outbox_reserve(&e->outbox, WIRE_HEADER_BYTES + WIRE_BODY_MAX), &m));
-	for (unsigned int i = 0; i < e->disk_limit; i++)
+	for (unsigned int i = 0; i < e->disk_limit; i++) {
 		if (e->disks[i].present)
 			put_disk(e, &e->disks[i]);
+		e->disks[i].announce = false;
+	}
+}
+
+/* What has grown is announced before anything that lies there is sent. */
+static bool announce_all(struct engine *e)
+{
+	for (unsigned int i = 0; i < e->disk_limit; i++) {
+		if (!e->disks[i].announce)
+			continue;
+		if (!encoder_ready(&e->encoder))
+			return false;
+		put_disk(e, &e->disks[i]);
+		e->disks[i].announce = false;
+	}
+	return true;
 }
 
 static struct engine_cut *find_cut(struct engine *e, uint64_t epoch)
@@ -268,6 +296,8 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 		if (!durable)
 			sync_disk(e, d);
 	}
+	if (!durable)
+		e->memory->point_epoch = e->memory->point_time_us = 0;
 	/* Go on in the ring after the last durable cut; where that is not known,
 	 * what is merged again may be durable already, and is no point. */
 	if (cut && cut->position > tracker_consumed(e->tracker))
@@ -331,6 +361,8 @@ uint64_t engine_run(struct engine *e)
 
 	if (!e->connected)
 		return UINT64_MAX;
+	if (!announce_all(e))
+		return cut_deadline(e);
 	do {
 		before = e->outbox.total + e->merged + e->open_number;
 		cut_send(e);
@@ -341,6 +373,11 @@ uint64_t engine_run(struct engine *e)
 		scanner_submit(e);
 	} while (e->outbox.total + e->merged + e->open_number != before);
 	return MIN(MIN(cut_deadline(e), scanner_deadline(e)), verify_deadline(e));
+}
+
+bool engine_wants_ring(const struct engine *e)
+{
+	return e->connected && !e->blocked;
 }
 
 /* --- settings and wishes --------------------------------------------------------- */
@@ -391,6 +428,8 @@ void engine_figures(struct engine *e, struct engine_figures *ret)
 	f->rescanning = false;
 	f->synced = true;
 	f->unreadable_regions = 0;
+	f->scan_in_flight_bytes = 0;
+	f->epoch_us = e->o.epoch_us;
 	for (unsigned int i = 0; i < e->disk_limit; i++) {
 		const struct disk_state *d = &e->disks[i];
 
@@ -400,9 +439,13 @@ void engine_figures(struct engine *e, struct engine_figures *ret)
 		f->rescanning = f->rescanning || d->planes[PLANE_HASH].count;
 		f->synced = f->synced && e->memory->synced_disks >> i & 1;
 		f->unreadable_regions += d->bad_count;
+		for (unsigned int g = 0; g < GENERATIONS; g++)
+			f->scan_in_flight_bytes += d->planes[PLANE_GENERATION + g].count * region_bytes(d);
 	}
 	f->point_sent = point_in_flight(e);
 	f->durable_epoch = e->memory->durable_epoch;
+	f->newest_point_epoch = e->memory->point_epoch;
+	f->newest_point_us = e->memory->point_epoch ? e->memory->point_time_us : 0;
 	f->newest_durable_us = e->memory->durable_time_us;
 	f->open_epoch = e->open_number;
 	f->flights = e->flight_count + (e->closed != NULL);

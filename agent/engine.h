@@ -59,6 +59,7 @@ struct engine_memory {
 	uint64_t durable_time_us;
 	uint64_t last_time_us;	/* of the newest epoch sent */
 	uint64_t horizon;	/* no point before this position: a scan read ended there */
+	uint64_t point_epoch, point_time_us; /* newest point known to be durable; 0: none */
 	struct engine_cut {
 		uint64_t epoch, position, time_us; /* epoch 0: nothing here */
 	} cuts[ENGINE_CUTS];
@@ -126,8 +127,12 @@ _must_check_ int engine_add_disk(struct engine *e, const struct engine_disk_opti
 /* No more reads of it for now; what is marked stays marked. */
 void engine_disk_missing(struct engine *e, uint16_t disk, bool missing);
 
-/* After tracker_resize_disk(): the new area is pending. */
+/* After tracker_resize_disk(): the new area is pending, the server is told. */
 _must_check_ int engine_disk_resized(struct engine *e, uint16_t disk);
+
+/* It is there again, perhaps as another device: its maps are taken over anew,
+ * and it is compared by hashes. */
+_must_check_ int engine_disk_back(struct engine *e, uint16_t disk);
 
 /* Compare all of it by hashes (only differences travel). */
 void engine_rescan(struct engine *e, uint16_t disk);
@@ -149,6 +154,9 @@ _must_check_ int engine_frame(struct engine *e, uint16_t type, const uint8_t *bo
 uint64_t engine_run(struct engine *e);
 
 void engine_read_done(struct engine *e, unsigned int slot, int error);
+
+/* Is there a use in being woken when the ring fills? */
+bool engine_wants_ring(const struct engine *e);
 
 /* --- settings and wishes ---------------------------------------------------- */
 
@@ -177,9 +185,11 @@ struct engine_figures {
 	bool synced;		       /* every disk's first scan went through */
 	bool point_sent;	       /* a point was sent and is not durable yet */
 	uint64_t durable_epoch, open_epoch;
-	uint64_t newest_point_epoch, newest_point_us; /* durable; 0: none in this connection or before */
+	uint64_t newest_point_epoch, newest_point_us; /* durable; 0: none */
 	uint64_t newest_durable_us;
 	unsigned int flights;
+	uint64_t epoch_us;
+	uint64_t scan_in_flight_bytes; /* regions in generations: sent, not durable */
 	uint64_t ring_used_bytes, ring_bytes;
 	uint64_t merged_bytes;	       /* records taken from the ring */
 	uint64_t skipped_bytes;	       /* of those, not sent because a scan will read them */

@@ -117,7 +117,6 @@ static int merge_zero(struct engine *e, struct disk_state *d, const struct track
 	if (r < 0)
 		return r;
 	scanner_punch(e, d->track.disk, rec->offset_bytes, rec->length_bytes, rec->position);
-	plane_set_bytes(d, &d->planes[PLANE_LEISURE], rec->offset_bytes, rec->offset_bytes + rec->length_bytes);
 	e->touched = true;
 	return 0;
 }
@@ -132,6 +131,10 @@ static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t w
 		r = rec->op == TRACKER_WRITE ? merge_write(e, d, rec) : merge_zero(e, d, rec);
 		if (r < 0)
 			return r;
+		/* The disk may hold something else there; points need not wait for it. */
+		if (rec->reread)
+			plane_set_bytes(d, &d->planes[PLANE_LEISURE], rec->offset_bytes,
+					rec->offset_bytes + rec->length_bytes);
 		e->figures.merged_bytes += rec->length_bytes;
 		if (rec->position < e->replay_until)
 			e->figures.replayed_bytes += rec->length_bytes;

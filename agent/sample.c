@@ -26,7 +26,7 @@ void sample_consider(struct engine *e, const struct tracker_record *rec)
 	struct sample *s = NULL;
 	uint32_t block, at, length;
 
-	if (rec->op != TRACKER_WRITE || now_us(e) < e->next_sample_us)
+	if (rec->op != TRACKER_WRITE || rec->reread || now_us(e) < e->next_sample_us)
 		return;
 	for (unsigned int i = 0; i < SAMPLES_MAX && !s; i++)
 		s = e->samples[i].state == SAMPLE_FREE ? &e->samples[i] : NULL;

@@ -361,7 +361,8 @@ static bool submit_pending(struct engine *e, struct disk_state *d)
 	return true;
 }
 
-/* What was discarded is read when nothing else is to be done. */
+/* What may differ though points do not wait for it (struct tracker_record,
+ * `reread') is read when nothing else is to be done. */
 static bool submit_leisure(struct engine *e, struct disk_state *d)
 {
 	struct plane *p = &d->planes[PLANE_LEISURE];
@@ -430,10 +431,6 @@ static uint32_t alike(const struct scan_read *r, uint32_t at, uint32_t end, bool
 /* false: not now. */
 static bool send_run(struct engine *e, struct scan_read *r, uint64_t offset, uint32_t length, const uint8_t *payload)
 {
-	/* Of what was discarded only what does not read as zeroes must travel: in the
-	 * replica, or in the open epoch, zeroes are there, or what was captured since. */
-	if (r->purpose == READ_LEISURE && is_zero(payload, length))
-		return true;
 	if (!encoder_ready(&e->encoder) || epoch_drop(e->open, r->disk, offset, length) < 0)
 		return false; /* R3 */
 	encoder_data(&e->encoder, r->disk, offset, length, payload);

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attach - from disks in the settings to disks that are captured and read.
+ *
+ * I1	A disk is tracked (tracker_add_disk()) before it is opened for reading and
+ *	given to the engine.
+ *
+ * What is pinned in the kernel is trusted only if it is of this boot, went on
+ * running, and the engine had armed the disk there; otherwise the disk is
+ * compared by hashes.  Each attached disk is claimed in /run/godwit/disks, so
+ * that a second machine on the same host does not take it.
+ */
+#include "agent-private.h"
+#include "attach.h"
+#include "fileio.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* --- claims ------------------------------------------------------------------ */
+
+static char *claim_path(dev_t device, char ret[64])
+{
+	snprintf(ret, 64, "/run/godwit/disks/%u:%u", major(device), minor(device));
+	return ret;
+}
+
+int attach_claimed(dev_t device, const char *own_folder, char *ret_name, size_t size)
+{
+	char path[64], *text = NULL, *folder, json[SETTINGS_PATH_MAX];
+	size_t length;
+	int err = fileio_slurp(claim_path(device, path), 4096, &text, &length);
+
+	if (err)
+		return 0;
+	folder = strchr(text, '\n');
+	if (folder) {
+		*folder++ = '\0';
+		folder[strcspn(folder, "\n")] = '\0';
+		snprintf(json, sizeof(json), "%s/agent.json", folder);
+		if (strcmp(folder, own_folder) != 0 && access(json, F_OK) == 0) {
+			snprintf(ret_name, size, "%s", text);
+			err = -EBUSY;
+		}
+	}
+	free(text);
+	return err;
+}
+
+static void claim(const struct agent *a, dev_t device)
+{
+	char path[64], text[SETTINGS_PATH_MAX + 160];
+
+	snprintf(text, sizeof(text), "%s\n%s\n", a->settings.name, a->settings.folder);
+	if (fileio_mkdirs("/run/godwit/disks", 0755) == 0)
+		(void)!fileio_replace(claim_path(device, path), text, strlen(text), 0644);
+}
+
+void attach_unclaim(struct agent *a)
+{
+	char path[64];
+
+	for (unsigned int i = 0; i < a->settings.disk_count; i++)
+		if (a->settings.disks[i].info.device)
+			(void)!unlink(claim_path(a->settings.disks[i].info.device, path));
+}
+
+/* --- one disk ------------------------------------------------------------------ */
+
+/* Another disk behind the same name and number has another sequence (5.15). */
+static uint64_t disk_sequence(dev_t device)
+{
+	char path[96], line[32];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", major(device), minor(device));
+	return fileio_read_line(path, line, sizeof(line)) == 0 ? strtoull(line, NULL, 10) : 0;
+}
+
+/* Does the hardware, or the loop device, say which one it is? */
+static bool is_named(const struct disk_identity *id)
+{
+	return id->wwid[0] || id->serial[0] || id->backing[0];
+}
+
+/* Where is it now?  At its old place, if what is there is it; else anywhere. */
+static int locate(const struct settings_disk *d, struct disk_info *ret)
+{
+	if (disks_probe(d->info.path, NULL, ret, NULL) == 0 && disks_same(&ret->identity, &d->info.identity))
+		return 0;
+	if (disks_find(&d->info.identity, ret) == 0)
+		return 0;
+	/* What its content says may have been made anew: then place and size decide. */
+	if (disks_probe(d->info.path, NULL, ret, NULL) == 0 && ret->size_bytes == d->info.size_bytes &&
+	    !is_named(&ret->identity) && !is_named(&d->info.identity))
+		return 0;
+	return -ENODEV;
+}
+
+static int open_disk(struct attached *at)
+{
+	const struct disk_info *info = &at->settings->info;
+
+	at->fd = open(info->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	at->sequence = disk_sequence(info->device);
+	return at->fd < 0 ? -errno : 0;
+}
+
+static int track(struct agent *a, struct settings_disk *d, bool *ret_kept, struct fault *f)
+{
+	struct tracker_disk track = { .disk = d->disk, .device = d->info.device, .size_bytes = d->info.size_bytes };
+	int err = tracker_add_disk(a->tracker, &track, f);
+
+	if (!err)
+		*ret_kept = track.kept;
+	return err;
+}
+
+static int prove(struct agent *a, struct attached *at, struct fault *f)
+{
+	int err;
+
+	if (a->o->dirty_map_only)
+		return 0;
+	err = tracker_prove(a->tracker, at->settings->disk, at->fd, f);
+	if (err == -EOPNOTSUPP) { /* seen, but not readable: the dirty map does */
+		agent_tell(a, f);
+		err = 0;
+	}
+	return err;
+}
+
+static void engine_options_of(const struct settings_disk *d, const struct disk_info *info, struct engine_disk_options *ret)
+{
+	*ret = (struct engine_disk_options){ .disk = d->disk, .sector_bytes = info->sector_bytes, .id = d->id };
+	snprintf(ret->name, sizeof(ret->name), "%.32s", info->path);
+}
+
+static int attach(struct agent *a, struct attached *at, struct fault *f)
+{
+	struct settings_disk *d = at->settings;
+	struct engine_disk_options o;
+	struct disk_info info;
+	char other[128];
+	bool kept;
+	int err = locate(d, &info);
+
+	if (err)
+		return fault_set(f, err, MSG_DISK_GONE, "disk", d->info.path, NULL);
+	if (attach_claimed(info.device, a->settings.folder, other, sizeof(other)))
+		return fault_set(f, -EBUSY, MSG_DISK_ALREADY_PROTECTED, "disk", info.path, "machine", other, NULL);
+	d->info = info;
+	err = track(a, d, &kept, f);
+	if (err)
+		return err;
+	if (!kept || !a->resumed)
+		a->memory->armed_disks &= ~(1ULL << d->disk);
+	err = open_disk(at);
+	if (err)
+		return fault_set(f, err, MSG_DISK_BUSY_ELSEWHERE, "disk", info.path, "reason", strerror(-err), NULL);
+	err = prove(a, at, f);
+	if (err)
+		return err;
+	engine_options_of(d, &info, &o);
+	err = engine_add_disk(a->engine, &o);
+	if (err)
+		return fault_set(f, err, MSG_DISK_BUSY_ELSEWHERE, "disk", info.path, "reason", strerror(-err), NULL);
+	at->in_engine = true;
+	claim(a, info.device);
+	log_info("disk %s, %llu bytes, is followed%s", info.path, (unsigned long long)info.size_bytes,
+		 kept && a->resumed ? ", and was while no agent ran" : "");
+	return 0;
+}
+
+int attach_all(struct agent *a, struct fault *ret_fault)
+{
+	unsigned int attached = 0;
+
+	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
+		struct attached *at = &a->disks[i];
+		int err;
+
+		*at = (struct attached){ .settings = &a->settings.disks[i], .fd = -1 };
+		err = attach(a, at, ret_fault);
+		if (err == -ENODEV) { /* perhaps it comes later */
+			agent_tell(a, ret_fault);
+			at->told_gone = true;
+			continue;
+		}
+		if (err)
+			return err;
+		attached++;
+	}
+	if (!attached && a->settings.disk_count)
+		return -ENODEV;
+	return settings_save(&a->settings);
+}
+
+void attach_done(struct agent *a)
+{
+	for (unsigned int i = 0; i < a->settings.disk_count; i++)
+		if (a->disks[i].fd >= 0)
+			close(a->disks[i].fd);
+}
+
+/* --- what happens to disks ---------------------------------------------------------- */
+
+static void lose(struct agent *a, struct attached *at)
+{
+	if (at->in_engine)
+		engine_disk_missing(a->engine, at->settings->disk, true);
+	if (at->fd >= 0)
+		close(at->fd);
+	at->fd = -1;
+	if (!at->told_gone)
+		agent_tell_code(a, MSG_DISK_GONE, "disk", at->settings->info.path, NULL);
+	at->told_gone = true;
+}
+
+static void grow(struct agent *a, struct attached *at, uint64_t size)
+{
+	char old[24], new[24];
+	int err = tracker_resize_disk(a->tracker, at->settings->disk, size);
+
+	if (!err)
+		err = engine_disk_resized(a->engine, at->settings->disk);
+	if (err) {
+		log_error("%s grew, and cannot be followed: %s", at->settings->info.path, strerror(-err));
+		return;
+	}
+	snprintf(old, sizeof(old), "%llu", (unsigned long long)at->settings->info.size_bytes);
+	snprintf(new, sizeof(new), "%llu", (unsigned long long)size);
+	agent_tell_code(a, MSG_DISK_GREW, "disk", at->settings->info.path, "old", old, "new", new, NULL);
+	at->settings->info.size_bytes = size;
+	(void)!settings_save(&a->settings);
+}
+
+/* A disk that was away is back, under whatever name. */
+static int regain(struct agent *a, struct attached *at, const struct disk_info *info)
+{
+	struct settings_disk *d = at->settings;
+	uint64_t old_size = d->info.size_bytes;
+	bool kept;
+	int err;
+
+	d->info = *info;
+	d->info.size_bytes = MAX(old_size, info->size_bytes);
+	err = track(a, d, &kept, NULL);
+	if (!err)
+		err = open_disk(at);
+	if (!err)
+		err = engine_disk_back(a->engine, d->disk);
+	return err;
+}
+
+static void look_for(struct agent *a, struct attached *at)
+{
+	struct disk_info info;
+	struct fault f;
+	int err;
+
+	if (locate(at->settings, &info) < 0)
+		return;
+	if (at->in_engine) {
+		err = regain(a, at, &info);
+	} else { /* it was not there when the agent started */
+		session_set_enabled(a->session, false);
+		err = attach(a, at, &f);
+		session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
+	}
+	if (err) {
+		log_warn("%s is back and cannot be followed yet: %s", info.path, strerror(-err));
+		if (at->fd >= 0)
+			close(at->fd);
+		at->fd = -1;
+		return;
+	}
+	at->told_gone = false;
+	claim(a, info.device);
+	agent_tell_code(a, MSG_DISK_BACK, "disk", info.path, NULL);
+	(void)!settings_save(&a->settings);
+}
+
+void attach_tick(struct agent *a)
+{
+	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
+		struct attached *at = &a->disks[i];
+		const struct disk_info *info = &at->settings->info;
+		uint64_t size;
+
+		if (at->fd < 0) {
+			look_for(a, at);
+			continue;
+		}
+		if (disks_size_now(info->path, info->device, &size) < 0 || disk_sequence(info->device) != at->sequence)
+			lose(a, at);
+		else if (size > info->size_bytes)
+			grow(a, at, size);
+	}
+}

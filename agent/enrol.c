@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The token says which console it is for: nothing is sent until that console's
+ * CA has been seen (pki.h).  agent.json is written last, so a folder with one
+ * is a folder with everything; any run before that can be repeated.
+ */
+#include "enrol.h"
+#include "attach.h"
+#include "fileio.h"
+#include "http.h"
+#include "link.h"
+#include "pki.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define ENROL_TIMEOUT_MS 30000
+
+/* --- disks --------------------------------------------------------------------- */
+
+static int take_disk(struct settings *s, const char *path, const char *state, struct fault *f)
+{
+	struct settings_disk *d = &s->disks[s->disk_count];
+	char other[128];
+	int err;
+
+	if (s->disk_count == DISKS_MAX)
+		return fault_set(f, -E2BIG, MSG_AGENT_USAGE, "reason", "a machine has at most 64 disks", NULL);
+	err = disks_probe(path, state, &d->info, f);
+	if (err)
+		return err;
+	for (unsigned int i = 0; i < s->disk_count; i++)
+		if (s->disks[i].info.device == d->info.device)
+			return 0; /* named twice */
+	if (attach_claimed(d->info.device, s->folder, other, sizeof(other)))
+		return fault_set(f, -EBUSY, MSG_DISK_ALREADY_PROTECTED, "disk", path, "machine", other, NULL);
+	d->id = uuid_random();
+	d->disk = (uint16_t)s->disk_count++;
+	return 0;
+}
+
+int enrol_check(const char *state, char *const *disks, unsigned int count, struct settings *s, struct fault *ret_fault)
+{
+	int err = disks_check_machine(ret_fault);
+
+	for (unsigned int i = 0; !err && i < count; i++)
+		err = take_disk(s, disks[i], state, ret_fault);
+	return err;
+}
+
+/* --- the console ------------------------------------------------------------------ */
+
+static json_t *facts(void)
+{
+	struct utsname u = { 0 };
+	struct sysinfo si = { 0 };
+	char os[128] = "Linux", *text = NULL, *p;
+	size_t len;
+
+	(void)uname(&u);
+	(void)sysinfo(&si);
+	if (fileio_slurp("/etc/os-release", 16 * KIB, &text, &len) == 0 && (p = strstr(text, "PRETTY_NAME=\""))) {
+		p += strlen("PRETTY_NAME=\"");
+		snprintf(os, sizeof(os), "%.*s", (int)strcspn(p, "\"\n"), p);
+	}
+	free(text);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I}", "hostname", u.nodename, "os", os, "kernel", u.release, "cpus",
+			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit);
+}
+
+static json_t *disks_json(const struct settings *s)
+{
+	json_t *list = json_array();
+	char id[UUID_TEXT_LEN + 1];
+
+	for (unsigned int i = 0; i < s->disk_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:i}", "id", uuid_format(&s->disks[i].id, id), "name",
+						      s->disks[i].info.path, "size_bytes",
+						      (json_int_t)s->disks[i].info.size_bytes, "sector_bytes",
+						      s->disks[i].info.sector_bytes));
+	return list;
+}
+
+static int ask_console(const struct enrol_options *o, const struct pki_token *token, const json_t *body,
+		       json_t **ret_answer, struct fault *f)
+{
+	struct http_options ho = { .base_url = o->console, .ca_pin = token->ca_pin, .proxy = o->proxy };
+	struct http *h;
+	json_t *answer = NULL;
+	int status, err = http_new(&ho, &h);
+
+	if (err)
+		return fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL);
+	status = http_request(h, "POST", "/api/godwit/v1/enrol", body, ENROL_TIMEOUT_MS, &answer, f);
+	http_free(h);
+	if (status < 0)
+		return status;
+	if (status == 201) {
+		*ret_answer = answer;
+		return 0;
+	}
+	err = fault_from_json(answer, f);
+	json_decref(answer);
+	return err ? fault_set(f, -EPROTO, MSG_CONSOLE_UNCLEAR, "url", o->console, "status", "not 201", NULL) : -EACCES;
+}
+
+static int save_text(const struct settings *s, const char *name, const char *text)
+{
+	char path[SETTINGS_PATH_MAX];
+
+	return fileio_replace(settings_path(s, name, path), text, strlen(text), 0644);
+}
+
+static int save_answer(struct settings *s, const json_t *answer)
+{
+	const char *id = json_string_value(json_object_get(answer, "id"));
+	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
+	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	const json_t *server = json_object_get(answer, "server");
+	const char *address = json_string_value(json_object_get(server, "address"));
+	int err;
+
+	if (!id || uuid_parse(id, &s->machine) || !certificate || !ca)
+		return -EPROTO;
+	if (address) {
+		snprintf(s->server_address, sizeof(s->server_address), "%s", address);
+		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
+	}
+	err = save_text(s, "agent.crt", certificate);
+	if (!err)
+		err = save_text(s, "ca.crt", ca);
+	return err ? err : settings_save(s);
+}
+
+static int make_request(const struct settings *s, char **ret_request)
+{
+	char path[SETTINGS_PATH_MAX];
+	int err = pki_make_key(settings_path(s, "agent.key", path));
+
+	return err ? err : pki_make_request(path, "agent", ret_request);
+}
+
+static int exchange(const struct enrol_options *o, struct settings *s, struct fault *f)
+{
+	struct pki_token token;
+	char *request = NULL;
+	json_t *body, *answer = NULL;
+	int err;
+
+	if (pki_token_parse(o->token, &token))
+		return fault_set(f, -EINVAL, MSG_AGENT_TOKEN_MALFORMED, NULL);
+	err = make_request(s, &request);
+	if (err)
+		return fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL);
+	body = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "token", o->token, "role", "agent", "request", request, "name",
+			 o->name, "facts", facts(), "disks", disks_json(s));
+	free(request);
+	err = body ? ask_console(o, &token, body, &answer, f) :
+		     fault_set(f, -EINVAL, MSG_AGENT_ENROL_FAILED, "reason", "the name is not UTF-8", NULL);
+	json_decref(body);
+	if (err)
+		return err;
+	err = save_answer(s, answer);
+	json_decref(answer);
+	return err ? fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL) : 0;
+}
+
+int enrol(const struct enrol_options *o, struct settings *ret, struct fault *ret_fault)
+{
+	struct settings *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	/* The disks first: a wrong name must not leave a folder behind. */
+	err = enrol_check(NULL, o->disks, o->disk_count, s, ret_fault);
+	if (!err && (err = settings_open(o->state, s)))
+		(void)fault_set(ret_fault, err, MSG_AGENT_STATE_UNUSABLE, "state", o->state, "reason", strerror(-err), NULL);
+	if (!err && settings_load(s) == 0)
+		err = fault_set(ret_fault, -EEXIST, MSG_AGENT_ALREADY_ENROLLED, "state", o->state, "machine", s->name, NULL);
+	if (!err)
+		err = enrol_check(s->folder, o->disks, o->disk_count, s, ret_fault);
+	if (!err) {
+		snprintf(s->name, sizeof(s->name), "%s", o->name);
+		snprintf(s->console, sizeof(s->console), "%s", o->console);
+		snprintf(s->proxy, sizeof(s->proxy), "%s", o->proxy ? o->proxy : "");
+		err = exchange(o, s, ret_fault);
+	}
+	if (!err)
+		*ret = *s;
+	free(s);
+	return err;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* godwit-agent: the program on the source machine (godwit-agent(8)). */
+#include "agent.h"
+#include "enrol.h"
+#include "log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifndef GODWIT_VERSION
+#define GODWIT_VERSION "unknown"
+#endif
+
+#define DEFAULT_STATE "/var/lib/godwit-agent"
+
+static const char usage_text[] =
+	"usage: godwit-agent enrol --console URL --token TOKEN --name NAME [--state DIR] [--proxy URL] DISK...\n"
+	"       godwit-agent run [--state DIR] [--daemon] [--ring-bytes N] [--dirty-map-only]\n"
+	"                        [--server ADDR:PORT]\n"
+	"       godwit-agent check [--state DIR] DISK...\n"
+	"       godwit-agent --help | --version\n"
+	"godwit-agent(8) describes them.\n";
+
+enum option_value {
+	OPT_STATE = 256,
+	OPT_CONSOLE,
+	OPT_TOKEN,
+	OPT_NAME,
+	OPT_PROXY,
+	OPT_DAEMON,
+	OPT_RING_BYTES,
+	OPT_DIRTY_MAP_ONLY,
+	OPT_SERVER,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+static const struct option options[] = {
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "console", required_argument, NULL, OPT_CONSOLE },
+	{ "token", required_argument, NULL, OPT_TOKEN },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "proxy", required_argument, NULL, OPT_PROXY },
+	{ "daemon", no_argument, NULL, OPT_DAEMON },
+	{ "ring-bytes", required_argument, NULL, OPT_RING_BYTES },
+	{ "dirty-map-only", no_argument, NULL, OPT_DIRTY_MAP_ONLY },
+	{ "server", required_argument, NULL, OPT_SERVER },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct arguments {
+	struct agent_options run;
+	struct enrol_options enrol;
+};
+
+static int usage(int status)
+{
+	fputs(usage_text, status ? stderr : stdout);
+	return status;
+}
+
+static int fail(const struct fault *f)
+{
+	char text[2048];
+
+	fprintf(stderr, "godwit-agent: %s\n", fault_format(f, LANGUAGE_EN, text, sizeof(text)));
+	return 1;
+}
+
+static bool parse_ring(const char *text, uint64_t *ret)
+{
+	char *end;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (end == text || *end || n < 64 * KIB || n > 4 * GIB || (n & (n - 1)))
+		return false;
+	*ret = n;
+	return true;
+}
+
+/* The exit status if there is nothing more to do, else -1. */
+static int parse(int argc, char **argv, struct arguments *a)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case OPT_STATE:
+			a->run.state = a->enrol.state = optarg;
+			break;
+		case OPT_CONSOLE:
+			a->enrol.console = optarg;
+			break;
+		case OPT_TOKEN:
+			a->enrol.token = optarg;
+			break;
+		case OPT_NAME:
+			a->enrol.name = optarg;
+			break;
+		case OPT_PROXY:
+			a->enrol.proxy = optarg;
+			break;
+		case OPT_DAEMON:
+			a->run.background = true;
+			break;
+		case OPT_RING_BYTES:
+			if (!parse_ring(optarg, &a->run.ring_bytes)) {
+				fprintf(stderr, "godwit-agent: --ring-bytes takes a power of two from 65536 to 4294967296\n");
+				return 2;
+			}
+			break;
+		case OPT_DIRTY_MAP_ONLY:
+			a->run.dirty_map_only = true;
+			break;
+		case OPT_SERVER:
+			a->run.server = optarg;
+			break;
+		case OPT_HELP:
+			return usage(0);
+		case OPT_VERSION:
+			printf("godwit-agent %s\n", GODWIT_VERSION);
+			return 0;
+		default:
+			return usage(2);
+		}
+	}
+	return -1;
+}
+
+static int run_enrol(const struct arguments *a)
+{
+	static struct settings s;
+	struct fault f;
+	char id[UUID_TEXT_LEN + 1];
+
+	if (!a->enrol.console || !a->enrol.token || !a->enrol.name || !a->enrol.disk_count)
+		return usage(2);
+	if (enrol(&a->enrol, &s, &f))
+		return fail(&f);
+	printf("enrolled as machine %s with %s\n", uuid_format(&s.machine, id), s.console);
+	return 0;
+}
+
+static int run_check(const struct arguments *a)
+{
+	static struct settings s;
+	struct fault f;
+
+	if (!a->enrol.disk_count)
+		return usage(2);
+	if (enrol_check(a->enrol.state, a->enrol.disks, a->enrol.disk_count, &s, &f))
+		return fail(&f);
+	for (unsigned int i = 0; i < s.disk_count; i++)
+		printf("%s: %llu bytes, can be protected\n", s.disks[i].info.path,
+		       (unsigned long long)s.disks[i].info.size_bytes);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = { .run = { .state = DEFAULT_STATE }, .enrol = { .state = DEFAULT_STATE } };
+	int status = parse(argc, argv, &a);
+	const char *verb;
+
+	if (status >= 0)
+		return status;
+	if (optind >= argc)
+		return usage(2);
+	verb = argv[optind++];
+	a.enrol.disks = argv + optind;
+	a.enrol.disk_count = (unsigned int)(argc - optind);
+	log_init("agent", LOG_INFO);
+	if (strcmp(verb, "enrol") == 0)
+		return run_enrol(&a);
+	if (strcmp(verb, "check") == 0)
+		return run_check(&a);
+	if (strcmp(verb, "run") == 0 && !a.enrol.disk_count)
+		return agent_run(&a.run);
+	return usage(2);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "settings.h"
+#include "fileio.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define MEMORY_MAGIC 0x31304d4557444f47ULL /* GODWEM01 */
+
+struct memory_file {
+	uint64_t magic, bytes;
+	char boot_id[64];
+	struct engine_memory engine;
+};
+
+char *settings_path(const struct settings *s, const char *name, char ret_path[SETTINGS_PATH_MAX])
+{
+	snprintf(ret_path, SETTINGS_PATH_MAX, "%s/%.200s", s->folder, name);
+	return ret_path;
+}
+
+int settings_open(const char *folder, struct settings *ret)
+{
+	struct settings s = { .server_port = WIRE_PORT };
+	int err = fileio_mkdirs(folder, 0700);
+	char *full;
+
+	if (err)
+		return err;
+	full = realpath(folder, NULL);
+	if (!full)
+		return -errno;
+	if (strlen(full) >= sizeof(s.folder))
+		err = -ENAMETOOLONG;
+	else
+		strcpy(s.folder, full);
+	free(full);
+	if (!err)
+		*ret = s;
+	return err;
+}
+
+/* --- agent.json ---------------------------------------------------------------- */
+
+static json_t *disk_to_json(const struct settings_disk *d)
+{
+	const struct disk_identity *id = &d->info.identity;
+	char text[UUID_TEXT_LEN + 1];
+
+	return json_pack("{s:s, s:i, s:s, s:I, s:i, s:{s:s, s:s, s:s, s:s, s:s}}", "id", uuid_format(&d->id, text),
+			 "disk", d->disk, "device", d->info.path, "size_bytes", (json_int_t)d->info.size_bytes,
+			 "sector_bytes", d->info.sector_bytes, "identity", "wwid", id->wwid, "serial", id->serial,
+			 "backing_file", id->backing, "partition_table", id->table, "content", id->content);
+}
+
+int settings_save(const struct settings *s)
+{
+	char id[UUID_TEXT_LEN + 1], path[SETTINGS_PATH_MAX], *text;
+	json_t *disks = json_array(), *all;
+	int err;
+
+	for (unsigned int i = 0; i < s->disk_count; i++)
+		json_array_append_new(disks, disk_to_json(&s->disks[i]));
+	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i}, s:o}", "id", uuid_format(&s->machine, id), "name", s->name,
+			"console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
+			s->server_port, "disks", disks);
+	text = all ? json_dumps(all, JSON_INDENT(8)) : NULL;
+	json_decref(all);
+	if (!text)
+		return -ENOMEM;
+	err = fileio_replace(settings_path(s, "agent.json", path), text, strlen(text), 0600);
+	free(text);
+	return err;
+}
+
+static bool take(const json_t *j, const char *name, char *to, size_t size)
+{
+	const char *text = json_string_value(json_object_get(j, name));
+
+	if (!text || strlen(text) >= size)
+		return false;
+	strcpy(to, text);
+	return true;
+}
+
+static bool disk_from_json(const json_t *j, struct settings_disk *d)
+{
+	const json_t *id = json_object_get(j, "identity");
+	char uuid[64];
+	json_int_t disk = json_integer_value(json_object_get(j, "disk"));
+
+	d->disk = (uint16_t)disk;
+	d->info.size_bytes = (uint64_t)json_integer_value(json_object_get(j, "size_bytes"));
+	d->info.sector_bytes = (uint16_t)json_integer_value(json_object_get(j, "sector_bytes"));
+	return take(j, "id", uuid, sizeof(uuid)) && uuid_parse(uuid, &d->id) == 0 && disk >= 0 && disk < DISKS_MAX &&
+	       take(j, "device", d->info.path, sizeof(d->info.path)) &&
+	       take(id, "wwid", d->info.identity.wwid, sizeof(d->info.identity.wwid)) &&
+	       take(id, "serial", d->info.identity.serial, sizeof(d->info.identity.serial)) &&
+	       take(id, "backing_file", d->info.identity.backing, sizeof(d->info.identity.backing)) &&
+	       take(id, "partition_table", d->info.identity.table, sizeof(d->info.identity.table)) &&
+	       take(id, "content", d->info.identity.content, sizeof(d->info.identity.content));
+}
+
+static int from_json(const json_t *j, struct settings *s)
+{
+	const json_t *server = json_object_get(j, "server"), *disks = json_object_get(j, "disks"), *d;
+	char uuid[64];
+	size_t i;
+
+	if (!take(j, "id", uuid, sizeof(uuid)) || uuid_parse(uuid, &s->machine) || !take(j, "name", s->name, sizeof(s->name)) ||
+	    !take(j, "console", s->console, sizeof(s->console)) || !take(j, "proxy", s->proxy, sizeof(s->proxy)) ||
+	    json_array_size(disks) > DISKS_MAX)
+		return -EBADMSG;
+	if (take(server, "address", s->server_address, sizeof(s->server_address)))
+		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
+	s->disk_count = 0;
+	json_array_foreach(disks, i, d) {
+		if (!disk_from_json(d, &s->disks[s->disk_count]))
+			return -EBADMSG;
+		s->disk_count++;
+	}
+	return 0;
+}
+
+int settings_load(struct settings *s)
+{
+	char path[SETTINGS_PATH_MAX], *text;
+	size_t length;
+	json_t *j;
+	int err = fileio_slurp(settings_path(s, "agent.json", path), MIB, &text, &length);
+
+	if (err)
+		return err;
+	j = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+	free(text);
+	err = j ? from_json(j, s) : -EBADMSG;
+	json_decref(j);
+	return err;
+}
+
+/* --- agent.memory ---------------------------------------------------------------- */
+
+void settings_boot_id(char ret[64])
+{
+	const char *path = getenv("GODWIT_BOOT_ID_FILE");
+
+	memset(ret, 0, 64);
+	if (fileio_read_line(path ? path : "/proc/sys/kernel/random/boot_id", ret, 64) < 0)
+		ret[0] = '\0';
+}
+
+int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot)
+{
+	char path[SETTINGS_PATH_MAX], boot_id[64];
+	int fd = open(settings_path(s, "agent.memory", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), err = 0;
+	struct memory_file *m;
+
+	if (fd < 0)
+		return -errno;
+	/* Allocated, so that a full disk is an error here and not a signal later. */
+	if (ftruncate(fd, sizeof(*m)) < 0)
+		err = -errno;
+	if (!err)
+		err = -posix_fallocate(fd, 0, sizeof(*m));
+	m = err ? NULL : mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (m == MAP_FAILED)
+		err = -errno;
+	close(fd);
+	if (err)
+		return err;
+	settings_boot_id(boot_id);
+	if (m->magic != MEMORY_MAGIC || m->bytes != sizeof(*m))
+		*m = (struct memory_file){ .magic = MEMORY_MAGIC, .bytes = sizeof(*m) };
+	*ret_same_boot = boot_id[0] && memcmp(m->boot_id, boot_id, sizeof(boot_id)) == 0;
+	if (!*ret_same_boot) {
+		engine_memory_reset(&m->engine);
+		memcpy(m->boot_id, boot_id, sizeof(boot_id));
+	}
+	*ret = &m->engine;
+	return 0;
+}

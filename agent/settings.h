@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settings - the agent's state folder: who this machine is, its disks, and what
+ * the console wants.
+ *
+ *	agent.json	identity, console, disks; written at enrolment and when disks
+ *			change
+ *	agent.memory	engine_memory, mapped: what must outlive a killed agent but
+ *			not a reboot (settings_memory())
+ *	desired.json	the last desired state received (link.h)
+ *	agent.key, agent.crt, ca.crt, agent.log.0, agent.pid
+ */
+#ifndef GODWIT_AGENT_SETTINGS_H
+#define GODWIT_AGENT_SETTINGS_H
+
+#include "base.h"
+#include "disks.h"
+#include "engine.h"
+#include "uuid.h"
+#include <jansson.h>
+
+#define SETTINGS_PATH_MAX 1024
+
+struct settings_disk {
+	struct uuid id;
+	struct disk_info info;	/* as last seen */
+	uint16_t disk;		/* index, for ever */
+};
+
+struct settings {
+	char folder[SETTINGS_PATH_MAX - 256];
+	char name[128], console[512], proxy[512];
+	struct uuid machine;
+	char server_address[256]; /* at enrolment; desired.json has the newer */
+	uint16_t server_port;
+	struct settings_disk disks[DISKS_MAX];
+	unsigned int disk_count;
+};
+
+char *settings_path(const struct settings *s, const char *name, char ret_path[SETTINGS_PATH_MAX]);
+
+/* Make the folder, take its real path. */
+_must_check_ int settings_open(const char *folder, struct settings *ret);
+
+/* agent.json.  -ENOENT: not enrolled; -EBADMSG: damaged. */
+_must_check_ int settings_load(struct settings *s);
+_must_check_ int settings_save(const struct settings *s);
+
+/* The kernel's boot id, or that in the file named by GODWIT_BOOT_ID_FILE, by
+ * which tests imitate a reboot. */
+void settings_boot_id(char ret[64]);
+
+/*
+ * Map agent.memory.  *@ret_same_boot: it is of this boot and of this layout;
+ * otherwise what is worthless after a reboot has been reset.
+ */
+_must_check_ int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "uring.h"
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define TAGS_MAX 64u
+
+struct uring {
+	struct io_uring ring;
+	bool works;
+	int event_fd;
+	uint32_t lengths[TAGS_MAX];
+	/* Without io_uring: what was read at once and not yet told. */
+	struct {
+		unsigned int tag;
+		int error;
+	} told[TAGS_MAX];
+	unsigned int first, count;
+};
+
+int uring_new(unsigned int depth, struct uring **ret)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	u->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (u->event_fd < 0) {
+		err = -errno;
+		free(u);
+		return err;
+	}
+	u->works = io_uring_queue_init(depth, &u->ring, 0) == 0;
+	if (u->works && io_uring_register_eventfd(&u->ring, u->event_fd) < 0) {
+		io_uring_queue_exit(&u->ring);
+		u->works = false;
+	}
+	*ret = u;
+	return 0;
+}
+
+void uring_free(struct uring *u)
+{
+	if (!u)
+		return;
+	if (u->works)
+		io_uring_queue_exit(&u->ring);
+	close(u->event_fd);
+	free(u);
+}
+
+int uring_fd(const struct uring *u)
+{
+	return u->event_fd;
+}
+
+static int read_at_once(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag)
+{
+	ssize_t n = pread(fd, buffer, length, (off_t)offset);
+	unsigned int at = (u->first + u->count++) % TAGS_MAX;
+	uint64_t one = 1;
+
+	u->told[at].tag = tag;
+	u->told[at].error = n < 0 ? -errno : (uint32_t)n < length ? -EIO : 0;
+	return write(u->event_fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
+}
+
+int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag)
+{
+	struct io_uring_sqe *sqe;
+	int r;
+
+	if (tag >= TAGS_MAX)
+		return -EINVAL;
+	if (!u->works)
+		return u->count < TAGS_MAX ? read_at_once(u, fd, buffer, length, offset, tag) : -EBUSY;
+	sqe = io_uring_get_sqe(&u->ring);
+	if (!sqe)
+		return -EBUSY;
+	u->lengths[tag] = length;
+	io_uring_prep_read(sqe, fd, buffer, length, offset);
+	sqe->user_data = tag;
+	r = io_uring_submit(&u->ring);
+	return r < 0 ? r : 0;
+}
+
+int uring_ended(struct uring *u, unsigned int *ret_tag, int *ret_error)
+{
+	struct io_uring_cqe *cqe;
+	uint64_t count;
+
+	if (u->works ? io_uring_peek_cqe(&u->ring, &cqe) != 0 : !u->count) {
+		(void)!read(u->event_fd, &count, sizeof(count));
+		/* One may have ended between the look and the reading of the counter. */
+		if (!u->works || io_uring_peek_cqe(&u->ring, &cqe) != 0)
+			return 0;
+	}
+	if (!u->works) {
+		*ret_tag = u->told[u->first].tag;
+		*ret_error = u->told[u->first].error;
+		u->first = (u->first + 1) % TAGS_MAX;
+		u->count--;
+		return 1;
+	}
+	*ret_tag = (unsigned int)cqe->user_data;
+	*ret_error = cqe->res < 0 ? cqe->res : (uint32_t)cqe->res < u->lengths[*ret_tag] ? -EIO : 0;
+	io_uring_cqe_seen(&u->ring, cqe);
+	return 1;
+}

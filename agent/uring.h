@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* uring - the scanner's reads: several at once, told about by one descriptor. */
+#ifndef GODWIT_URING_H
+#define GODWIT_URING_H
+
+#include "base.h"
+
+struct uring;
+
+/* Where the kernel forbids io_uring (kernel.io_uring_disabled, seccomp), reads
+ * are made one after the other, at once. */
+_must_check_ int uring_new(unsigned int depth, struct uring **ret);
+void uring_free(struct uring *u);
+int uring_fd(const struct uring *u); /* for poll */
+
+_must_check_ int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag);
+
+/* One that has ended: 1, its tag, and 0 or -errno (-EIO when the disk ends early); 0: none. */
+int uring_ended(struct uring *u, unsigned int *ret_tag, int *ret_error);
+
+#endif
