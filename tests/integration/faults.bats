@@ -153,10 +153,12 @@ lag_above() { status_is "$1" ".lag_seconds > $2"; }
 }
 
 @test "with a ring of the smallest size, order is lost now and then and data never" {
-	export GODWIT_RING_BYTES=65536
 	begin_load 64M 3000 --max-units 16
 	instance_start
 	protect ring "$D"
+	agent_stop ring
+	unpin # what is pinned keeps its size
+	agent_start ring --ring-bytes 65536
 	wait_until 60 "something not to fit" status_is ring '.capture.lost_to_dirty_map_bytes > 0'
 	acked=$(ledger acked --log "$T/log")
 	wait_until 60 "load" acked_at_least "$T/log" $((acked + 10000))

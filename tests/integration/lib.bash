@@ -228,8 +228,8 @@ daemon_pid() {
 # The state folder of an agent, protected here or over the link.
 agent_state() { [ -d "$T/far/agents/$1" ] && echo "$T/far/agents/$1" || echo "$GODWIT_DATA/agents/$1"; }
 agent_pid() { daemon_pid "$(agent_state "$1")/agent.pid"; }
-# agent_start NAME: again, after it was killed.
-agent_start() { timeout 60 godwit-agent run --state "$(agent_state "$1")" --daemon </dev/null 3>&-; }
+# agent_start NAME [OPTION...]: again, after it was killed.
+agent_start() { timeout 60 godwit-agent run --state "$(agent_state "$1")" --daemon "${@:2}" </dev/null 3>&-; }
 agent_kill() { kill_hard "$(agent_pid "$1")"; }
 agent_stop() {
 	local pid
