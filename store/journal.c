@@ -236,6 +236,18 @@ void journal_tail_done(struct tail_journals *t)
 	*t = (struct tail_journals){ 0 };
 }
 
+void journal_tail_distrust(struct tail_journals *t)
+{
+	size_t i;
+
+	for (i = t->count; i-- > 0;) {
+		if (t->list[i].epochs.len > 0) {
+			t->list[i].epochs.len -= sizeof(struct store_epoch);
+			return;
+		}
+	}
+}
+
 static int compare_entries(const void *a, const void *b)
 {
 	const uint8_t *x = a, *y = b;

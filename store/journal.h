@@ -55,6 +55,10 @@ struct tail_journals {
 _must_check_ int journal_read_tail(const struct folder *f, uint64_t upto, bool forget, struct tail_journals *ret);
 void journal_tail_done(struct tail_journals *t);
 
+/* Leave the newest epoch out of the lists of epochs: whether it is durable is
+ * not known (J3), so nothing may go because of it. */
+void journal_tail_distrust(struct tail_journals *t);
+
 static inline size_t journal_epoch_count(const struct journal *j)
 {
 	return j->epochs.len / sizeof(struct store_epoch);

@@ -97,6 +97,8 @@ static int look(struct upkeep *u)
 		err = journal_read_tail(u->folder, EPOCH_MAX, false, &tail);
 	lock_leave(&u->lock);
 	if (err == 0)
+		journal_tail_distrust(&tail);
+	if (err == 0)
 		err = pins_load(u->sys, u->dir, &u->pins);
 	if (err == 0)
 		err = retain_load(u->folder, &tail, &u->pins, &u->retain);
@@ -367,7 +369,7 @@ static int check_points(struct upkeep *u, const struct job *job)
 	size_t i = retain_place(&u->retain, runs[0]->from);
 	size_t end = retain_place(&u->retain, runs[job->count - 1]->to + 1);
 	bool held = lock_any_point_held(&u->lock);
-	struct pins pins;
+	struct pins pins = { 0 };
 	int err = pins_load(u->sys, u->dir, &pins);
 
 	for (; i < end && err == 0; i++) {
@@ -392,7 +394,7 @@ static int publish(struct upkeep *u, const struct job *job, struct rewrite *r, b
 	int err = lock_shut(&u->lock);
 
 	if (err < 0)
-		return err;
+		return err == -EBUSY ? -EAGAIN : err;
 	err = check_points(u, job);
 	if (err == 0) {
 		*ret_published = true; /* also when it fails: the rename may have been done */
