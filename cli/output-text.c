@@ -377,16 +377,14 @@ static bool worth_saying(const char *who, const char *machine)
 	       !(strncmp(who, "agent:", 6) == 0 && strcmp(who + 6, machine) == 0);
 }
 
-static void text_event(const struct cli *c, const json_t *event)
+/* The changes, where the text itself does not tell them. */
+static void print_changes(const json_t *event)
 {
-	char clock[SHOW_TEXT_MAX], text[WORDS_MAX], remedy[WORDS_MAX];
-	const char *who = get_text(event, "who", ""), *machine = get_text(event, "machine", "");
-	const char *severity = get_text(event, "severity", "info");
 	const json_t *change;
 	size_t i;
 
-	message_words(event, text, remedy);
-	printf("%s  %-7s  %s%s%s", show_clock(get_text(event, "time", ""), clock), severity, machine, *machine ? ": " : "", text);
+	if (strcmp(get_text(event, "code", ""), "SETTING_CHANGED") == 0)
+		return;
 	json_array_foreach(get_array(event, "changes"), i, change) {
 		const char *name = get_text(change, "name", "?");
 		char then[128], now[128];
@@ -395,6 +393,20 @@ static void text_event(const struct cli *c, const json_t *event)
 		       setting_value(json_object_get(change, "old"), name, then, sizeof(then)),
 		       setting_value(json_object_get(change, "new"), name, now, sizeof(now)));
 	}
+}
+
+static void text_event(const struct cli *c, const json_t *event)
+{
+	char clock[SHOW_TEXT_MAX], text[WORDS_MAX], remedy[WORDS_MAX];
+	const char *who = get_text(event, "who", ""), *machine = get_text(event, "machine", "");
+	const char *severity = get_text(event, "severity", "info");
+	bool named;
+
+	message_words(event, text, remedy);
+	named = !*machine || strstr(text, machine);
+	printf("%s  %-7s  %s%s%s", show_clock(get_text(event, "time", ""), clock), severity, named ? "" : machine,
+	       named ? "" : ": ", text);
+	print_changes(event);
 	printf(worth_saying(who, machine) ? " (%s)\n" : "\n", who);
 	if (*remedy && strcmp(severity, "info") != 0)
 		printf("    %s\n", remedy);

@@ -99,7 +99,7 @@ static int run_agent(const struct protection *p, const char *program, const char
 	for (size_t i = 0; i < p->c->operand_count; i++)
 		argv[n++] = p->c->operands[i];
 	argv[n] = NULL;
-	r = program_run(argv);
+	r = program_run_quietly(argv);
 	if (interrupted())
 		return interrupt_status();
 	return r < 0 ? cli_fail_errno(p->c, program, r) : r == 0 ? CLI_DONE : CLI_FAILED;
@@ -159,6 +159,7 @@ static void show(const struct protection *p)
 				      "%s の保護と初期同期を開始しました。確認: godwit status %s --watch%s%s"),
 			 p->name, p->name, usual ? "" : " --data ", usual ? "" : data);
 	p->c->output->done(p->c, "protect", p->name, text);
+	fflush(stdout);
 }
 
 static int protect(struct protection *p)
