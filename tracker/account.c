@@ -35,6 +35,7 @@ static int sum_counters(const struct tracker *t, uint16_t disk, struct shared_co
 		sum.passthrough += per_cpu[i].passthrough;
 		sum.marks += per_cpu[i].marks;
 		sum.blind += per_cpu[i].blind;
+		sum.unseen += per_cpu[i].unseen;
 	}
 	free(per_cpu);
 	*ret = sum;
@@ -75,6 +76,7 @@ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *
 		.lost_other_bytes = s.lost_other,
 		.discarded_bytes = s.discarded,
 		.passthrough_commands = s.passthrough,
+		.unseen_bytes = s.unseen,
 		.marks = s.marks,
 		.nested_runs = nested_runs(t),
 	};
@@ -86,6 +88,23 @@ uint64_t blind_completions(const struct tracker *t, uint16_t disk)
 	struct shared_counters s;
 
 	return sum_counters(t, disk, &s) ? 0 : s.blind;
+}
+
+int audit(struct tracker *t)
+{
+	uint64_t from = 0;
+
+	if (t->audit_fd < 0)
+		return 0;
+	do {
+		LIBBPF_OPTS(bpf_test_run_opts, o, .ctx_in = &from, .ctx_size_in = sizeof(from));
+
+		if (bpf_prog_test_run_opts(t->audit_fd, &o))
+			return -errno;
+		assert(o.retval > from && o.retval <= SHARED_FLIGHT_BUCKETS);
+		from = o.retval;
+	} while (from < SHARED_FLIGHT_BUCKETS);
+	return 0;
 }
 
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)

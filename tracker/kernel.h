@@ -84,6 +84,8 @@ struct bio {
 
 struct bio_crypt_ctx;
 
+enum mq_rq_state { MQ_RQ_IDLE = 0 };
+
 struct request {
 	struct request_queue *q;
 	unsigned int cmd_flags;
@@ -91,6 +93,7 @@ struct request {
 	uint64_t __sector;
 	struct bio *bio;
 	uint64_t start_time_ns, io_start_time_ns;
+	enum mq_rq_state state;
 	struct bio_crypt_ctx *crypt_ctx; /* with CONFIG_BLK_INLINE_ENCRYPTION */
 };
 

@@ -315,6 +315,7 @@ bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region)
 uint64_t tracker_live_count(struct tracker *t, uint16_t disk)
 {
 	struct live *l = live_of(t, disk);
+	bool unknown = audit(t) != 0;
 
 	refresh(l);
 	for (uint32_t page = 0; page < header_of(l)->pages; page++) {
@@ -330,5 +331,5 @@ uint64_t tracker_live_count(struct tracker *t, uint16_t disk)
 		if (n)
 			l->maybe[page] = true;
 	}
-	return l->count;
+	return l->count + unknown; /* what cannot be looked at is not clean */
 }

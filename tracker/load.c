@@ -66,6 +66,7 @@ static void choose_programs(struct bpf_object *o, bool payload)
 {
 	for (size_t i = 0; i < ARRAY_LEN(payload_programs); i++)
 		bpf_program__set_autoload(bpf_object__find_program_by_name(o, payload_programs[i]), payload);
+	bpf_program__set_autoload(bpf_object__find_program_by_name(o, "audit"), payload);
 	bpf_program__set_autoload(bpf_object__find_program_by_name(o, "mark"), !payload);
 }
 
@@ -106,18 +107,18 @@ static void configure(const struct tracker *t, const struct bpf_object *o, bool 
 	(void)bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, PIN_CONFIG), &zero, &c, BPF_ANY);
 }
 
-/* Maps, and the programs that are attached for a moment only, are pinned under their own names. */
-static int pin_objects(const struct tracker *t, const struct bpf_object *o)
+/* Maps, and the programs that are not attached for good, are pinned under their own names. */
+static int pin_objects(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
 	static const char *const maps[] = { PIN_CONFIG, PIN_COUNTERS, PIN_CPUS, PIN_OVERLAP,
 					    PIN_RING,	PIN_LIVE,     PIN_PROOF };
-	static const char *const programs[] = { PIN_PROVE_ISSUE, PIN_PROVE_COMPLETION };
+	static const char *const programs[] = { PIN_PROVE_ISSUE, PIN_PROVE_COMPLETION, PIN_AUDIT };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(maps); i++)
 		if (bpf_obj_pin(bpf_object__find_map_fd_by_name(o, maps[i]), pin_path(t, maps[i], path)))
 			return -errno;
-	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
+	for (size_t i = 0; i < ARRAY_LEN(programs) - !payload; i++)
 		if (bpf_obj_pin(program_fd(o, programs[i]), pin_path(t, programs[i], path)))
 			return -errno;
 	return 0;
@@ -176,7 +177,7 @@ int load_pinned(const struct tracker *t, struct fault *ret_fault)
 	if (err)
 		return load_fault(ret_fault, err);
 	configure(t, o, payload);
-	err = pin_objects(t, o);
+	err = pin_objects(t, o, payload);
 	if (!err)
 		err = attach_class(t, o, payload);
 	bpf_object__close(o);

@@ -126,6 +126,12 @@ static bool ring_quiet(struct ring *r, uint64_t position)
 	return ring_produced(r) == position;
 }
 
+static int ring_nothing(uint64_t until, struct tracker_record *ret)
+{
+	*ret = (struct tracker_record){ .position = until, .next = until };
+	return 0;
+}
+
 int tracker_peek(struct tracker *t, uint64_t from, struct tracker_record *ret)
 {
 	struct ring *r = &t->ring;
@@ -137,12 +143,12 @@ int tracker_peek(struct tracker *t, uint64_t from, struct tracker_record *ret)
 		assert(from <= produced && produced - from <= r->bytes);
 		if (from == produced) {
 			if (ring_quiet(r, from))
-				return 0;
+				return ring_nothing(from, ret);
 			continue;
 		}
 		header = ring_header(r, from);
 		if (header & BUSY_BIT)
-			return 0;
+			return ring_nothing(from, ret);
 		if (!(header & DISCARD_BIT)) {
 			ring_parse(r, from, header, ret);
 			return 1;

@@ -49,7 +49,7 @@ struct tracker {
 	char *pin_dir;
 	struct tracker_options options;
 	int config_fd, counters_fd, cpus_fd, outer_fd, proof_fd;
-	int prove_issue_fd, prove_completion_fd;
+	int prove_issue_fd, prove_completion_fd, audit_fd;
 	int link_fds[TRACKER_LINKS_MAX]; /* so that they hold even if somebody removes the pins */
 	struct shared_config *config;
 	struct shared_proof *proof;
@@ -79,6 +79,9 @@ uint32_t disk_kernel_device(dev_t device);
 /* account.c: completions of @disk whose range was not known. */
 uint64_t blind_completions(const struct tracker *t, uint16_t disk);
 
+/* account.c: mark what is in flight by our books and not in fact (T6). */
+_must_check_ int audit(struct tracker *t);
+
 /* load.c: programs and maps into the kernel, attached and pinned in t->pin_dir. */
 _must_check_ int load_pinned(const struct tracker *t, struct fault *ret_fault);
 
@@ -92,6 +95,7 @@ _must_check_ int load_pinned(const struct tracker *t, struct fault *ret_fault);
 #define PIN_PROOF	     "proof"
 #define PIN_PROVE_ISSUE	     "prove_issue"
 #define PIN_PROVE_COMPLETION "prove_completion"
+#define PIN_AUDIT	     "audit" /* last: with payload programs only */
 #define PIN_LINKS	     { "link_first", "link_second", "link_third", "link_issue" } /* order of attachment */
 #define PIN_LINK_MARK	     "link_mark"
 

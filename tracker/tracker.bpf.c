@@ -7,6 +7,8 @@
  *				payload into the ring, the rest marked live
  *	mark			at every completion: marked live; for kernels that
  *				cannot run the others (before 5.12)
+ *	audit			run by the agent before a point: has a completion
+ *				gone unseen?
  *	prove_issue, prove_completion	the self-test, attached while it runs
  *
  * Completion is the tracepoint block_rq_complete.  It fires before the bios are
@@ -21,6 +23,14 @@
  * preemption off, so of three programs one at least is free.  They do the same;
  * each leaves a token of the completion that it handled, by which the next one
  * sees that nothing is left to do.
+ *
+ * A kernel may have other reasons not to run a program (one of those this was
+ * tested on runs none while a certain process is the current one).  So what has been
+ * issued and not completed is kept in a table, and whoever is in it although he
+ * is not in flight any more is marked: by audit, or when his request is used again.
+ *
+ * Functions that are not static are verified by the kernel once, by themselves, and
+ * not again at every call, which keeps the loops small; hence their checks for NULL.
  *
  * Nothing here keeps state between two instructions in a place that a nested run
  * could change under it.
@@ -47,8 +57,10 @@ char LICENSE[] SEC("license") = "GPL";
 #define SECTOR_MASK 511
 
 #define LOOP_MAX	(1u << 20)
-#define PIECES_UNLOOPED 64  /* where there is no bpf_loop() */
+#define PIECES_UNLOOPED 512 /* where there is no bpf_loop() */
 #define RANGES_MAX	256 /* of a discard */
+#define AUDIT_LOOPED	SHARED_FLIGHT_BUCKETS
+#define AUDIT_UNLOOPED	64 /* buckets a run */
 
 /*
  * Call @step(n, @context) until it returns 1, at most @times times.  This file is
@@ -66,6 +78,14 @@ char LICENSE[] SEC("license") = "GPL";
 #define HAVE_LOOP 1
 #define repeat(times, few, step, context) bpf_loop(times, step, context, 0)
 #endif
+
+/* What a callback may return, out of what a global function did: the verifier
+ * does not know that it is 0 or 1, and the compiler does. */
+static __always_inline long verdict(int stop)
+{
+	asm volatile("" : "+r"(stop));
+	return stop != 0;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -95,6 +115,13 @@ struct {
 	__type(key, uint32_t);
 	__type(value, struct shared_bucket);
 } overlap SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SHARED_FLIGHT_BUCKETS);
+	__type(key, uint32_t);
+	__type(value, struct shared_flights);
+} flights SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -166,6 +193,13 @@ static __always_inline uint32_t find_disk(struct shared_config *c, uint32_t devi
 		if (c->slots[slot + i].device == device)
 			return c->slots[slot + i].disk_plus_1;
 	return 0;
+}
+
+/* A number of the request's own.  The verifier lets a pointer become a number
+ * only as its distance from another. */
+static __always_inline uint64_t request_number(struct shared_config *c, struct request *rq)
+{
+	return (uint64_t)((const char *)rq - (const char *)c);
 }
 
 /* --- the live map ------------------------------------------------------------- */
@@ -391,6 +425,7 @@ struct walk {
 	uint32_t bio_left;	/* bytes of the bio */
 	uint32_t left;		/* bytes of the completion */
 	uint32_t disk;
+	uint32_t unused;	/* no holes: it is handed to a global function */
 };
 
 static __always_inline void walk_bio(struct walk *w, uint64_t address)
@@ -432,12 +467,14 @@ static __always_inline uint32_t class_bytes(uint32_t bytes)
 }
 
 /* Carry one piece; 1: the end. */
-static __noinline int walk_step(struct walk *w)
+__noinline int walk_step(struct walk *w)
 {
 	uint32_t bytes, meta;
 	struct vec v;
 	int how;
 
+	if (!w)
+		return 1;
 	if (!w->bio_left) {
 		struct bio *bio = (void *)w->bio;
 		uint64_t next = (uint64_t)BPF_CORE_READ(bio, bi_next);
@@ -481,7 +518,7 @@ static __noinline int walk_step(struct walk *w)
 
 static long walk_loop(uint32_t i, struct walk *w)
 {
-	return walk_step(w);
+	return verdict(walk_step(w));
 }
 
 static __always_inline void carry_write(struct shared_config *c, struct request *rq, uint32_t disk,
@@ -506,40 +543,46 @@ static __always_inline void carry_write(struct shared_config *c, struct request 
 
 /* --- overlap in flight ------------------------------------------------------------ */
 
-struct flight {
+struct span {
 	uint64_t request;
 	uint64_t granule, first, end; /* sectors */
 	uint32_t disk, salt;
 };
 
-static __always_inline struct shared_bucket *flight_bucket(struct flight *f)
+static __always_inline struct shared_bucket *span_bucket(struct span *f)
 {
 	uint32_t bucket = overlap_bucket(f->granule, f->disk);
 
 	return bpf_map_lookup_elem(&overlap, &bucket);
 }
 
-static __always_inline uint64_t flight_entry(struct flight *f)
+static __always_inline uint64_t span_entry(struct span *f)
 {
 	return overlap_owner(f->request, f->granule, f->disk, f->salt) |
 	       overlap_sectors(f->granule, f->first, f->end);
 }
 
-static __noinline int flight_enter(struct flight *f)
+__noinline int span_enter(struct span *f)
 {
-	struct shared_bucket *b = flight_bucket(f);
+	struct shared_bucket *b;
 
+	if (!f)
+		return 1;
+	b = span_bucket(f);
 	if (b)
-		overlap_enter(b, flight_entry(f));
+		overlap_enter(b, span_entry(f));
 	f->granule++;
 	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
 }
 
-static __noinline int flight_leave(struct flight *f)
+__noinline int span_leave(struct span *f)
 {
-	struct shared_bucket *b = flight_bucket(f);
+	struct shared_bucket *b;
 
-	if (!b || overlap_leave(b, flight_entry(f))) {
+	if (!f)
+		return 1;
+	b = span_bucket(f);
+	if (!b || overlap_leave(b, span_entry(f))) {
 		uint64_t base = f->granule << OVERLAP_GRANULE_SHIFT;
 		uint64_t from = base > f->first ? base : f->first;
 		uint64_t to = base + OVERLAP_GRANULE < f->end ? base + OVERLAP_GRANULE : f->end;
@@ -553,40 +596,33 @@ static __noinline int flight_leave(struct flight *f)
 	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
 }
 
-static long enter_loop(uint32_t i, struct flight *f)
+static long enter_loop(uint32_t i, struct span *f)
 {
-	return flight_enter(f);
+	return verdict(span_enter(f));
 }
 
-static long leave_loop(uint32_t i, struct flight *f)
+static long leave_loop(uint32_t i, struct span *f)
 {
-	return flight_leave(f);
+	return verdict(span_leave(f));
 }
 
 /* Too many granules to enter one by one, or a discard of several ranges. */
-static __always_inline bool flight_is_large(struct request *rq, uint32_t op, uint32_t bytes)
+static __always_inline bool span_is_large(struct request *rq, uint32_t op, uint32_t bytes)
 {
 	uint32_t limit = (HAVE_LOOP ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
 
 	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
 }
 
-static __always_inline void flight_void_all(struct shared_config *c)
+static __always_inline void span_void_all(struct shared_config *c)
 {
 	__sync_fetch_and_add(&c->salt, 1);
 }
 
-/* A number of the request's own.  The verifier lets a pointer become a number
- * only as its distance from another. */
-static __always_inline uint64_t request_number(struct shared_config *c, struct request *rq)
-{
-	return (uint64_t)((const char *)rq - (const char *)c);
-}
-
-static __always_inline struct flight flight_of(struct shared_config *c, struct request *rq, uint32_t disk,
+static __always_inline struct span span_of(struct shared_config *c, struct request *rq, uint32_t disk,
 					       uint64_t sector, uint32_t bytes)
 {
-	return (struct flight){
+	return (struct span){
 		.request = request_number(c, rq),
 		.granule = sector >> OVERLAP_GRANULE_SHIFT,
 		.first = sector,
@@ -596,6 +632,142 @@ static __always_inline struct flight flight_of(struct shared_config *c, struct r
 	};
 }
 
+/* --- what has been issued and not completed ----------------------------------------- */
+
+static __always_inline struct shared_flights *flights_of(uint64_t number)
+{
+	uint64_t hash = (number >> 6) * 0x9e3779b97f4a7c15ULL;
+	uint32_t bucket = hash >> 40 & (SHARED_FLIGHT_BUCKETS - 1);
+
+	return bpf_map_lookup_elem(&flights, &bucket);
+}
+
+/* Its completion was not seen. */
+static __noinline int flight_lost(struct shared_flight *f)
+{
+	uint32_t disk = f->disk;
+	struct shared_counters *n = get_counters(disk);
+
+	mark_range(disk, f->sector, f->sectors);
+	if (n)
+		n->unseen += (uint64_t)f->sectors << 9;
+	return 0;
+}
+
+/* Where @number is, or a place for it; SHARED_FLIGHT_WAYS if there is none. */
+static __always_inline uint32_t flight_place(struct shared_flights *b, uint64_t number)
+{
+	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++)
+		if (b->number[i] == number)
+			return i;
+	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++)
+		if (!b->number[i] && __sync_val_compare_and_swap(&b->number[i], 0, number) == 0)
+			return i;
+	return SHARED_FLIGHT_WAYS;
+}
+
+static __always_inline void flight_begin(struct shared_config *c, struct request *rq, uint32_t disk)
+{
+	uint64_t number = request_number(c, rq);
+	struct shared_flights *b = flights_of(number);
+	struct shared_flight *f;
+	uint32_t at;
+
+	if (!b)
+		return;
+	at = flight_place(b, number);
+	if (at >= SHARED_FLIGHT_WAYS) {
+		__sync_fetch_and_add(&c->flights_left_out, 1);
+		return;
+	}
+	f = &b->flight[at & (SHARED_FLIGHT_WAYS - 1)];
+	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns))
+		flight_lost(f); /* not the same again, put back and issued once more */
+	f->sector = rq->__sector;
+	f->bio = (uint64_t)rq->bio;
+	f->disk = disk;
+	f->stamp = rq->start_time_ns;
+	f->sectors = rq->__data_len >> 9;
+}
+
+static __always_inline void flight_end(struct shared_config *c, struct request *rq, uint32_t bytes)
+{
+	uint64_t number = request_number(c, rq);
+	struct shared_flights *b = flights_of(number);
+
+	if (!b)
+		return;
+	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++) {
+		struct shared_flight *f = &b->flight[i];
+
+		if (b->number[i] != number)
+			continue;
+		if (bytes < rq->__data_len) {
+			f->bio = 0;
+			f->sector = rq->__sector + (bytes >> 9);
+			f->sectors = (rq->__data_len - bytes) >> 9;
+		} else {
+			f->sectors = 0;
+			*(volatile uint64_t *)&b->number[i] = 0;
+		}
+		return;
+	}
+}
+
+/* Is it still in flight, or at least nobody told?  A request's bio is let go
+ * before the bio's owner is told. */
+static __always_inline bool flight_flies(struct shared_flight *f, struct request *rq)
+{
+	return BPF_CORE_READ(rq, state) != MQ_RQ_IDLE && (BPF_CORE_READ(rq, cmd_flags) & 1) &&
+	       BPF_CORE_READ(rq, __sector) == f->sector && BPF_CORE_READ(rq, start_time_ns) == f->stamp &&
+	       (!f->bio || (uint64_t)BPF_CORE_READ(rq, bio) == f->bio);
+}
+
+__noinline int audit_bucket(uint32_t bucket)
+{
+	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
+	struct shared_config *c = get_config();
+
+	if (!b || !c)
+		return 0;
+	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++) {
+		struct shared_flight *f = &b->flight[i], seen;
+		uint64_t number = *(volatile uint64_t *)&b->number[i];
+
+		if (!number)
+			continue;
+		seen = *f;
+		if (!seen.sectors || flight_flies(&seen, (struct request *)(c->number_base + number)))
+			continue;
+		if (*(volatile uint64_t *)&b->number[i] != number || f->sector != seen.sector ||
+		    f->stamp != seen.stamp || f->sectors != seen.sectors)
+			continue; /* it has ended, or changed, meanwhile */
+		flight_lost(&seen);
+		__sync_val_compare_and_swap(&b->number[i], number, 0);
+	}
+	return 0;
+}
+
+struct audit {
+	uint32_t bucket;
+};
+
+static long audit_loop(uint32_t i, struct audit *a)
+{
+	audit_bucket(a->bucket++ & (SHARED_FLIGHT_BUCKETS - 1));
+	return 0;
+}
+
+/* From bucket @from on; returns the next one to do. */
+SEC("raw_tp")
+int BPF_PROG(audit, uint64_t from)
+{
+	struct audit a = { .bucket = from & (SHARED_FLIGHT_BUCKETS - 1) };
+
+	repeat(AUDIT_LOOPED, AUDIT_UNLOOPED, audit_loop, &a);
+	return (int)a.bucket;
+}
+
 /* --- issue -------------------------------------------------------------------------- */
 
 SEC("tp_btf/block_rq_issue")
@@ -603,23 +775,33 @@ int BPF_PROG(issue, struct request *rq)
 {
 	uint32_t op = rq->cmd_flags & OP_MASK, disk, bytes;
 	struct shared_config *c;
-	struct flight f;
+	struct span f;
 
 	if (!(op & 1) || op >= OP_DRIVER)
 		return 0;
 	c = get_config();
-	if (!c || !c->payload)
+	if (!c)
 		return 0;
 	disk = find_disk(c, request_device(rq));
 	bytes = rq->__data_len;
 	if (!disk || !bytes || !rq->bio)
 		return 0;
-	if (flight_is_large(rq, op, bytes)) {
-		flight_void_all(c);
+	if (!c->number_base) {
+		uint64_t address;
+
+		if (bpf_probe_read_kernel(&address, sizeof(address), ctx))
+			return 0;
+		c->number_base = address - request_number(c, rq);
+	}
+	flight_begin(c, rq, disk - 1);
+	if (!c->payload)
+		return 0;
+	if (span_is_large(rq, op, bytes)) {
+		span_void_all(c);
 		return 0;
 	}
-	f = flight_of(c, rq, disk - 1, rq->__sector, bytes);
-	if (!flight_enter(&f)) {
+	f = span_of(c, rq, disk - 1, rq->__sector, bytes);
+	if (!span_enter(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, enter_loop, &f);
 	}
 	return 0;
@@ -628,17 +810,17 @@ int BPF_PROG(issue, struct request *rq)
 /* --- completion --------------------------------------------------------------------- */
 
 /* Returns whether the range must be read again whatever the record says. */
-static __always_inline bool leave_flight(struct shared_config *c, struct request *rq, uint32_t disk, uint32_t op,
+static __always_inline bool leave_overlap(struct shared_config *c, struct request *rq, uint32_t disk, uint32_t op,
 					 uint64_t sector, uint32_t bytes)
 {
-	struct flight f;
+	struct span f;
 
-	if (flight_is_large(rq, op, bytes)) {
-		flight_void_all(c);
+	if (span_is_large(rq, op, bytes)) {
+		span_void_all(c);
 		return true;
 	}
-	f = flight_of(c, rq, disk, sector, bytes);
-	if (!flight_leave(&f)) {
+	f = span_of(c, rq, disk, sector, bytes);
+	if (!span_leave(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, leave_loop, &f);
 	}
 	return false;
@@ -734,7 +916,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	n->requests++;
 	n->bytes += bytes;
 	if (payload)
-		large = leave_flight(c, rq, disk, op, sector, bytes);
+		large = leave_overlap(c, rq, disk, op, sector, bytes);
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {
 		complete_ranges(rq, disk, op, bytes, payload && !error, large, time);
 		return;
@@ -825,6 +1007,7 @@ static __always_inline int complete_nth(struct request *rq, int error, uint32_t 
 		cpu->spare_runs++;
 	}
 	complete(c, rq, error, bytes, disk - 1, true);
+	flight_end(c, rq, bytes);
 	if (nth < 3)
 		leave_token(cpu, token);
 	return 0;

@@ -162,6 +162,8 @@ static int open_pinned(struct tracker *t)
 		err = get_pin(t, PIN_PROVE_ISSUE, &t->prove_issue_fd);
 	if (!err)
 		err = get_pin(t, PIN_PROVE_COMPLETION, &t->prove_completion_fd);
+	if (!err && t->config->payload_programs)
+		err = get_pin(t, PIN_AUDIT, &t->audit_fd);
 	if (!err)
 		err = get_pin(t, PIN_RING, &ring_fd);
 	if (!err)
@@ -198,6 +200,7 @@ static void close_pinned(struct tracker *t)
 	close_fd(&t->proof_fd);
 	close_fd(&t->prove_issue_fd);
 	close_fd(&t->prove_completion_fd);
+	close_fd(&t->audit_fd);
 }
 
 static struct tracker *tracker_new(const char *pin_dir, const struct tracker_options *options)
@@ -215,7 +218,7 @@ static struct tracker *tracker_new(const char *pin_dir, const struct tracker_opt
 	if (!t->options.ring_bytes)
 		t->options.ring_bytes = RING_BYTES_DEFAULT;
 	t->config_fd = t->counters_fd = t->cpus_fd = t->outer_fd = t->proof_fd = -1;
-	t->prove_issue_fd = t->prove_completion_fd = -1;
+	t->prove_issue_fd = t->prove_completion_fd = t->audit_fd = -1;
 	t->ring.fd = t->ring.epoll_fd = -1;
 	for (size_t i = 0; i < ARRAY_LEN(t->link_fds); i++)
 		t->link_fds[i] = -1;

@@ -23,6 +23,11 @@
  * T5	Anything the programs could not see at all (a missed run of theirs, a
  *	passthrough command) makes the disk suspect; tracker_suspect() says so.
  *
+ * T6	A completion that the kernel did not show to the programs is found by
+ *	comparing what was issued and never seen to complete with what is really in
+ *	flight, and marked live.  tracker_live_count() does so before it counts:
+ *	called after tracker_position(), it makes T1 hold for such writes, too.
+ *
  * One thread.  Nothing here logs.  x86-64 carries payload; elsewhere, or where
  * tracker_prove() fails, the mode is dirty-map: no records, only live marks.
  */
@@ -86,7 +91,8 @@ struct tracker_counters {
 	uint64_t lost_ring_full_bytes;		/* marked live for want of room */
 	uint64_t lost_unreadable_bytes;		/* page could not be read */
 	uint64_t lost_overlap_bytes;		/* I5 */
-	uint64_t lost_other_bytes;		/* failed writes, odd operations, nested runs */
+	uint64_t lost_other_bytes;		/* failed writes, odd operations */
+	uint64_t unseen_bytes;			/* issue seen, completion not; found by audit (T6) */
 	uint64_t discarded_bytes;		/* carried as ZERO */
 	uint64_t passthrough_commands;
 	uint64_t marks;				/* grows with every store to the live map */
@@ -209,7 +215,7 @@ uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, u
 void tracker_live_set(struct tracker *t, uint16_t disk, uint64_t region, uint64_t count);
 bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region);
 
-/* Regions set now.  Cheap when nothing was marked since the last call. */
+/* Regions set now, after an audit (T6).  Cheap when nothing was marked since the last call. */
 uint64_t tracker_live_count(struct tracker *t, uint16_t disk);
 
 /* --- planes: the agent's own bitmaps, pinned beside the live map ---------- */

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 1
+#define SHARED_LAYOUT 2
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -86,10 +86,11 @@ struct shared_config {
 	uint32_t payload_programs; /* which class of programs is attached */
 	uint32_t wake_shift;	   /* log2 of an eighth of the ring */
 	uint32_t salt;		   /* of the overlap table */
-	uint32_t unused;
+	uint32_t flights_left_out; /* requests for which the table of flights had no room */
 	uint64_t vmemmap_base, direct_base;
 	uint64_t ring_bytes;
-	uint64_t reserved[3];
+	uint64_t number_base; /* the address of a request, less its number */
+	uint64_t reserved[2];
 	struct shared_slot slots[SHARED_SLOTS + SHARED_PROBES];
 	struct shared_disk disks[SHARED_DISKS];
 };
@@ -105,7 +106,8 @@ struct shared_counters {
 	uint64_t requests, bytes;
 	uint64_t lost_full, lost_unreadable, lost_overlap, lost_other;
 	uint64_t discarded, passthrough, marks;
-	uint64_t blind; /* completions whose range is not known */
+	uint64_t blind;	 /* completions whose range is not known */
+	uint64_t unseen; /* bytes whose completion was not seen (flights) */
 };
 
 /* One per CPU: which completions have been handled in these moments. */
@@ -124,6 +126,24 @@ struct shared_cpu {
 
 struct shared_bucket {
 	uint64_t entry[SHARED_WAYS];
+};
+
+/* --- requests in flight -------------------------------------------------------- */
+
+#define SHARED_FLIGHT_BUCKETS 2048 /* power of two */
+#define SHARED_FLIGHT_WAYS    8
+
+struct shared_flight {
+	uint64_t sector; /* what is left of it */
+	uint64_t bio;	 /* its first; 0: not known any more */
+	uint32_t sectors;
+	uint32_t disk;
+	uint64_t stamp; /* when it was begun */
+};
+
+struct shared_flights {
+	uint64_t number[SHARED_FLIGHT_WAYS]; /* of the request; 0: free */
+	struct shared_flight flight[SHARED_FLIGHT_WAYS];
 };
 
 /* --- the self-test: one element, mapped by the agent ------------------------- */

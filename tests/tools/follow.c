@@ -294,12 +294,13 @@ static void print_counters(struct follow *f)
 			die("no counters");
 		printf("%s{\"requests\": %llu, \"bytes\": %llu, \"ring_full\": %llu, \"unreadable\": %llu, "
 		       "\"overlap\": %llu, \"other\": %llu, \"discarded\": %llu, \"passthrough\": %llu, "
-		       "\"marks\": %llu, \"nested\": %llu}",
+		       "\"marks\": %llu, \"nested\": %llu, \"unseen\": %llu}",
 		       disk ? ", " : "", (unsigned long long)n.requests, (unsigned long long)n.bytes,
 		       (unsigned long long)n.lost_ring_full_bytes, (unsigned long long)n.lost_unreadable_bytes,
 		       (unsigned long long)n.lost_overlap_bytes, (unsigned long long)n.lost_other_bytes,
 		       (unsigned long long)n.discarded_bytes, (unsigned long long)n.passthrough_commands,
-		       (unsigned long long)n.marks, (unsigned long long)n.nested_runs);
+		       (unsigned long long)n.marks, (unsigned long long)n.nested_runs,
+		       (unsigned long long)n.unseen_bytes);
 	}
 	printf("]}\n");
 }
