@@ -6,8 +6,9 @@
  *	headers in -> route, query, length, identity -> refuse, or take the body
  *	body in    -> JSON -> handler -> answer
  *
- * Nobody's body is read before we know who he is, but for what is open to
- * everybody, and there at most BODY_MAX.
+ * A refusal is sent when the body has been read, though not kept: who is still
+ * sending when the connection closes would not hear it.  Only what is far too
+ * long is cut off.
  */
 #include "httpd.h"
 
@@ -287,7 +288,7 @@ static int check_length(struct request *r)
 {
 	const char *length = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
-	return length && strtoull(length, NULL, 10) > body_max(r) ? too_large(r) : 0;
+	return length && strtoull(length, NULL, 10) > body_max(r) + OVERFLOW_READ_MOST ? too_large(r) : 0;
 }
 
 static int find_route(struct request *r, const char *method, const char *path)
@@ -324,18 +325,18 @@ static int begin(struct request *r, const char *method, const char *path)
 	return status;
 }
 
-/* A body without a Content-Length that grows too large is read on for a while
- * and thrown away, so that its sender hears why. */
+/* What is not wanted is read on for a while and thrown away, so that its sender
+ * hears why. */
 static int drop_body(struct request *r, size_t len)
 {
 	r->raw_overflowed = true;
 	r->raw_len += len;
-	return r->raw_len > body_max(r) + OVERFLOW_READ_MOST ? -EMSGSIZE : 0;
+	return r->raw_len > MAX(BODY_MAX, r->route ? body_max(r) : 0) + OVERFLOW_READ_MOST ? -EMSGSIZE : 0;
 }
 
 static int take_body(struct request *r, const char *data, size_t len)
 {
-	if (r->raw_overflowed || r->raw_len + len > body_max(r))
+	if (r->refusal || r->raw_overflowed || r->raw_len + len > body_max(r))
 		return drop_body(r, len);
 	if (r->raw_len + len > r->raw_room) {
 		size_t room = MAX(r->raw_room * 2, r->raw_len + len);
@@ -398,8 +399,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		*state = r;
 		r->console = arg;
 		r->connection = connection;
-		status = begin(r, method, path);
-		return status ? send_answer(r, status) : MHD_YES;
+		r->refusal = begin(r, method, path);
+		return r->refusal == 413 ? send_answer(r, r->refusal) : MHD_YES;
 	}
 	if (*len) {
 		if (take_body(r, data, *len))
@@ -407,7 +408,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		*len = 0;
 		return MHD_YES;
 	}
-	status = run_handler(r);
+	status = r->refusal ? r->refusal : run_handler(r);
 	log_request(r, method, path, status);
 	return send_answer(r, status);
 }

@@ -6,12 +6,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define BUCKETS 1024u
 #define HAND_AGAIN_US (30 * USEC_PER_SEC)
 #define COMMANDS_MAX 1000u /* waiting for one peer */
+
+struct live_status {
+	atomic_uint users;
+	json_t *json;
+};
 
 struct command {
 	struct command *next;
@@ -31,7 +37,7 @@ struct peer {
 	uint64_t seen_us, seen_mono_us;
 	bool connected; /* as last given out by live_take_news() */
 	bool status_new;
-	json_t *status;
+	struct live_status *status;
 	bool clock_known;
 	int64_t clock_ahead_us;
 	struct command *commands, **commands_end;
@@ -70,6 +76,35 @@ static bool wait_until(struct live *l, pthread_cond_t *c, uint64_t mono_us)
 			      .tv_nsec = (long)(mono_us % USEC_PER_SEC) * 1000 };
 
 	return !l->stopping && pthread_cond_timedwait(c, &l->lock, &t) == 0;
+}
+
+/* --- statuses ------------------------------------------------------------------------- */
+
+/* Takes @json; NULL for NULL. */
+static struct live_status *status_new(json_t *json)
+{
+	struct live_status *s = json ? calloc(1, sizeof(*s)) : NULL;
+
+	if (!s)
+		return NULL;
+	atomic_init(&s->users, 1);
+	s->json = json;
+	return s;
+}
+
+static struct live_status *status_keep(struct live_status *s)
+{
+	if (s)
+		atomic_fetch_add(&s->users, 1);
+	return s;
+}
+
+static void status_drop(struct live_status *s)
+{
+	if (!s || atomic_fetch_sub(&s->users, 1) > 1)
+		return;
+	json_decref(s->json);
+	free(s);
 }
 
 /* --- peers ---------------------------------------------------------------------------- */
@@ -139,7 +174,7 @@ static void peer_free(struct peer *p)
 {
 	while (p->commands)
 		command_free(unlink_command(p, p->commands->id));
-	json_decref(p->status);
+	status_drop(p->status);
 	pthread_cond_destroy(&p->changed);
 	free(p);
 }
@@ -202,8 +237,8 @@ void live_load(struct live *l, enum live_role role, const char *id, bool connect
 	 * before it is called away. */
 	if (connected)
 		p->seen_mono_us = monotonic_now_us();
-	json_decref(p->status);
-	p->status = status;
+	status_drop(p->status);
+	p->status = status_new(status);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -216,7 +251,7 @@ void live_forget(struct live *l, const char *id)
 	pthread_mutex_lock(&l->lock);
 	p = find(l, id);
 	if (p) {
-		json_decref(p->status);
+		status_drop(p->status);
 		p->status = NULL;
 		p->status_new = false;
 		p->connected = false;
@@ -240,14 +275,16 @@ void live_seen(struct live *l, enum live_role role, const char *id)
 
 void live_set_status(struct live *l, const char *id, json_t *status, const int64_t *clock_ahead_us)
 {
-	json_t *old = status;
+	struct live_status *old = status_new(status);
 	struct peer *p;
 
 	pthread_mutex_lock(&l->lock);
 	p = find(l, id);
 	if (p) {
+		struct live_status *new = old;
+
 		old = p->status;
-		p->status = status;
+		p->status = new;
 		p->status_new = true;
 		p->clock_known = clock_ahead_us != NULL;
 		p->clock_ahead_us = clock_ahead_us ? *clock_ahead_us : 0;
@@ -255,7 +292,7 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 	l->topics[LIVE_STATUSES].count++;
 	pthread_cond_broadcast(&l->topics[LIVE_STATUSES].announced);
 	pthread_mutex_unlock(&l->lock);
-	json_decref(old);
+	status_drop(old);
 }
 
 struct live_view live_view(struct live *l, const char *id)
@@ -269,7 +306,8 @@ struct live_view live_view(struct live *l, const char *id)
 		v.connected = is_connected(p);
 		v.seen_us = p->seen_us;
 		v.seen_mono_us = p->seen_mono_us;
-		v.status = json_incref(p->status);
+		v.keep = status_keep(p->status);
+		v.status = v.keep ? v.keep->json : NULL;
 		v.clock_known = p->clock_known;
 		v.clock_ahead_us = p->clock_ahead_us;
 	}
@@ -279,7 +317,8 @@ struct live_view live_view(struct live *l, const char *id)
 
 void live_view_done(struct live_view *v)
 {
-	json_decref(v->status);
+	status_drop(v->keep);
+	v->keep = NULL;
 	v->status = NULL;
 }
 
@@ -330,7 +369,8 @@ size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret)
 			if (!changed && !(all_statuses && p->status_new))
 				continue;
 			*n = (struct live_news){ .role = p->role, .connected = connected, .changed = changed,
-						 .seen_us = p->seen_us, .status = json_incref(p->status) };
+						 .seen_us = p->seen_us, .keep = status_keep(p->status) };
+			n->status = n->keep ? n->keep->json : NULL;
 			memcpy(n->id, p->id, sizeof(n->id));
 			p->connected = connected;
 			p->status_new = false;
@@ -344,7 +384,7 @@ size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret)
 void live_news_free(struct live_news *news, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		json_decref(news[i].status);
+		status_drop(news[i].keep);
 	free(news);
 }
 
@@ -424,7 +464,7 @@ int live_reply(struct live *l, const char *peer_id, const char *command_id, json
 		return -ENOENT;
 	}
 	*ret_kept = c->kept;
-	*ret_command = json_incref(c->body);
+	*ret_command = json_deep_copy(c->body);
 	c->answered = true;
 	c->result = result;
 	c->failed = fault != NULL;
@@ -501,7 +541,7 @@ json_t *live_poll_commands(struct live *l, const char *peer_id, struct live_poll
 	for (struct command *c = poll->serial == p->poll_serial ? p->commands : NULL; c; c = c->next)
 		if (!c->answered && (!c->handed_mono_us || now - c->handed_mono_us > HAND_AGAIN_US)) {
 			c->handed_mono_us = now;
-			json_array_append(list, c->body);
+			json_array_append_new(list, json_deep_copy(c->body));
 		}
 	pthread_mutex_unlock(&l->lock);
 	return list;

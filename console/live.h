@@ -4,8 +4,11 @@
  * moment, in memory: when each was heard, its last status, the commands that
  * wait for its answer, and who waits for what.
  *
- * One lock for all of it, held for moments only.  Statuses are never modified
- * once they are here, so readers keep a reference and read without the lock.
+ * One lock for all of it, held for moments only.  JSON values of one thread are
+ * never shared with another: what comes in is handed over whole, what goes out
+ * is a copy.  But for statuses, which are large and often looked at: they are
+ * never modified once they are here, and a live_view keeps one for as long as
+ * it is looked at; parts of it go into answers as deep copies.
  * Times: wall clock in microseconds, except where "mono" says otherwise.
  */
 #ifndef GODWIT_CONSOLE_LIVE_H
@@ -36,14 +39,15 @@ void live_load(struct live *l, enum live_role role, const char *id, bool connect
 void live_forget(struct live *l, const char *id);
 void live_seen(struct live *l, enum live_role role, const char *id);
 
-/* Takes @status.  @clock_ahead_us: the peer's clock minus ours. */
+/* Takes @status, the whole of it.  @clock_ahead_us: the peer's clock minus ours. */
 void live_set_status(struct live *l, const char *id, json_t *status, const int64_t *clock_ahead_us);
 
 struct live_view {
 	bool connected;
 	uint64_t seen_us;	/* 0: never */
 	uint64_t seen_mono_us;	/* 0: not since the console started */
-	json_t *status;		/* or NULL */
+	const json_t *status;	/* or NULL */
+	struct live_status *keep;
 	bool clock_known;
 	int64_t clock_ahead_us;
 };
@@ -64,7 +68,8 @@ struct live_news {
 	char id[LIVE_ID_LEN + 1];
 	bool connected, changed; /* changed: came or went */
 	uint64_t seen_us;
-	json_t *status;		 /* or NULL */
+	const json_t *status;	 /* or NULL */
+	struct live_status *keep;
 };
 size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret);
 void live_news_free(struct live_news *news, size_t count);
@@ -82,8 +87,8 @@ void live_command(struct live *l, const char *peer_id, json_t *command, bool kep
 _must_check_ int live_call(struct live *l, const char *peer_id, json_t *command, uint64_t deadline_mono_us,
 			   json_t **ret_result, struct fault *ret_fault);
 
-/* The answer: -ENOENT if nothing waits for it.  Takes @result.  @fault NULL: it
- * went well. */
+/* The answer: -ENOENT if nothing waits for it.  Takes @result, the whole of it.
+ * @fault NULL: it went well. */
 _must_check_ int live_reply(struct live *l, const char *peer_id, const char *command_id, json_t *result,
 			    const struct fault *fault, bool *ret_kept, json_t **ret_command);
 

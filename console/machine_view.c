@@ -161,8 +161,8 @@ static json_t *problems(const struct sources *s)
 		enum message_code code;
 
 		if (name && message_from_name(name, &code) == 0)
-			add_problem(list, s->r, code, json_is_object(args) ? json_incref(args) : json_object(),
-				    since ? json_incref(since) : json_null());
+			add_problem(list, s->r, code, json_is_object(args) ? json_deep_copy(args) : json_object(),
+				    since ? json_deep_copy(since) : json_null());
 	}
 	return list;
 }
@@ -176,14 +176,14 @@ static json_t *taken_or(const json_t *status, const char *name, json_type type, 
 	if (!value || json_typeof(value) != type)
 		return otherwise;
 	json_decref(otherwise);
-	return json_incref(value);
+	return json_deep_copy(value);
 }
 
 static json_t *number_or_zero(const json_t *status, const char *name)
 {
 	json_t *value = json_object_get(status, name);
 
-	return json_is_number(value) ? json_incref(value) : json_integer(0);
+	return json_is_number(value) ? json_deep_copy(value) : json_integer(0);
 }
 
 static json_t *disks(const struct sources *s, struct db *db)
@@ -192,7 +192,7 @@ static json_t *disks(const struct sources *s, struct db *db)
 	size_t i;
 
 	if (json_array_size(told))
-		return json_incref(told);
+		return json_deep_copy(told);
 	enrolled = db_disks(db, s->m->id);
 	list = json_array();
 	json_array_foreach(enrolled, i, d)
@@ -268,7 +268,7 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_object_set_new(view, "replication_server", server_view(&s));
 	json_object_set_new(view, "problems", problems(&s));
 	usage = json_object_get(s.store, "usage");
-	json_object_set_new(view, "store", json_is_object(usage) ? json_incref(usage) : json_null());
+	json_object_set_new(view, "store", json_is_object(usage) ? json_deep_copy(usage) : json_null());
 	json_object_set_new(view, "facts", db_machine_facts(db, m->id));
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
 	live_view_done(&s.agent);

@@ -121,7 +121,7 @@ int handle_machine_rescan(struct request *r)
 /* --- removal ------------------------------------------------------------------------------------- */
 
 /* From the commit on the machine is gone for everybody but its agent and its
- * server, who are told when they come. */
+ * server, who are told when they come.  Takes @command. */
 static int remove_machine(struct request *r, const struct machine_row *m, json_t *command)
 {
 	struct db *db = catalogue_write(r->console->catalogue);
@@ -134,9 +134,11 @@ static int remove_machine(struct request *r, const struct machine_row *m, json_t
 		db_machine_set_store_gone(db, m->id);
 	resource_event(r, db, m, NULL, MSG_MACHINE_UNPROTECTED, NULL);
 	err = catalogue_commit(r->console->catalogue);
-	if (err)
+	if (err) {
+		json_decref(command);
 		return request_catalogue_failed(r, "removing a machine", err);
-	live_command(r->console->live, m->id, json_incref(command), true);
+	}
+	live_command(r->console->live, m->id, command, true);
 	live_wake(r->console->live, m->server_id);
 	live_announce(r->console->live, LIVE_EVENTS);
 	return 0;
@@ -145,6 +147,7 @@ static int remove_machine(struct request *r, const struct machine_row *m, json_t
 int handle_machine_remove(struct request *r)
 {
 	struct machine_row m;
+	char command_id[ID_SIZE];
 	json_t *command;
 	bool force = false;
 	int status = resource_machine(r, &m);
@@ -156,11 +159,10 @@ int handle_machine_remove(struct request *r)
 	if (status)
 		return status;
 	command = resource_command("remove");
+	snprintf(command_id, sizeof(command_id), "%s", json_string_value(json_object_get(command, "id")));
 	status = remove_machine(r, &m, command);
 	if (!status && !force)
-		live_wait_answered(r->console->live, m.id, json_string_value(json_object_get(command, "id")),
-				   monotonic_now_us() + REMOVE_PATIENCE_US);
-	json_decref(command);
+		live_wait_answered(r->console->live, m.id, command_id, monotonic_now_us() + REMOVE_PATIENCE_US);
 	return status ? status : request_nothing(r);
 }
 

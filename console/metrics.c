@@ -106,7 +106,7 @@ static json_t *server_views(struct request *r, struct db *db)
 
 	for (size_t i = 0; i < count; i++) {
 		struct live_view v = live_view(r->console->live, rows[i].id);
-		json_t *view = v.status ? json_copy(v.status) : json_object();
+		json_t *view = v.status ? json_deep_copy(v.status) : json_object();
 
 		json_object_set_new(view, "name", json_string(rows[i].name));
 		json_array_append_new(views, view);

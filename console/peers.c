@@ -90,6 +90,16 @@ static int read_fault(struct request *r, const json_t *fault, struct fault *ret)
 			      "\"fault\" must have a code of messages.def and at most 6 texts as args", NULL);
 }
 
+/* Out of the body, so that nobody else has it. */
+static json_t *take_result(struct request *r, json_t *result)
+{
+	if (!json_is_object(result))
+		return json_object();
+	json_incref(result);
+	json_object_del(r->body, "result");
+	return result;
+}
+
 int handle_link_reply(struct request *r)
 {
 	json_t *id, *ok, *result, *fault, *command = NULL;
@@ -109,9 +119,8 @@ int handle_link_reply(struct request *r)
 		status = read_fault(r, fault, &f);
 	if (status)
 		return status;
-	err = live_reply(r->console->live, r->peer_id, json_string_value(id),
-			 json_is_object(result) ? json_incref(result) : json_object(), failed ? &f : NULL, &kept,
-			 &command);
+	err = live_reply(r->console->live, r->peer_id, json_string_value(id), take_result(r, result),
+			 failed ? &f : NULL, &kept, &command);
 	if (err)
 		return request_refuse(r, 404, MSG_COMMAND_UNKNOWN, "id", json_string_value(id), NULL);
 	if (kept)
@@ -140,6 +149,7 @@ static int take_agent_status(struct request *r)
 	bool known = db_machine_by_id(db, r->peer_id, &m);
 	struct live_view before;
 	int64_t ahead;
+	bool has_clock;
 	int err = catalogue_read_end(r->console->catalogue);
 
 	if (err)
@@ -149,8 +159,8 @@ static int take_agent_status(struct request *r)
 	before = live_view(r->console->live, r->peer_id);
 	verify_take_status(r, &m, before.status, r->body);
 	live_view_done(&before);
-	live_set_status(r->console->live, r->peer_id, json_incref(r->body),
-			read_clock(r->body, &ahead) ? &ahead : NULL);
+	has_clock = read_clock(r->body, &ahead);
+	live_set_status(r->console->live, r->peer_id, request_take_body(r), has_clock ? &ahead : NULL);
 	return request_nothing(r);
 }
 
@@ -229,7 +239,7 @@ static int take_server_status(struct request *r)
 	}
 	if (err)
 		return request_catalogue_failed(r, "keeping a server's status", err);
-	live_set_status(r->console->live, r->peer_id, json_incref(r->body), NULL);
+	live_set_status(r->console->live, r->peer_id, request_take_body(r), NULL);
 	if (moved)
 		wake_machines_of(r);
 	if (gone)

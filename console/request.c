@@ -141,6 +141,14 @@ json_t *request_fault_body(const struct fault *f, enum message_language language
 	return body;
 }
 
+json_t *request_take_body(struct request *r)
+{
+	json_t *body = r->body;
+
+	r->body = NULL;
+	return body;
+}
+
 /* --- members --------------------------------------------------------------------------------- */
 
 static const struct {

@@ -51,6 +51,7 @@ struct request {
 	char *raw;
 	size_t raw_len, raw_room;
 	bool raw_overflowed;
+	int refusal;		/* decided by the headers; 0: none */
 };
 
 /* A query parameter, or NULL. */
@@ -72,6 +73,9 @@ int request_catalogue_failed(struct request *r, const char *doing, int err); /* 
 
 /* {"code", "message", "remedy", "args"} */
 json_t *request_fault_body(const struct fault *f, enum message_language language);
+
+/* The body, which is then the caller's. */
+json_t *request_take_body(struct request *r);
 
 /* --- reading the body --------------------------------------------------------------------- */
 

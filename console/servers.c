@@ -16,7 +16,7 @@ static json_t *server_view(struct request *r, struct db *db, const struct server
 				 (json_int_t)resource_integer(v.status, "total_bytes", 0), "machines",
 				 (json_int_t)s->machines, "facts", db_server_facts(db, s->id));
 
-	json_object_set_new(view, "status", v.status ? json_incref(v.status) : json_null());
+	json_object_set_new(view, "status", v.status ? json_deep_copy(v.status) : json_null());
 	live_view_done(&v);
 	return view;
 }

@@ -129,8 +129,9 @@ void caller_init(struct fixture *f, struct caller *c, const char *name)
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	snprintf(c->key, sizeof(c->key), "%s/%.20s-XXXXXX", f->data, name);
 	assert_non_null(mkdtemp(c->key));
-	snprintf(c->cert, sizeof(c->cert), "%.70s.crt", c->key);
-	snprintf(c->ca, sizeof(c->ca), "%.70s.ca", c->key);
+	strcpy(c->cert, strcpy(c->ca, c->key));
+	strcat(c->cert, "/crt");
+	strcat(c->ca, "/ca");
 	strcat(c->key, "/key");
 	assert_int_equal(pki_make_key(c->key), 0);
 }

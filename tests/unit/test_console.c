@@ -347,7 +347,7 @@ static void test_bad_enrolments_are_refused_by_name(void **state)
 	struct caller a;
 	struct http *h;
 	struct fault f;
-	json_t *body;
+	json_t *body, *answer;
 
 	caller_init(&con, &a, "x");
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -357,8 +357,9 @@ static void test_bad_enrolments_are_refused_by_name(void **state)
 	}
 	assert_int_equal(http_new(&o, &h), 0);
 	body = json_pack("{s:s, s:s, s:s, s:s}", "token", token, "role", "agent", "request", "nonsense", "name", "x");
-	assert_int_equal(http_request(h, "POST", "/api/godwit/v1/enrol", body, 5000, &body, &f), 422);
-	refused(body, "API_NOT_UNDERSTOOD");
+	assert_int_equal(http_request(h, "POST", "/api/godwit/v1/enrol", body, 5000, &answer, &f), 422);
+	refused(answer, "API_NOT_UNDERSTOOD");
+	json_decref(body);
 	http_free(h);
 	free(token);
 }
