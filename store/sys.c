@@ -265,7 +265,8 @@ int sys_write2(const struct store_sys *sys, int fd, struct iovec iov[2], uint64_
 
 int sys_write(const struct store_sys *sys, int fd, const void *buf, size_t length, uint64_t offset)
 {
-	struct iovec iov[2] = { { (void *)(uintptr_t)buf, length }, { NULL, 0 } };
+	void *at = (void *)(uintptr_t)buf;
+	struct iovec iov[2] = { { at, length }, { at, 0 } };
 
 	return sys_write2(sys, fd, iov, offset);
 }
