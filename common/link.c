@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program's half: buffers, and a socket that is never waited for.
+ * The program's half: buffers, and a socket that is hardly waited for.
  *
  * The child always reads at once what it is sent, and keeps or throws away by
- * itself; so a full socket means that it is being started, or stopped by a
- * debugger.  Then messages stay in `out`, at most LINK_MESSAGE_MAX bytes of
- * them, and go with the next call; of statuses only the newest is kept.
+ * itself; so a full socket means that it is being started, that a message is
+ * large, or that somebody has stopped it.  It is given SEND_PATIENCE_MS to make
+ * room; then messages stay in `out`, at most LINK_MESSAGE_MAX bytes of them, and
+ * go with the next call; of statuses only the newest is kept.
  */
 #include "link.h"
 #include "link_child.h"
@@ -176,16 +177,28 @@ static int add_out(struct link *l, const json_t *message)
 	return 0;
 }
 
+/* Everything out, if the child makes room soon. */
+static void flush_soon(struct link *l)
+{
+	uint64_t deadline = monotonic_now_us() + SEND_PATIENCE_MS * USEC_PER_MSEC;
+	struct pollfd p = { .fd = l->fd, .events = POLLOUT };
+
+	while (!l->broken && flush_out(l) == -EAGAIN && monotonic_now_us() < deadline)
+		if (poll(&p, 1, SEND_PATIENCE_MS) <= 0)
+			break;
+}
+
 static void flush_all(struct link *l)
 {
 	json_t *message;
 
-	if (l->broken || flush_out(l) || !l->status)
+	flush_soon(l);
+	if (l->broken || l->out.len || !l->status)
 		return;
 	message = json_pack("{s:o}", "status", l->status);
 	l->status = NULL;
 	if (message && add_out(l, message) == 0)
-		(void)!flush_out(l);
+		flush_soon(l);
 	json_decref(message);
 }
 
@@ -193,13 +206,8 @@ static void flush_all(struct link *l)
  * has been away for longer than is worth remembering. */
 static void send_message(struct link *l, json_t *message)
 {
-	uint64_t deadline = monotonic_now_us() + SEND_PATIENCE_MS * USEC_PER_MSEC;
-	struct pollfd p = { .fd = l->fd, .events = POLLOUT };
-
-	if (message && !l->broken && add_out(l, message) == 0)
-		while (flush_out(l) == -EAGAIN && monotonic_now_us() < deadline)
-			if (poll(&p, 1, SEND_PATIENCE_MS) <= 0)
-				break;
+	if (message && !l->broken)
+		(void)!add_out(l, message);
 	json_decref(message);
 	flush_all(l);
 }
@@ -258,7 +266,8 @@ static int take_message(struct link *l, json_t **ret)
 
 int link_receive(struct link *l, json_t **ret)
 {
-	flush_all(l);
+	if (l->out.len && !l->broken)
+		(void)!flush_out(l);
 	for (;;) {
 		int err = take_message(l, ret);
 		ssize_t n;

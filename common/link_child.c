@@ -14,6 +14,9 @@
  * restored from a copy may be at the version that we have with other contents.
  * Commands handed out twice are passed on once (`seen`): the console repeats
  * those that were not answered yet.
+ *
+ * Before a byte of the network is read all capabilities are gone, and of the
+ * files all but those that give_up_rights() lists.
  */
 #include "link_child.h"
 
@@ -489,6 +492,42 @@ static void *poster(void *arg)
 	return NULL;
 }
 
+/* --- rights ------------------------------------------------------------------------------------ */
+
+/* The folder of @path, to be freed. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+}
+
+/* What resolving a name needs, the keys, and the one file that is written.
+ * A folder that does not exist needs no rights. */
+static int give_up_rights(const struct link_options *o)
+{
+	char *state = folder_of(o->state_path), *ca = folder_of(o->ca_path), *key = folder_of(o->key_path),
+	     *cert = folder_of(o->cert_path);
+	const struct confine_path wanted[] = { { state, true }, { ca, false },	    { key, false },    { cert, false },
+					       { "/etc", false }, { "/usr", false }, { "/lib", false }, { "/lib64", false },
+					       { "/run", false }, { "/dev/null", true } };
+	struct confine_path there[ARRAY_LEN(wanted) + 1] = { 0 };
+	size_t n = 0;
+	bool active;
+	int err = confine_capabilities(NULL, 0);
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		if (access(wanted[i].path, F_OK) == 0)
+			there[n++] = wanted[i];
+	if (!err)
+		err = confine_paths(there, &active);
+	free(state);
+	free(ca);
+	free(key);
+	free(cert);
+	return err;
+}
+
 /* --- reader ------------------------------------------------------------------------------------ */
 
 static void drain(struct child *c)
@@ -537,7 +576,7 @@ _Noreturn void link_child_run(const struct link_options *o, int fd)
 
 	prctl(PR_SET_NAME, "godwit-link");
 	own_signals();
-	if (confine_capabilities(NULL, 0))
+	if (give_up_rights(o))
 		leave(3);
 	c.options = *o;
 	c.fd = fd;

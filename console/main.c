@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit-console - the control plane: the API of docs/api.md over a catalogue and a CA. */
 #include "console.h"
+#include "confine.h"
 #include "daemon.h"
 #include "db_access.h"
 #include "db_events.h"
@@ -109,6 +110,24 @@ static int serve(struct console *c, int fd, const char *key, const char *chain, 
 	return 0;
 }
 
+/* What strangers send is read by a process that has its own folder and nothing
+ * else.  The port is bound by now. */
+static int give_up_rights(const char *data)
+{
+	const struct confine_path wanted[] = { { data, true },	       { "/etc", false }, { "/usr", false },
+					       { "/lib", false },      { "/lib64", false }, { "/dev/null", true },
+					       { "/dev/urandom", false } };
+	struct confine_path there[ARRAY_LEN(wanted) + 1] = { 0 };
+	size_t n = 0;
+	bool active;
+	int err = confine_capabilities(NULL, 0);
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		if (access(wanted[i].path, F_OK) == 0)
+			there[n++] = wanted[i];
+	return err ? err : confine_paths(there, &active);
+}
+
 static int start_log(const char *dir, struct fault *f)
 {
 	char *path;
@@ -163,7 +182,9 @@ static int run_in(const struct options *o, const char *data, const char *dir, st
 		signals = daemon_signal_fd();
 		console_log(LOG_INFO, "godwit-console %s listens on %s, port %u; data in %s", CONSOLE_VERSION,
 			    o->listen ? o->listen : "every address", port, data);
-		err = serve(&c, fd, key, chain, signals);
+		err = give_up_rights(data);
+		if (!err)
+			err = serve(&c, fd, key, chain, signals);
 		if (err)
 			fault_set(f, err, MSG_CONSOLE_DATA_UNUSABLE, "path", dir, "reason", strerror(-err), NULL);
 	}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The link between a program and a real console, which is a process of its own
+ * here, so that it can be stopped and killed.  GODWIT_CONSOLE names the program.
+ */
+#include "daemon.h"
+#include "fileio.h"
+#include "http.h"
+#include "link.h"
+#include "pki.h"
+#include "wallclock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define PATIENCE_US (40 * USEC_PER_SEC)
+
+static char data[] = "/tmp/godwit-link-XXXXXX";
+static char url[64], id[64];
+static unsigned int port;
+static struct http *admin;
+
+static const char *in(const char *name)
+{
+	static char paths[8][128];
+	static unsigned int next;
+	char *path = paths[next++ % 8];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", data, name);
+	return path;
+}
+
+/* --- the console ------------------------------------------------------------------------- */
+
+static void find_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	port = ntohs(a.sin_port);
+	snprintf(url, sizeof(url), "https://127.0.0.1:%u", port);
+	close(fd);
+}
+
+static void start_console(void)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "%s run --data %s --listen 127.0.0.1 --port %u --daemon 2>/dev/null",
+		 getenv("GODWIT_CONSOLE"), data, port);
+	assert_int_equal(system(command), 0);
+}
+
+static void stop_console(void)
+{
+	assert_int_equal(daemon_stop(in("console/console.pid"), 20000), 0);
+}
+
+static json_t *call(struct http *h, int status, const char *method, const char *path, json_t *body)
+{
+	char full[256], text[1024];
+	struct fault f;
+	json_t *answer = NULL;
+	int got;
+
+	snprintf(full, sizeof(full), "/api/godwit/v1%s", path);
+	got = http_request(h, method, full, body, 30000, &answer, &f);
+	if (got != status)
+		print_error("%s %s: %d %s\n", method, path, got,
+			    got < 0 ? fault_format(&f, LANGUAGE_EN, text, sizeof(text)) : json_dumps(answer, 0));
+	assert_int_equal(got, status);
+	json_decref(body);
+	return answer;
+}
+
+static void connect_admin(void)
+{
+	char *token;
+	size_t len;
+
+	assert_int_equal(fileio_slurp(in("admin.token"), 4096, &token, &len), 0);
+	token[PKI_TOKEN_TEXT_LEN] = '\0';
+	assert_int_equal(http_new(&(struct http_options){ .base_url = url, .ca_path = in("console/ca.crt"), .bearer = token },
+				  &admin),
+			 0);
+	free(token);
+}
+
+static void enrol(void)
+{
+	json_t *answer = call(admin, 201, "POST", "/tokens", json_pack("{s:s}", "role", "agent"));
+	char *request;
+	const char *cert;
+
+	assert_int_equal(pki_make_key(in("agent.key")), 0);
+	assert_int_equal(pki_make_request(in("agent.key"), "x", &request), 0);
+	json_t *enrolled = call(admin, 201, "POST", "/enrol",
+				json_pack("{s:O, s:s, s:s, s:s}", "token", json_object_get(answer, "token"), "role", "agent",
+					  "request", request, "name", "linked"));
+
+	cert = json_string_value(json_object_get(enrolled, "certificate"));
+	snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(enrolled, "id")));
+	assert_int_equal(fileio_replace(in("agent.crt"), cert, strlen(cert), 0600), 0);
+	free(request);
+	json_decref(answer);
+	json_decref(enrolled);
+}
+
+/* --- the program's side --------------------------------------------------------------------- */
+
+static struct link *start_link(void)
+{
+	struct link_options o = { .console_url = url, .ca_path = in("console/ca.crt"), .key_path = in("agent.key"),
+				  .cert_path = in("agent.crt"), .state_path = in("desired.json") };
+	struct link *l;
+
+	assert_int_equal(link_start(&o, &l), 0);
+	return l;
+}
+
+/* The next message with the member @name, or NULL when the patience is over or
+ * the link has died. */
+static json_t *next_of(struct link *l, const char *name)
+{
+	uint64_t deadline = monotonic_now_us() + PATIENCE_US;
+	struct pollfd p = { .fd = link_fd(l), .events = POLLIN };
+	json_t *m;
+
+	while (monotonic_now_us() < deadline) {
+		int err = link_receive(l, &m);
+
+		if (err == -EAGAIN) {
+			poll(&p, 1, 1000);
+			continue;
+		}
+		if (err)
+			return NULL;
+		if (json_object_get(m, name))
+			return m;
+		json_decref(m);
+	}
+	return NULL;
+}
+
+static json_t *wait_for_console(struct link *l, bool up)
+{
+	json_t *m;
+
+	while ((m = next_of(l, "console"))) {
+		if (json_is_true(json_object_get(json_object_get(m, "console"), "up")) == up)
+			return m;
+		json_decref(m);
+	}
+	fail();
+	return NULL;
+}
+
+static void wait_for_epoch_ms(struct link *l, int ms)
+{
+	json_t *m;
+
+	while ((m = next_of(l, "desired"))) {
+		json_t *settings = json_object_get(json_object_get(m, "desired"), "settings");
+		bool that = json_integer_value(json_object_get(settings, "epoch_ms")) == ms;
+
+		json_decref(m);
+		if (that)
+			return;
+	}
+	fail();
+}
+
+static void set_epoch_ms(int ms)
+{
+	json_decref(call(admin, 200, "PATCH", "/machines/linked/settings", json_pack("{s:i}", "epoch_ms", ms)));
+}
+
+/* Ask until the answer has what is looked for; every asking is a round trip. */
+static void wait_for_events(const char *code, size_t count)
+{
+	uint64_t deadline = monotonic_now_us() + PATIENCE_US;
+	size_t found;
+
+	do {
+		json_t *answer = call(admin, 200, "GET", "/events?machine=linked&limit=1000", NULL), *e;
+		size_t i;
+
+		found = 0;
+		json_array_foreach(json_object_get(answer, "events"), i, e)
+			found += !strcmp(json_string_value(json_object_get(e, "code")), code);
+		json_decref(answer);
+	} while (found < count && monotonic_now_us() < deadline);
+	assert_int_equal(found, count);
+}
+
+/* --- the tests ---------------------------------------------------------------------------------- */
+
+static void test_the_desired_state_comes_and_every_change_of_it(void **state)
+{
+	struct link *l = start_link();
+	json_t *m = next_of(l, "desired");
+
+	assert_non_null(m);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(m, "desired"), "name")), "linked");
+	json_decref(m);
+	set_epoch_ms(222);
+	wait_for_epoch_ms(l, 222);
+	link_stop(l);
+}
+
+static void test_without_a_console_the_last_state_is_the_first_message(void **state)
+{
+	struct link *l = start_link();
+	json_t *m;
+
+	set_epoch_ms(223);
+	wait_for_epoch_ms(l, 223);
+	link_stop(l);
+	stop_console();
+	l = start_link();
+	wait_for_epoch_ms(l, 223);
+	m = wait_for_console(l, false);
+	assert_string_equal(json_string_value(json_object_get(
+				    json_object_get(json_object_get(m, "console"), "fault"), "code")),
+			    "CONSOLE_REFUSED");
+	json_decref(m);
+	start_console();
+	json_decref(wait_for_console(l, true));
+	set_epoch_ms(224);
+	wait_for_epoch_ms(l, 224);
+	link_stop(l);
+}
+
+static void test_commands_are_answered_through_it(void **state)
+{
+	struct link *l = start_link();
+	json_t *m, *command;
+
+	json_decref(wait_for_console(l, true));
+	json_decref(call(admin, 202, "POST", "/machines/linked/rescan", NULL));
+	m = next_of(l, "command");
+	assert_non_null(m);
+	command = json_object_get(m, "command");
+	assert_string_equal(json_string_value(json_object_get(command, "verb")), "rescan");
+	link_reply(l, json_string_value(json_object_get(command, "id")), NULL);
+	json_decref(m);
+	link_stop(l);
+	/* Answered, so nobody is told again. */
+	l = start_link();
+	json_decref(wait_for_console(l, true));
+	set_epoch_ms(225);
+	while (link_receive(l, &m) != -EPIPE) {
+		struct pollfd p = { .fd = link_fd(l), .events = POLLIN };
+
+		if (poll(&p, 1, 20000) <= 0)
+			break;
+		if (link_receive(l, &m))
+			continue;
+		assert_null(json_object_get(m, "command"));
+		if (json_object_get(m, "desired")) {
+			json_decref(m);
+			break;
+		}
+		json_decref(m);
+	}
+	link_stop(l);
+}
+
+static void test_events_wait_for_the_console_in_their_order(void **state)
+{
+	struct link *l = start_link();
+	struct fault f;
+
+	stop_console();
+	json_decref(wait_for_console(l, false));
+	fault_set(&f, 0, MSG_DISK_READ_ONLY, "disk", "/dev/first", NULL);
+	link_event(l, wallclock_now_us(), &f);
+	fault_set(&f, 0, MSG_DISK_READ_ONLY, "disk", "/dev/second", NULL);
+	link_event(l, wallclock_now_us(), &f);
+	start_console();
+	wait_for_events("DISK_READ_ONLY", 2);
+	link_stop(l);
+}
+
+static void test_the_newest_status_is_the_one_that_counts(void **state)
+{
+	struct link *l = start_link();
+	uint64_t deadline = monotonic_now_us() + PATIENCE_US;
+	json_int_t backlog = 0;
+
+	for (int i = 1; i <= 500; i++) {
+		json_t *status = json_pack("{s:s, s:i}", "stage", "continuous", "backlog_bytes", i);
+
+		link_status(l, status);
+		json_decref(status);
+	}
+	while (backlog != 500 && monotonic_now_us() < deadline) {
+		json_t *m = call(admin, 200, "GET", "/machines/linked", NULL);
+
+		backlog = json_integer_value(json_object_get(m, "backlog_bytes"));
+		json_decref(m);
+	}
+	assert_int_equal(backlog, 500);
+	link_stop(l);
+}
+
+static void test_what_is_queued_gets_out_before_the_link_ends(void **state)
+{
+	struct link *l = start_link();
+	struct fault f;
+
+	json_decref(wait_for_console(l, true));
+	fault_set(&f, 0, MSG_NOT_ROOT, NULL);
+	for (int i = 0; i < 50; i++)
+		link_event(l, wallclock_now_us(), &f);
+	link_stop(l);
+	wait_for_events("NOT_ROOT", 50);
+}
+
+static void test_a_large_answer_goes_through(void **state)
+{
+	struct link *l = start_link();
+	json_t *m, *points = json_array(), *result;
+	pid_t asker;
+	int status;
+
+	for (int i = 0; i < 50000; i++)
+		json_array_append_new(points, json_pack("{s:i, s:s}", "epoch", i, "label",
+							"a label that makes every one of them longer than needed"));
+	result = json_pack("{s:o, s:i}", "epoch", points, "x", 1);
+	json_decref(wait_for_console(l, true));
+	asker = fork();
+	if (asker == 0) {
+		json_t *answer = NULL;
+		struct fault f;
+		struct http *h;
+		char *token;
+		size_t len;
+
+		if (fileio_slurp(in("admin.token"), 4096, &token, &len))
+			_exit(1);
+		token[PKI_TOKEN_TEXT_LEN] = '\0';
+		if (http_new(&(struct http_options){ .base_url = url, .ca_path = in("console/ca.crt"), .bearer = token }, &h))
+			_exit(2);
+		json_t *body = json_pack("{s:s}", "label", "large");
+
+		/* The answer has no epoch number, so the console says that it was none. */
+		_exit(http_request(h, "POST", "/api/godwit/v1/machines/linked/mark", body, 30000, &answer, &f) == 504 ? 0 : 3);
+	}
+	m = next_of(l, "command");
+	assert_non_null(m);
+	link_reply(l, json_string_value(json_object_get(json_object_get(m, "command"), "id")), result);
+	assert_int_equal(waitpid(asker, &status, 0), asker);
+	assert_int_equal(status, 0);
+	json_decref(m);
+	json_decref(result);
+	link_stop(l);
+}
+
+static void test_a_killed_child_is_seen_and_another_can_be_started(void **state)
+{
+	struct link *l = start_link();
+	char command[128], line[32];
+	FILE *f;
+	json_t *m;
+
+	json_decref(wait_for_console(l, true));
+	snprintf(command, sizeof(command), "ps -o pid= --ppid %d", (int)getpid());
+	f = popen(command, "r");
+	/* The first child is the link; the second is ps. */
+	assert_non_null(fgets(line, sizeof(line), f));
+	kill(atoi(line), SIGKILL);
+	pclose(f);
+	while (next_of(l, "desired"))
+		;
+	assert_int_equal(link_receive(l, &m), -EPIPE);
+	link_status(l, json_null());
+	link_stop(l);
+	l = start_link();
+	json_decref(wait_for_console(l, true));
+	link_stop(l);
+}
+
+static void test_a_damaged_state_file_is_ignored(void **state)
+{
+	struct link *l;
+
+	assert_int_equal(fileio_replace(in("desired.json"), "{\"desired\": ", 12, 0600), 0);
+	l = start_link();
+	set_epoch_ms(226);
+	wait_for_epoch_ms(l, 226);
+	link_stop(l);
+}
+
+static void test_a_machine_that_was_removed_hears_why(void **state)
+{
+	struct link *l;
+	json_t *m;
+
+	json_decref(call(admin, 204, "DELETE", "/machines/linked?force=1", NULL));
+	l = start_link();
+	m = next_of(l, "command");
+	assert_non_null(m);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(m, "command"), "verb")), "remove");
+	link_reply(l, json_string_value(json_object_get(json_object_get(m, "command"), "id")), NULL);
+	json_decref(m);
+	m = wait_for_console(l, false);
+	assert_string_equal(json_string_value(json_object_get(
+				    json_object_get(json_object_get(m, "console"), "fault"), "code")),
+			    "LINK_UNAUTHORISED");
+	json_decref(m);
+	link_stop(l);
+}
+
+static void test_faults_survive_json(void **state)
+{
+	struct fault f, back;
+	json_t *j;
+
+	fault_set(&f, 0, MSG_DISK_IS_PARTITION, "disk", "/dev/sda1", "whole", "/dev/sda", NULL);
+	j = fault_to_json(&f);
+	assert_int_equal(fault_from_json(j, &back), 0);
+	assert_int_equal(back.code, f.code);
+	assert_int_equal(back.arg_count, 2);
+	assert_string_equal(back.args[1].value, "/dev/sda");
+	json_decref(j);
+	assert_int_equal(fault_from_json(NULL, &back), -EINVAL);
+	j = json_pack("{s:s}", "code", "NO_SUCH_CODE");
+	assert_int_equal(fault_from_json(j, &back), -EINVAL);
+	json_decref(j);
+	j = json_pack("{s:s, s:{s:i}}", "code", "NOT_ROOT", "args", "x", 1);
+	assert_int_equal(fault_from_json(j, &back), -EINVAL);
+	json_decref(j);
+}
+
+static int setup(void **state)
+{
+	if (!getenv("GODWIT_CONSOLE")) {
+		print_message("GODWIT_CONSOLE is not set\n");
+		return 1;
+	}
+	assert_non_null(mkdtemp(data));
+	find_port();
+	start_console();
+	connect_admin();
+	enrol();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[128];
+
+	http_free(admin);
+	stop_console();
+	snprintf(command, sizeof(command), "rm -rf %s", data);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_faults_survive_json),
+		cmocka_unit_test(test_the_desired_state_comes_and_every_change_of_it),
+		cmocka_unit_test(test_without_a_console_the_last_state_is_the_first_message),
+		cmocka_unit_test(test_commands_are_answered_through_it),
+		cmocka_unit_test(test_events_wait_for_the_console_in_their_order),
+		cmocka_unit_test(test_the_newest_status_is_the_one_that_counts),
+		cmocka_unit_test(test_what_is_queued_gets_out_before_the_link_ends),
+		cmocka_unit_test(test_a_large_answer_goes_through),
+		cmocka_unit_test(test_a_killed_child_is_seen_and_another_can_be_started),
+		cmocka_unit_test(test_a_damaged_state_file_is_ignored),
+		cmocka_unit_test(test_a_machine_that_was_removed_hears_why),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
