@@ -113,28 +113,48 @@ static int scan_all(struct scan *s, struct dat_walk *w)
 	return more;
 }
 
-int journal_read(const struct store_sys *sys, const char *dir, uint32_t number, uint64_t upto, bool forget,
-		 struct journal *ret)
+static int read_open(struct journal *j, const struct dat *d, uint64_t upto)
 {
-	struct journal j = { .number = number, .size_bytes = DATA_HEADER_BYTES };
-	struct scan s = { .j = &j, .upto = upto };
+	struct scan s = { .j = j, .upto = upto };
 	struct dat_walk w;
+	int err = dat_walk_begin(d, &w);
+
+	if (err < 0)
+		return err;
+	j->first_epoch = d->header.first_epoch;
+	j->last_epoch = j->first_epoch - 1;
+	if (upto >= j->first_epoch)
+		err = scan_all(&s, &w);
+	dat_walk_end(&w);
+	return err;
+}
+
+/* After this, reading says what the disk has. */
+static int forget_memory(const struct store_sys *sys, const char *dir, uint32_t number)
+{
 	struct dat d;
 	int err = dat_open(sys, dir, number, &d);
 
 	if (err < 0)
 		return err;
-	j.first_epoch = d.header.first_epoch;
-	j.last_epoch = j.first_epoch - 1;
-	err = forget ? sys->sync_file(sys, d.fd) : 0;
-	if (err == 0 && forget)
-		sys->forget(sys, d.fd);
-	w.window = NULL;
+	err = sys->sync_file(sys, d.fd);
+	sys->forget(sys, d.fd);
+	dat_close(&d);
+	return err;
+}
+
+int journal_read(const struct store_sys *sys, const char *dir, uint32_t number, uint64_t upto, bool forget,
+		 struct journal *ret)
+{
+	struct journal j = { .number = number, .size_bytes = DATA_HEADER_BYTES };
+	struct dat d;
+	int err = forget ? forget_memory(sys, dir, number) : 0;
+
 	if (err == 0)
-		err = dat_walk_begin(&d, &w);
-	if (err == 0 && upto >= j.first_epoch)
-		err = scan_all(&s, &w);
-	dat_walk_end(&w);
+		err = dat_open(sys, dir, number, &d);
+	if (err < 0)
+		return err;
+	err = read_open(&j, &d, upto);
 	dat_close(&d);
 	if (err < 0)
 		journal_done(&j);
@@ -208,6 +228,10 @@ int journal_read_tail(const struct folder *f, uint64_t upto, bool forget, struct
 		struct journal *j = &t.list[t.count];
 
 		err = journal_read(f->sys, f->dir, f->tail[i], upto, forget, j);
+		if (err == -EBADMSG) {
+			err = 0; /* its header was in memory only */
+			continue;
+		}
 		if (err < 0)
 			break;
 		if (j->first_epoch != last + 1 || journal_epoch_count(j) == 0) {

@@ -105,7 +105,9 @@ static int remove_unused(const struct folder *f, const struct tail_journals *t)
 		if (in_use(t, f->tail[i]))
 			continue;
 		err = holds_lost_epochs(f, f->tail[i], last, &lost);
-		if (err == 0)
+		if (err == -EBADMSG)
+			err = remove_broken(f, f->tail[i]); /* its header was in memory only */
+		else if (err == 0)
 			err = lost ? put_aside(f, f->tail[i]) : remove_data(f, f->tail[i]);
 	}
 	if (err == 0 && f->broken_count + f->tail_count > 0)

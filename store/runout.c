@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 #define WRITE_BYTES (256 * KIB)
@@ -36,7 +35,7 @@ int runout_open(const struct store_sys *sys, const char *dir, const char *tmp, c
 	o->layout.machine = *machine;
 	o->tmp_path = sys_path(dir, tmp);
 	if (o->tmp_path)
-		fd = sys->open(sys, o->tmp_path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+		fd = sys_create(sys, o->tmp_path);
 	if (fd < 0) {
 		o->published = true; /* nothing to delete */
 		runout_close(o);

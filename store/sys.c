@@ -278,9 +278,16 @@ char *sys_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
+int sys_create(const struct store_sys *sys, const char *path)
+{
+	int err = sys->unlink(sys, path);
+
+	return err < 0 && err != -ENOENT ? err : sys->open(sys, path, O_RDWR | O_CREAT | O_EXCL, 0600);
+}
+
 static int write_new(const struct store_sys *sys, const char *path, const void *buf, size_t len)
 {
-	int fd = sys->open(sys, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int fd = sys_create(sys, path);
 	int err;
 
 	if (fd < 0)

@@ -71,6 +71,10 @@ _must_check_ int sys_write2(const struct store_sys *sys, int fd, struct iovec io
 /* "@dir/@name", to be freed; NULL without memory. */
 char *sys_path(const char *dir, const char *name);
 
+/* A new file under a temporary name: what a crash left there is unlinked, not
+ * written over, for it may still be the file that it was renamed to. */
+_must_check_ int sys_create(const struct store_sys *sys, const char *path);
+
 /* Replace @dir/@name by @len bytes so that after a crash it is the old or the new. */
 _must_check_ int sys_replace(const struct store_sys *sys, const char *dir, const char *name, const void *buf,
 			     size_t len);

@@ -273,16 +273,18 @@ static int mem_sync_file(const struct store_sys *sys, int fd)
 {
 	struct memsys *m = self(sys);
 	struct inode *n = m->fds[fd];
+	size_t i;
 	int err = arrive(m, "sync_file", true);
 
 	if (memsys_is_cut(m))
 		return err;
-	if (err == 0 && n->room) {
-		memcpy(n->disk, n->now, n->room);
-		n->disk_size = n->now_size;
+	for (i = 0; i < n->room / PAGE; i++) {
+		if (err == 0 && n->dirty[i])
+			memcpy(n->disk + i * PAGE, n->now + i * PAGE, PAGE);
+		n->dirty[i] = 0; /* also when it failed: what the disk does not have is forgotten */
 	}
-	if (n->room)
-		memset(n->dirty, 0, n->room / PAGE);
+	if (err == 0)
+		n->disk_size = n->now_size;
 	return err;
 }
 

@@ -118,7 +118,8 @@ static void what_was_acknowledged_survives_a_power_cut_that_tears_unsynced_write
 
 /* --- kill -9 ----------------------------------------------------------------------------- */
 
-static bool killed_at(uint64_t seed, uint64_t change)
+/* The power goes when work has gone on for a while, or while things are put right. */
+static bool killed_at(uint64_t seed, uint64_t change, bool later)
 {
 	struct world w;
 	bool cut;
@@ -132,20 +133,36 @@ static bool killed_at(uint64_t seed, uint64_t change)
 	w.writer = NULL;
 	memsys_kill(w.mem);
 	memsys_cut(w.mem, UINT64_MAX);
-	check_and_go_on(&w);
+	if (later) {
+		check_and_go_on(&w);
+	} else {
+		memsys_cut(w.mem, memsys_changes(w.mem) + 1 + rng_below(&w.rng, 12));
+		if (world_open_writer(&w) == 0)
+			(void)world_epoch(&w, 3);
+	}
 	power_goes(&w, CUT_TEAR, seed ^ change); /* what was not synced before the kill ... */
 	check_and_go_on(&w);			 /* ... must not have been relied on */
 	world_done(&w);
 	return cut;
 }
 
-static void what_was_acknowledged_survives_kill_at_any_call_and_a_power_cut_later(void **state)
+static void kill_everywhere(bool later)
 {
 	uint64_t seed = from_environment("GODWIT_SEED", 1), change = 1;
 
-	while (killed_at(seed, change))
+	while (killed_at(seed, change, later))
 		change++;
 	print_message("%" PRIu64 " kills\n", change);
+}
+
+static void what_was_acknowledged_survives_kill_and_a_power_cut_later(void **state)
+{
+	kill_everywhere(true);
+}
+
+static void what_was_acknowledged_survives_kill_and_a_power_cut_at_the_next_start(void **state)
+{
+	kill_everywhere(false);
 }
 
 /* --- failing calls ------------------------------------------------------------------------- */
@@ -237,7 +254,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_was_acknowledged_survives_a_power_cut_that_loses_all_unsynced_writes),
 		cmocka_unit_test(what_was_acknowledged_survives_a_power_cut_that_keeps_all_unsynced_writes),
 		cmocka_unit_test(what_was_acknowledged_survives_a_power_cut_that_tears_unsynced_writes),
-		cmocka_unit_test(what_was_acknowledged_survives_kill_at_any_call_and_a_power_cut_later),
+		cmocka_unit_test(what_was_acknowledged_survives_kill_and_a_power_cut_later),
+		cmocka_unit_test(what_was_acknowledged_survives_kill_and_a_power_cut_at_the_next_start),
 		cmocka_unit_test(nothing_acknowledged_is_lost_whichever_call_fails),
 		cmocka_unit_test(nothing_acknowledged_is_lost_whichever_call_finds_no_space),
 	};
