@@ -567,10 +567,18 @@ static void own_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Nobody joins them: the process ends with them. */
+static int start_thread(void *(*run)(void *), struct child *c)
+{
+	pthread_t thread;
+	int err = pthread_create(&thread, NULL, run, c);
+
+	return err ? -err : -pthread_detach(thread);
+}
+
 _Noreturn void link_child_run(const struct link_options *o, int fd)
 {
 	static struct child c;
-	pthread_t thread;
 	json_t *message;
 	size_t bytes;
 
@@ -585,7 +593,7 @@ _Noreturn void link_child_run(const struct link_options *o, int fd)
 	queue_init(&c.events);
 	init_sync(&c);
 	load_desired(&c);
-	if (pthread_create(&thread, NULL, poller, &c) || pthread_create(&thread, NULL, poster, &c))
+	if (start_thread(poller, &c) || start_thread(poster, &c))
 		leave(3);
 	while (read_message(fd, &message, &bytes) == 0)
 		take_from_program(&c, message, bytes);

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "catalogue.h"
+#include "console.h"
+#include "db_access.h"
+#include "db_events.h"
+#include "db_machines.h"
+#include "db_settings.h"
+#include "schema.h"
+#include "wallclock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char dir[64], path[96];
+
+static struct catalogue *open_it(void)
+{
+	struct catalogue *c;
+
+	assert_int_equal(catalogue_open(path, &c), 0);
+	return c;
+}
+
+static void add_event(struct db *db, const char *who)
+{
+	struct fault f;
+
+	fault_set(&f, 0, MSG_NOT_ROOT, NULL);
+	db_event_add(db, &(struct event){ .who = who, .fault = &f });
+}
+
+static int64_t newest_event(struct catalogue *c)
+{
+	struct db *db = catalogue_read(c);
+	int64_t id = db_event_newest(db);
+
+	assert_int_equal(catalogue_read_end(c), 0);
+	return id;
+}
+
+static void add_machine(struct db *db, const char *id, const char *name)
+{
+	struct machine_row m = { .state = "started", .enrolled_us = 1 };
+
+	snprintf(m.id, sizeof(m.id), "%s", id);
+	snprintf(m.name, sizeof(m.name), "%s", name);
+	db_first_project(db, m.project_id);
+	db_machine_add(db, &m);
+}
+
+static void test_a_new_file_has_an_account_a_user_and_a_project(void **state)
+{
+	struct catalogue *c = open_it();
+	char first[ID_SIZE], again[ID_SIZE];
+	struct db *db = catalogue_write(c);
+
+	db_access_init(db);
+	db_first_project(db, first);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(strlen(first), 36);
+	db = catalogue_write(c);
+	db_access_init(db);
+	db_first_project(db, again);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_string_equal(first, again);
+	catalogue_close(c);
+}
+
+static void test_what_was_abandoned_is_not_there(void **state)
+{
+	struct catalogue *c = open_it();
+	int64_t before = newest_event(c);
+
+	add_event(catalogue_write(c), "x");
+	catalogue_abandon(c);
+	assert_int_equal(newest_event(c), before);
+	catalogue_close(c);
+}
+
+static void test_an_error_sticks_until_the_end_and_nothing_is_kept(void **state)
+{
+	struct catalogue *c = open_it();
+	int64_t before = newest_event(c);
+	struct db *db = catalogue_write(c);
+
+	db_access_init(db);
+	add_event(db, "x");
+	add_machine(db, "m1", "same");
+	add_machine(db, "m2", "same");
+	assert_int_equal(db_error(db), -EEXIST);
+	add_event(db, "y");
+	assert_int_equal(catalogue_commit(c), -EEXIST);
+	assert_int_equal(newest_event(c), before);
+	catalogue_close(c);
+}
+
+static void test_a_name_is_free_again_when_its_machine_is_removed(void **state)
+{
+	struct catalogue *c = open_it();
+	struct machine_row m;
+	struct db *db = catalogue_write(c);
+
+	db_access_init(db);
+	add_machine(db, "m1", "same");
+	db_machine_remove(db, "m1");
+	add_machine(db, "m2", "same");
+	assert_int_equal(catalogue_commit(c), 0);
+	db = catalogue_read(c);
+	assert_true(db_machine_find(db, "same", &m));
+	assert_string_equal(m.id, "m2");
+	assert_false(db_machine_find(db, "m1", &m));
+	assert_true(db_machine_by_id(db, "m1", &m));
+	assert_true(m.removed);
+	assert_int_equal(catalogue_read_end(c), 0);
+	catalogue_close(c);
+}
+
+static void test_a_machines_setting_wins_over_its_projects(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+	json_t *s;
+
+	db_access_init(db);
+	add_machine(db, "m1", "one");
+	db_run(db, "INSERT INTO settings(configuration_id, name, value) SELECT configuration_id, 'epoch_ms', '700' FROM projects",
+	       "");
+	s = db_settings(db, "m1");
+	assert_string_equal(json_string_value(json_object_get(s, "epoch_ms")), "700");
+	json_decref(s);
+	db_setting_put(db, "m1", "epoch_ms", "800");
+	s = db_settings(db, "m1");
+	assert_string_equal(json_string_value(json_object_get(s, "epoch_ms")), "800");
+	json_decref(s);
+	db_setting_put(db, "m1", "epoch_ms", NULL);
+	s = db_settings(db, "m1");
+	assert_string_equal(json_string_value(json_object_get(s, "epoch_ms")), "700");
+	json_decref(s);
+	assert_int_equal(catalogue_commit(c), 0);
+	catalogue_close(c);
+}
+
+static void test_a_file_of_a_newer_version_is_left_alone(void **state)
+{
+	struct catalogue *c = open_it();
+	sqlite3 *raw;
+
+	catalogue_close(c);
+	assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(raw, "PRAGMA user_version = 999", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(raw);
+	assert_int_equal(catalogue_open(path, &c), -EPROTONOSUPPORT);
+}
+
+static void test_what_is_not_a_catalogue_is_refused(void **state)
+{
+	struct catalogue *c = NULL;
+	sqlite3 *raw;
+	FILE *f = fopen(path, "w");
+
+	for (int i = 0; i < 1000; i++)
+		fputs("this is not a database. ", f);
+	fclose(f);
+	assert_int_equal(catalogue_open(path, &c), -EBADMSG);
+	unlink(path);
+	assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(raw, "CREATE TABLE x(y); PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(raw);
+	assert_int_equal(catalogue_open(path, &c), -EBADMSG);
+	assert_null(c);
+}
+
+/* A child commits and says how far it has come; it is killed at some moment;
+ * all that it said is there, and the file is whole. */
+static void test_what_was_committed_survives_kill_9(void **state)
+{
+	unsigned int seed = getenv("GODWIT_SEED") ? (unsigned int)atoi(getenv("GODWIT_SEED")) : (unsigned int)getpid();
+
+	print_message("GODWIT_SEED=%u\n", seed);
+	for (int round = 0; round < 8; round++) {
+		int ends[2], count = 1 + rand_r(&seed) % 40;
+		int64_t said = 0, id;
+		struct catalogue *c;
+		pid_t child;
+
+		assert_int_equal(pipe(ends), 0);
+		child = fork();
+		if (child == 0) {
+			c = open_it();
+			for (;;) {
+				struct db *db = catalogue_write(c);
+
+				add_event(db, "child");
+				id = db_last_id(db);
+				if (catalogue_commit(c) || write(ends[1], &id, sizeof(id)) != sizeof(id))
+					_exit(1);
+			}
+		}
+		close(ends[1]);
+		while (count-- && read(ends[0], &id, sizeof(id)) == sizeof(id))
+			said = id;
+		kill(child, SIGKILL);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		while (read(ends[0], &id, sizeof(id)) == sizeof(id))
+			said = id;
+		close(ends[0]);
+		c = open_it();
+		assert_true(newest_event(c) >= said);
+		assert_true(said > 0);
+		catalogue_close(c);
+	}
+}
+
+struct hammer {
+	struct catalogue *catalogue;
+	unsigned int number;
+};
+
+static void *write_events(void *arg)
+{
+	struct hammer *h = arg;
+
+	for (int i = 0; i < 50; i++) {
+		add_event(catalogue_write(h->catalogue), "writer");
+		assert_int_equal(catalogue_commit(h->catalogue), 0);
+	}
+	return NULL;
+}
+
+static void *read_events(void *arg)
+{
+	struct hammer *h = arg;
+	int64_t last = 0;
+
+	for (int i = 0; i < 200; i++) {
+		int64_t id = newest_event(h->catalogue);
+
+		assert_true(id >= last);
+		last = id;
+	}
+	return NULL;
+}
+
+static void test_readers_and_writers_at_once(void **state)
+{
+	struct hammer h = { .catalogue = open_it() };
+	pthread_t threads[6];
+
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, i % 2 ? read_events : write_events, &h), 0);
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(newest_event(h.catalogue), 150);
+	catalogue_close(h.catalogue);
+}
+
+static int setup(void **state)
+{
+	strcpy(dir, "/tmp/godwit-catalogue-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/catalogue.sqlite", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_new_file_has_an_account_a_user_and_a_project),
+		TEST(test_what_was_abandoned_is_not_there),
+		TEST(test_an_error_sticks_until_the_end_and_nothing_is_kept),
+		TEST(test_a_name_is_free_again_when_its_machine_is_removed),
+		TEST(test_a_machines_setting_wins_over_its_projects),
+		TEST(test_a_file_of_a_newer_version_is_left_alone),
+		TEST(test_what_is_not_a_catalogue_is_refused),
+		TEST(test_what_was_committed_survives_kill_9),
+		TEST(test_readers_and_writers_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
