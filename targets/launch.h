@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launch - one machine started from a point, in a process and a folder of its own.
+ *
+ *	PREPARING -> STARTING -> BOOTING -> BOOTED -> KEEPING -> STANDING
+ *	    |            |          |         |          |          |
+ *	    '------------'----------'-> FAILED '----------'----------'-> ENDED
+ *
+ * The folder has
+ *
+ *	spec.json	what is wanted, written by whoever asks; never changed
+ *	launch.json	how far it is: state, times, log, proof; replaced as it changes
+ *	serial.log, screenshot.png, and the target's files
+ *	control		a socket: a line "keep" or "terminate"
+ *	launch.pid	locked for as long as the process lives
+ *
+ * so that a server that was started anew finds its launches where they are.  The
+ * process holds the NBD servers of its disks and the machine; all of them end
+ * with it, however it ends (nothing is left behind but the folder's files).
+ *
+ * L1	The point is only read.  What the machine writes goes to the folder.
+ * L2	After FAILED or ENDED no process, no socket and no disk file is left; log,
+ *	serial.log and screenshot stay.
+ * L3	STANDING only when no byte of any disk is needed from the store.
+ */
+#ifndef GODWIT_LAUNCH_H
+#define GODWIT_LAUNCH_H
+
+#include "base.h"
+
+/* Run the launch in @folder to its end.  Exit status: 0 it ended as it was
+ * asked to, 1 it failed (launch.json says why), 2 there is no usable spec.json. */
+int launch_run(const char *folder);
+
+#endif

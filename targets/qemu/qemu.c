@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The embedded target: qemu on this machine.
+ *
+ * Files in the launch's folder: disk<n>.qcow2, what the machine writes, over the
+ * point, which it reads through NBD; vars.fd, its firmware's variables; serial.log;
+ * the sockets qmp.sock, serial.sock, agent.sock.
+ *
+ *	spawn -> CONNECTING (qmp, serial) -> RUNNING -> [KEEPING -> RUNNING] -> STOPPING -> (stopped)
+ *
+ * qemu has no capabilities, and its own sandbox forbids it to start programs.
+ * It ends when this process ends, however that ends.
+ */
+#include "base.h"
+#include "confine.h"
+#include "kvm.h"
+#include "qmp.h"
+#include "target.h"
+#include "wallclock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define QEMU	      "qemu-system-x86_64"
+#define KVM_CACHE     "/run/godwit-kvm"
+#define CONNECT_US    (20 * USEC_PER_SEC)
+#define RETRY_US      (10 * USEC_PER_MSEC)
+#define AGENT_PING_US (2 * USEC_PER_SEC)
+#define PROGRESS_US   (USEC_PER_SEC / 2)
+#define STOP_GRACE_US (5 * USEC_PER_SEC)
+#define ARGS_MAX      96u
+
+/* Debian's package ovmf; the variables' file is copied, as the machine writes it. */
+#define FIRMWARE_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define FIRMWARE_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
+
+enum state { CONNECTING, RUNNING, STOPPING, STOPPED };
+
+struct target {
+	struct loop *loop;
+	const struct target_events *events;
+	void *context;
+	struct target_machine m;
+	enum state state;
+	pid_t pid;
+	int pid_fd, error_fd, serial_fd, agent_fd;
+	struct qmp *qmp;
+	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
+	uint64_t deadline_us;
+	bool running_said, agent_said;
+	unsigned int streaming;	 /* disks whose data is on its way */
+	bool keeping;
+	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
+	void *picture_context;
+	char said[192];		 /* the last line on its standard error */
+};
+
+static void timer_fired(void *context);
+
+static void path_in(const struct target *t, char *ret, size_t size, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+static void path_in(const struct target *t, char *ret, size_t size, const char *format, ...)
+{
+	int n = snprintf(ret, size, "%s/", t->m.folder);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(ret + n, size - (size_t)n, format, args);
+	va_end(args);
+}
+
+static void again_in(struct target *t, uint64_t us)
+{
+	t->timer.fire = timer_fired;
+	t->timer.context = t;
+	loop_set_timer(t->loop, &t->timer, monotonic_now_us() + us);
+}
+
+static void close_watched(struct target *t, int *fd)
+{
+	if (*fd < 0)
+		return;
+	loop_unwatch(t->loop, *fd);
+	close(*fd);
+	*fd = -1;
+}
+
+/* --- the end -------------------------------------------------------------------------- */
+
+static void forget_line(struct target *t)
+{
+	if (!t->qmp)
+		return;
+	loop_unwatch(t->loop, qmp_fd(t->qmp));
+	qmp_free(t->qmp);
+	t->qmp = NULL;
+}
+
+static void kept(struct target *t, const char *error)
+{
+	if (!t->keeping)
+		return;
+	t->keeping = false;
+	t->events->kept(t->context, error);
+}
+
+static void process_ended(void *context, uint32_t events)
+{
+	struct target *t = context;
+	bool asked = t->state == STOPPING;
+	int status = 0;
+
+	(void)waitpid(t->pid, &status, 0);
+	t->pid = 0;
+	t->state = STOPPED;
+	loop_clear_timer(t->loop, &t->timer);
+	forget_line(t);
+	close_watched(t, &t->pid_fd);
+	close_watched(t, &t->error_fd);
+	close_watched(t, &t->serial_fd);
+	close_watched(t, &t->agent_fd);
+	kept(t, "the machine ended");
+	if (!t->said[0] && !asked)
+		snprintf(t->said, sizeof(t->said), "qemu ended with status %d", status);
+	t->events->stopped(t->context, asked ? NULL : t->said);
+}
+
+static void stop(struct target *t)
+{
+	if (t->state == STOPPING || t->state == STOPPED)
+		return;
+	t->state = STOPPING;
+	if (t->qmp)
+		qmp_command(t->qmp, "quit", NULL, NULL, NULL);
+	else
+		(void)kill(t->pid, SIGTERM);
+	again_in(t, STOP_GRACE_US);
+}
+
+/* --- what it says ------------------------------------------------------------------------ */
+
+static void read_error(void *context, uint32_t events)
+{
+	struct target *t = context;
+	char text[1024], *line;
+	ssize_t n = read(t->error_fd, text, sizeof(text) - 1);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		close_watched(t, &t->error_fd);
+		return;
+	}
+	text[n] = 0;
+	for (line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n"))
+		snprintf(t->said, sizeof(t->said), "%s", line);
+}
+
+static void read_serial(void *context, uint32_t events)
+{
+	struct target *t = context;
+	char text[4096];
+	ssize_t n = read(t->serial_fd, text, sizeof(text));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		close_watched(t, &t->serial_fd);
+	else
+		t->events->output(t->context, text, (size_t)n);
+}
+
+static void read_agent(void *context, uint32_t events)
+{
+	struct target *t = context;
+	char text[4096];
+	ssize_t n = read(t->agent_fd, text, sizeof(text) - 1);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		close_watched(t, &t->agent_fd);
+		return;
+	}
+	text[n] = 0;
+	if (!t->agent_said && strstr(text, "\"return\"")) {
+		t->agent_said = true;
+		t->events->agent(t->context);
+	}
+}
+
+/* --- keeping: the data of the point into the machine's own files -------------------------- */
+
+static void stream_started(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+
+	if (!error)
+		return;
+	t->streaming--;
+	kept(t, error);
+}
+
+static void keep(struct target *t)
+{
+	char job[24];
+
+	t->keeping = true;
+	t->streaming = t->m.disk_count;
+	for (unsigned int i = 0; i < t->m.disk_count; i++) {
+		snprintf(job, sizeof(job), "keep%u", i);
+		qmp_command(t->qmp, "block-stream",
+			    json_pack("{s:s,s:s++}", "job-id", job, "device", "disk", job + 4, ""), stream_started, t);
+	}
+}
+
+static void line_event(void *context, const char *name, const json_t *data)
+{
+	struct target *t = context;
+	const char *error = json_string_value(json_object_get(data, "error"));
+
+	if (strcmp(name, "BLOCK_JOB_COMPLETED") == 0) {
+		t->streaming--;
+		if (error)
+			kept(t, error);
+		else if (t->streaming == 0)
+			kept(t, NULL);
+	} else if (strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
+		t->streaming--;
+		kept(t, "the copying was cancelled");
+	}
+}
+
+static void line_closed(void *context)
+{
+	struct target *t = context; /* the process's end follows */
+
+	loop_unwatch(t->loop, qmp_fd(t->qmp));
+}
+
+static const struct qmp_ops line_ops = { .event = line_event, .closed = line_closed };
+
+static void jobs_listed(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+	uint64_t done = 0, total = 0;
+	const json_t *job;
+	size_t i;
+
+	json_array_foreach(result, i, job) {
+		done += (uint64_t)json_integer_value(json_object_get(job, "offset"));
+		total += (uint64_t)json_integer_value(json_object_get(job, "len"));
+	}
+	if (!error && t->keeping && total)
+		t->events->progress(t->context, done, total);
+}
+
+/* --- coming up ------------------------------------------------------------------------------ */
+
+static void read_line(void *context, uint32_t events)
+{
+	struct target *t = context;
+
+	qmp_read(t->qmp);
+}
+
+static int connect_unix(const struct target *t, const char *name)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	path_in(t, a.sun_path, sizeof(a.sun_path), "%s", name);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void status_told(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+
+	if (error || t->running_said || !json_is_true(json_object_get(result, "running")))
+		return;
+	t->running_said = true;
+	t->state = RUNNING;
+	t->events->started(t->context);
+}
+
+static void try_to_connect(struct target *t)
+{
+	char path[PATH_MAX];
+
+	if (t->serial_fd < 0) {
+		t->serial_fd = connect_unix(t, "serial.sock");
+		if (t->serial_fd >= 0 && loop_watch(t->loop, t->serial_fd, EPOLLIN, read_serial, t))
+			stop(t);
+	}
+	if (t->agent_fd < 0) {
+		t->agent_fd = connect_unix(t, "agent.sock");
+		if (t->agent_fd >= 0 && loop_watch(t->loop, t->agent_fd, EPOLLIN, read_agent, t))
+			stop(t);
+	}
+	path_in(t, path, sizeof(path), "qmp.sock");
+	if (!t->qmp && t->serial_fd >= 0 && qmp_connect(path, &line_ops, t, &t->qmp) == 0) {
+		if (loop_watch(t->loop, qmp_fd(t->qmp), EPOLLIN, read_line, t))
+			stop(t);
+		/* It waits (-S) until its serial console is heard. */
+		qmp_command(t->qmp, "cont", NULL, NULL, NULL);
+	}
+	if (t->qmp)
+		qmp_command(t->qmp, "query-status", NULL, status_told, t);
+}
+
+static void timer_fired(void *context)
+{
+	struct target *t = context;
+	static const char ping[] = "{\"execute\":\"guest-ping\"}\n";
+
+	switch (t->state) {
+	case CONNECTING:
+		if (monotonic_now_us() > t->deadline_us) {
+			snprintf(t->said, sizeof(t->said), "qemu did not answer within %llu s",
+				 (unsigned long long)(CONNECT_US / USEC_PER_SEC));
+			(void)kill(t->pid, SIGKILL);
+			return;
+		}
+		try_to_connect(t);
+		again_in(t, t->state == CONNECTING ? RETRY_US : PROGRESS_US);
+		return;
+	case RUNNING:
+		if (!t->agent_said && t->agent_fd >= 0)
+			(void)!write(t->agent_fd, ping, sizeof(ping) - 1);
+		if (t->keeping)
+			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
+		again_in(t, t->keeping ? PROGRESS_US : AGENT_PING_US);
+		return;
+	case STOPPING:
+		(void)kill(t->pid, SIGKILL);
+		return;
+	case STOPPED:
+		return;
+	}
+}
+
+/* --- the command line -------------------------------------------------------------------------- */
+
+struct args {
+	char *v[ARGS_MAX + 1];
+	unsigned int n;
+	bool failed;
+};
+
+static void add(struct args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct args *a, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (a->n == ARGS_MAX || vasprintf(&a->v[a->n], format, args) < 0)
+		a->failed = true;
+	else
+		a->n++;
+	va_end(args);
+}
+
+static void free_args(struct args *a)
+{
+	for (unsigned int i = 0; i < a->n; i++)
+		free(a->v[i]);
+}
+
+static void add_disks(struct args *a, const struct target_machine *m)
+{
+	static const char *const devices[] = { [BUS_VIRTIO] = "virtio-blk-pci",
+					       [BUS_SCSI] = "scsi-hd",
+					       [BUS_SATA] = "ide-hd",
+					       [BUS_NVME] = "nvme" };
+
+	if (m->bus == BUS_SCSI) {
+		add(a, "-device");
+		add(a, "virtio-scsi-pci,id=scsi");
+	}
+	for (unsigned int i = 0; i < m->disk_count; i++) {
+		add(a, "-blockdev");
+		add(a,
+		    "driver=qcow2,node-name=disk%u,discard=unmap,detect-zeroes=unmap,"
+		    "file.driver=file,file.filename=%s/disk%u.qcow2",
+		    i, m->folder, i);
+		add(a, "-device");
+		add(a, "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s", devices[m->bus], i,
+		    i == m->boot_disk ? 1 : i + 2, m->disks[i].disk, m->disks[i].sector_bytes,
+		    m->bus == BUS_SCSI ? ",bus=scsi.0" : "");
+	}
+}
+
+static void add_channels(struct args *a, const struct target_machine *m)
+{
+	add(a, "-qmp");
+	add(a, "unix:%s/qmp.sock,server=on,wait=off", m->folder);
+	add(a, "-chardev");
+	add(a, "socket,id=serial,path=%s/serial.sock,server=on,wait=off,logfile=%s/serial.log,logappend=on", m->folder,
+	    m->folder);
+	add(a, "-serial");
+	add(a, "chardev:serial");
+	add(a, "-device");
+	add(a, "virtio-serial-pci");
+	add(a, "-chardev");
+	add(a, "socket,id=agent,path=%s/agent.sock,server=on,wait=off", m->folder);
+	add(a, "-device");
+	add(a, "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
+}
+
+static void add_network(struct args *a, enum target_network network)
+{
+	add(a, "-nic");
+	if (network == NETWORK_NONE)
+		add(a, "none");
+	else
+		add(a, "user,model=virtio-net-pci%s", network == NETWORK_ISOLATED ? ",restrict=on" : "");
+}
+
+static void build_args(struct args *a, const struct target_machine *m)
+{
+	const char *accelerator = kvm_accelerator(QEMU, KVM_CACHE);
+
+	add(a, QEMU);
+	add(a, "-name");
+	add(a, "%s", m->name);
+	add(a, "-nodefaults");
+	add(a, "-S");
+	add(a, "-machine");
+	add(a, "q35,accel=%s", accelerator);
+	add(a, "-cpu");
+	add(a, "max");
+	add(a, "-smp");
+	add(a, "%u", m->cpus);
+	add(a, "-m");
+	add(a, "%lluM", (unsigned long long)(m->memory_bytes / MIB));
+	add(a, "-display");
+	add(a, "none");
+	add(a, "-vga");
+	add(a, "std");
+	add(a, "-sandbox");
+	add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add(a, "-device");
+	add(a, "virtio-rng-pci");
+	/* By this the machine knows that it is a copy: godwit-agent.service does not start in it. */
+	add(a, "-smbios");
+	add(a, "type=11,value=godwit:launch=%s", m->id);
+	if (m->firmware == FIRMWARE_UEFI) {
+		add(a, "-drive");
+		add(a, "if=pflash,unit=0,format=raw,readonly=on,file=" FIRMWARE_CODE);
+		add(a, "-drive");
+		add(a, "if=pflash,unit=1,format=raw,file=%s/vars.fd", m->folder);
+	}
+	add_disks(a, m);
+	add_channels(a, m);
+	add_network(a, m->network);
+	a->v[a->n] = NULL;
+}
+
+/* --- before it starts ------------------------------------------------------------------------------ */
+
+/* Run a short program to its end.  0, or -EIO with its last words. */
+static int run_tool(const char *const argv[], char *said, size_t size)
+{
+	int fds[2], status;
+	size_t used = 0;
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		(void)dup2(fds[1], 1);
+		(void)dup2(fds[1], 2);
+		execvp(argv[0], (char *const *)argv);
+		dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
+		_exit(127);
+	}
+	close(fds[1]);
+	while (pid > 0 && (n = read(fds[0], said + used, size - 1 - used)) > 0)
+		used = MIN(used + (size_t)n, size - 2);
+	close(fds[0]);
+	said[used] = 0;
+	said[strcspn(said, "\n")] = 0;
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int make_overlay(const struct target_machine *m, unsigned int i, struct fault *f)
+{
+	char base[160], file[PATH_MAX], size[24], said[192];
+	const char *const argv[] = { "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, file, size, NULL };
+	int err;
+
+	snprintf(base, sizeof(base), "nbd+unix:///?socket=%s", m->disks[i].socket);
+	snprintf(file, sizeof(file), "%s/disk%u.qcow2", m->folder, i);
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)m->disks[i].size_bytes);
+	err = run_tool(argv, said, sizeof(said));
+	return err ? fault_set(f, err, MSG_LAUNCH_NOT_STARTED, "reason", said, NULL) : 0;
+}
+
+static int copy_variables(const struct target_machine *m, struct fault *f)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int in = open(FIRMWARE_VARS, O_RDONLY | O_CLOEXEC), out = -1, err = 0;
+
+	snprintf(path, sizeof(path), "%s/vars.fd", m->folder);
+	if (in < 0 || fstat(in, &st) || (out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0 ||
+	    sendfile(out, in, NULL, (size_t)st.st_size) != st.st_size)
+		err = -errno;
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return err ? fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL) : 0;
+}
+
+static bool in_path(const char *program)
+{
+	char *path = strdup(getenv("PATH") ?: "/usr/sbin:/usr/bin:/sbin:/bin"), full[PATH_MAX], *save = NULL;
+	bool found = false;
+
+	for (char *dir = strtok_r(path, ":", &save); dir && !found; dir = strtok_r(NULL, ":", &save)) {
+		snprintf(full, sizeof(full), "%s/%s", dir, program);
+		found = access(full, X_OK) == 0;
+	}
+	free(path);
+	return found;
+}
+
+static int probe(struct fault *ret_fault)
+{
+	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit" };
+
+	for (unsigned int i = 0; i < ARRAY_LEN(programs); i++)
+		if (!in_path(programs[i]))
+			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", programs[i], NULL);
+	return 0;
+}
+
+/* --- start -------------------------------------------------------------------------------------------- */
+
+static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd)
+{
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || confine_capabilities(NULL, 0))
+		_exit(126);
+	execvp(argv[0], argv);
+	dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+static int spawn(struct target *t, struct args *a)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	t->pid = fork();
+	if (t->pid == 0)
+		exec_qemu(a->v, fds[1]);
+	close(fds[1]);
+	t->error_fd = fds[0];
+	if (t->pid < 0)
+		return -errno;
+	t->pid_fd = pidfd_open(t->pid, 0);
+	if (t->pid_fd < 0)
+		return -errno;
+	return loop_watch(t->loop, t->pid_fd, EPOLLIN, process_ended, t) ?:
+	       loop_watch(t->loop, t->error_fd, EPOLLIN, read_error, t);
+}
+
+static void free_target(struct target *t)
+{
+	if (!t)
+		return;
+	loop_clear_timer(t->loop, &t->timer);
+	if (t->pid > 0) {
+		(void)kill(t->pid, SIGKILL);
+		(void)waitpid(t->pid, NULL, 0);
+	}
+	forget_line(t);
+	close_watched(t, &t->pid_fd);
+	close_watched(t, &t->error_fd);
+	close_watched(t, &t->serial_fd);
+	close_watched(t, &t->agent_fd);
+	free(t);
+}
+
+static int start(struct loop *loop, const struct target_machine *m, const struct target_events *events, void *context,
+		 struct target **ret, struct fault *ret_fault)
+{
+	struct args a = { .n = 0 };
+	struct target *t;
+	int err = 0;
+
+	for (unsigned int i = 0; i < m->disk_count && !err; i++)
+		err = make_overlay(m, i, ret_fault);
+	if (!err && m->firmware == FIRMWARE_UEFI)
+		err = copy_variables(m, ret_fault);
+	if (err)
+		return err;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
+			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
+			      .deadline_us = monotonic_now_us() + CONNECT_US };
+	build_args(&a, m);
+	err = a.failed ? -ENOMEM : spawn(t, &a);
+	free_args(&a);
+	if (err) {
+		free_target(t);
+		return fault_set(ret_fault, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL);
+	}
+	again_in(t, RETRY_US);
+	*ret = t;
+	return 0;
+}
+
+/* --- a picture ------------------------------------------------------------------------------------------ */
+
+static void picture_taken(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+	void (*done)(void *context, const char *error) = t->picture_done;
+
+	t->picture_done = NULL;
+	done(t->picture_context, error);
+}
+
+static void screenshot(struct target *t, const char *png_path, void (*done)(void *context, const char *error),
+		       void *context)
+{
+	if (!t->qmp || t->picture_done) {
+		done(context, t->qmp ? "a picture is being taken already" : "qemu is not connected");
+		return;
+	}
+	t->picture_done = done;
+	t->picture_context = context;
+	qmp_command(t->qmp, "screendump", json_pack("{s:s,s:s}", "filename", png_path, "format", "png"),
+		    picture_taken, t);
+}
+
+const struct target_ops target_qemu = {
+	.name = "qemu",
+	.probe = probe,
+	.start = start,
+	.screenshot = screenshot,
+	.keep = keep,
+	.stop = stop,
+	.free = free_target,
+};

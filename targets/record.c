@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "record.h"
+#include "fileio.h"
+#include "link.h"
+#include "log.h"
+#include "wallclock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_LINES_MAX 500u
+
+static const struct {
+	const char *name;
+	unsigned int next; /* bits: the states that may follow */
+} states[LAUNCH_STATES] = {
+#define TO(state) (1u << LAUNCH_##state)
+	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_STARTING] = { "starting", TO(BOOTING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(KEEPING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_STANDING] = { "standing", TO(FAILED) | TO(ENDED) },
+	[LAUNCH_ENDED] = { "ended", 0 },
+	[LAUNCH_FAILED] = { "failed", 0 },
+#undef TO
+};
+
+struct record {
+	char path[PATH_MAX];
+	enum launch_state state;
+	uint64_t asked_us; /* monotonic */
+	json_t *shown;
+};
+
+static void save(struct record *r)
+{
+	char *text = json_dumps(r->shown, JSON_INDENT(1));
+	int err = text ? fileio_replace(r->path, text, strlen(text), 0600) : -ENOMEM;
+
+	if (err)
+		log_warn("%s: %s", r->path, strerror(-err));
+	free(text);
+}
+
+static json_t *now_text(void)
+{
+	char text[WALLCLOCK_TEXT_LEN + 1];
+
+	return json_string(wallclock_format(wallclock_now_us(), text));
+}
+
+static void add_line(struct record *r, const char *message)
+{
+	json_t *lines = json_object_get(r->shown, "log");
+
+	log_info("%s", message);
+	if (json_array_size(lines) < LOG_LINES_MAX)
+		json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
+}
+
+int record_new(const char *folder, const struct launch_spec *spec, struct record **ret)
+{
+	static const char *const kinds[] = { "test", "cutover", "drill" };
+	char id[UUID_TEXT_LEN + 1];
+	struct record *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	snprintf(r->path, sizeof(r->path), "%s/launch.json", folder);
+	r->asked_us = monotonic_now_us();
+	r->shown = json_pack("{s:s,s:s,s:s,s:s,s:o,s:{s:o},s:{},s:[]}", "launch", uuid_format(&spec->id, id), "machine",
+			     spec->machine, "kind", kinds[spec->kind], "state", states[r->state].name, "since",
+			     now_text(), "times", "asked", now_text(), "milliseconds", "log");
+	if (!r->shown) {
+		free(r);
+		return -ENOMEM;
+	}
+	*ret = r;
+	return 0;
+}
+
+void record_free(struct record *r)
+{
+	if (!r)
+		return;
+	json_decref(r->shown);
+	free(r);
+}
+
+static void enter(struct record *r, enum launch_state state)
+{
+	assert(state == r->state || (states[r->state].next & 1u << state));
+	r->state = state;
+	json_object_set_new(r->shown, "state", json_string(states[state].name));
+	json_object_set_new(r->shown, "since", now_text());
+}
+
+void record_state(struct record *r, enum launch_state state, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	enter(r, state);
+	add_line(r, text);
+	save(r);
+}
+
+enum launch_state record_current(const struct record *r)
+{
+	return r->state;
+}
+
+void record_note(struct record *r, const struct fault *f)
+{
+	char text[512];
+
+	add_line(r, fault_format(f, LANGUAGE_EN, text, sizeof(text)));
+	save(r);
+}
+
+void record_fail(struct record *r, const struct fault *f)
+{
+	json_object_set_new(r->shown, "fault", fault_to_json(f));
+	enter(r, LAUNCH_FAILED);
+	record_note(r, f);
+}
+
+void record_point(struct record *r, const struct store_epoch *point)
+{
+	char time[WALLCLOCK_TEXT_LEN + 1];
+
+	json_object_set_new(r->shown, "point",
+			    json_pack("{s:I,s:s}", "epoch", (json_int_t)point->epoch, "time",
+				      wallclock_format(point->time_us, time)));
+}
+
+void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt)
+{
+	json_object_set_new(r->shown, "boot",
+			    json_pack("{s:s,s:i,s:b}", "firmware", firmware, "disk", (int)disk, "gpt", gpt));
+}
+
+/* When something happened first. */
+static void note_time(struct record *r, const char *what)
+{
+	json_t *times = json_object_get(r->shown, "times");
+
+	if (json_object_get(times, what))
+		return;
+	json_object_set_new(times, what, now_text());
+	json_object_set_new(json_object_get(r->shown, "milliseconds"), what,
+			    json_integer((json_int_t)((monotonic_now_us() - r->asked_us) / USEC_PER_MSEC)));
+	save(r);
+}
+
+void record_started(struct record *r)
+{
+	note_time(r, "started");
+}
+
+void record_output(struct record *r)
+{
+	note_time(r, "output");
+}
+
+void record_kernel(struct record *r)
+{
+	note_time(r, "kernel");
+}
+
+void record_proof(struct record *r, const char *by)
+{
+	json_object_set_new(r->shown, "proof", json_string(by));
+	note_time(r, "proof");
+}
+
+void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes)
+{
+	json_object_set_new(r->shown, "progress",
+			    json_pack("{s:I,s:I}", "done_bytes", (json_int_t)done_bytes, "total_bytes",
+				      (json_int_t)total_bytes));
+	save(r);
+}

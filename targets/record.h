@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record - how far a launch is, in launch.json, and in its log.
+ *
+ *	{"launch", "machine", "kind", "state", "since", "point": {"epoch", "time"},
+ *	 "boot": {"firmware", "disk", "gpt"},
+ *	 "times": {"asked", "started", "output", "kernel", "proof"},	RFC 3339
+ *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
+ *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
+ *	 "fault": {"code", "args"}, "log": [{"time", "message"}]}
+ *
+ * What has not happened is absent.  The file is replaced at every change.
+ */
+#ifndef GODWIT_RECORD_H
+#define GODWIT_RECORD_H
+
+#include "base.h"
+#include "message.h"
+#include "spec.h"
+#include "store.h"
+
+enum launch_state {
+	LAUNCH_PREPARING,
+	LAUNCH_STARTING,
+	LAUNCH_BOOTING,
+	LAUNCH_BOOTED,
+	LAUNCH_KEEPING,
+	LAUNCH_STANDING,
+	LAUNCH_ENDED,
+	LAUNCH_FAILED,
+	LAUNCH_STATES
+};
+
+struct record;
+
+_must_check_ int record_new(const char *folder, const struct launch_spec *spec, struct record **ret);
+void record_free(struct record *r);
+
+/* The one place where the state changes: the step must be one of launch.h's. */
+void record_state(struct record *r, enum launch_state state, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+enum launch_state record_current(const struct record *r);
+void record_fail(struct record *r, const struct fault *f); /* FAILED, and why */
+void record_note(struct record *r, const struct fault *f); /* a line in the log */
+
+void record_point(struct record *r, const struct store_epoch *point);
+void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);
+void record_started(struct record *r);
+void record_output(struct record *r); /* the first word on the serial console; later ones are ignored */
+void record_kernel(struct record *r); /* likewise */
+void record_proof(struct record *r, const char *by);
+void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spec - what a launch is asked for: spec.json in its folder. */
+#ifndef GODWIT_SPEC_H
+#define GODWIT_SPEC_H
+
+#include "base.h"
+#include "message.h"
+#include "target.h"
+#include "uuid.h"
+
+enum launch_kind { LAUNCH_TEST, LAUNCH_CUTOVER, LAUNCH_DRILL };
+enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT };
+
+struct launch_spec {
+	struct uuid id;
+	char machine[64];	/* name */
+	char store[256];	/* folder of the machine's store */
+	uint64_t epoch;
+	enum launch_kind kind;
+	unsigned int cpus;	/* 2 */
+	uint64_t memory_bytes;	/* 1 GiB */
+	enum bootdisk_firmware firmware; /* NONE: read it from the disks */
+	enum bootdisk_firmware source_firmware; /* how the source was started; NONE: not known */
+	enum target_network network; /* isolated */
+	enum target_bus bus;	/* virtio */
+	enum launch_proof proof; /* login */
+	char proof_text[128];
+	unsigned int proof_seconds; /* 600 */
+};
+
+/* @path's JSON; every member is checked.  -EINVAL with what is wrong. */
+_must_check_ int spec_read(const char *path, struct launch_spec *ret, struct fault *ret_fault);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * target - where a machine can be started, behind one table of functions.
+ *
+ * A launch (launch.h) makes ready what every target needs, the disks of a point
+ * as NBD sockets, and the target makes a machine of them:
+ *
+ *	start() -> started() ... output() ... proved() ... stopped()
+ *	keep()  -> kept()		all data is its own from then on
+ *
+ * Everything is asynchronous, on the launch's loop; the callbacks are never
+ * called from inside the functions.
+ */
+#ifndef GODWIT_TARGET_H
+#define GODWIT_TARGET_H
+
+#include "base.h"
+#include "bootdisk.h"
+#include "loop.h"
+#include "message.h"
+
+struct target_disk {
+	unsigned int disk;		/* index within the machine */
+	uint64_t size_bytes;
+	unsigned int sector_bytes;
+	char socket[108];		/* NBD, read-only */
+};
+
+enum target_network { NETWORK_NONE, NETWORK_ISOLATED, NETWORK_USER };
+enum target_bus { BUS_VIRTIO, BUS_SCSI, BUS_SATA, BUS_NVME };
+
+struct target_machine {
+	const char *folder;		/* of the launch: the target's files live there, too */
+	const char *id, *name;		/* of the launch; of the source machine */
+	unsigned int cpus;
+	uint64_t memory_bytes;
+	enum bootdisk_firmware firmware;
+	unsigned int boot_disk;		/* index into disks */
+	enum target_network network;
+	enum target_bus bus;
+	const struct target_disk *disks;
+	unsigned int disk_count;
+};
+
+struct target_events {
+	void (*started)(void *context);	  /* its processors run */
+	void (*output)(void *context, const char *text, size_t len); /* of the serial console */
+	void (*agent)(void *context);	  /* the guest agent has answered */
+	void (*kept)(void *context, const char *error); /* NULL: all is its own */
+	void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes); /* of keeping */
+	void (*stopped)(void *context, const char *why); /* it ended; NULL: it was asked to */
+};
+
+struct target; /* one started machine */
+
+struct target_ops {
+	const char *name;
+	/* Can machines be started here?  -errno with what is missing. */
+	int (*probe)(struct fault *ret_fault);
+	int (*start)(struct loop *loop, const struct target_machine *m, const struct target_events *events,
+		     void *context, struct target **ret, struct fault *ret_fault);
+	void (*screenshot)(struct target *t, const char *png_path, void (*done)(void *context, const char *error),
+			   void *context);
+	void (*keep)(struct target *t);
+	void (*stop)(struct target *t); /* then stopped(); what was started here is gone by then */
+	void (*free)(struct target *t); /* after stopped(), or to end it at once */
+};
+
+extern const struct target_ops target_qemu;
+
+#endif
