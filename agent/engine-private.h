@@ -228,6 +228,7 @@ int cut_durable(struct engine *e, const struct wire_durable *m);
 void scanner_submit(struct engine *e);
 bool scanner_emit(struct engine *e);
 void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint64_t count);
+void scanner_mark_leisure(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length);
 bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t first, uint64_t position);
 void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length, uint64_t position);
 void scanner_stale(struct engine *e);

@@ -65,7 +65,8 @@ static bool is_dirty(struct engine *e, struct disk_state *d, uint64_t offset, ui
 {
 	uint64_t first = region_first(d, offset), last = region_end(d, end);
 
-	if (plane_any(&d->planes[PLANE_PENDING], first, last - first))
+	if (plane_any(&d->planes[PLANE_PENDING], first, last - first) ||
+	    plane_any(&d->planes[PLANE_LEISURE], first, last - first))
 		return true;
 	for (uint64_t region = first; region < last; region++)
 		if (tracker_live_test(e->tracker, d->track.disk, region))

@@ -124,6 +124,7 @@ static int merge_zero(struct engine *e, struct disk_state *d, const struct track
 static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t wall_us)
 {
 	struct disk_state *d = clip(e, rec);
+	uint64_t skipped = e->figures.skipped_bytes;
 	bool first = !e->touched;
 	int r = 0;
 
@@ -133,13 +134,13 @@ static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t w
 			return r;
 		/* The disk may hold something else there; points need not wait for it. */
 		if (rec->reread)
-			plane_set_bytes(d, &d->planes[PLANE_LEISURE], rec->offset_bytes,
-					rec->offset_bytes + rec->length_bytes);
+			scanner_mark_leisure(e, rec->disk, rec->offset_bytes, rec->length_bytes);
 		e->figures.merged_bytes += rec->length_bytes;
 		if (rec->position < e->replay_until)
 			e->figures.replayed_bytes += rec->length_bytes;
 		sample_overtaken(e, rec->disk, rec->offset_bytes, rec->length_bytes);
-		sample_consider(e, rec);
+		if (e->figures.skipped_bytes == skipped) /* else something newer may be in the replica */
+			sample_consider(e, rec);
 	}
 	if (first && e->touched)
 		e->open_since_us = MAX(e->open_since_us, wall_us);

@@ -107,12 +107,27 @@ void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint6
 	struct disk_state *d = &e->disks[disk];
 
 	plane_set(&d->planes[PLANE_PENDING], first, count);
+	sample_overtaken(e, disk, first << d->track.region_shift, count << d->track.region_shift);
 	for (unsigned int i = 0; i < e->read_count; i++) {
 		struct scan_read *r = &e->reads[i];
 
 		if (r->state != READ_FREE && r->disk == disk)
 			set_overlap(r, &r->again, first << d->track.region_shift,
 				    (first + count) << d->track.region_shift);
+	}
+}
+
+/* As above, for what can wait: a read for the same reason began too early. */
+void scanner_mark_leisure(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length)
+{
+	struct disk_state *d = &e->disks[disk];
+
+	plane_set_bytes(d, &d->planes[PLANE_LEISURE], offset, offset + length);
+	for (unsigned int i = 0; i < e->read_count; i++) {
+		struct scan_read *r = &e->reads[i];
+
+		if (r->state != READ_FREE && r->disk == disk && r->purpose == READ_LEISURE)
+			set_overlap(r, &r->again, offset, offset + length);
 	}
 }
 

@@ -152,6 +152,7 @@ void fake_tracker_complete(struct tracker *t, uint32_t write)
 	}
 	if (x->overlapped || world_chance(w, w->s.false_mark_percent))
 		mark(t, x->disk, x->sector, x->count); /* I5, or a false hit of its table */
+	f.r.reread = x->op == SIM_DISCARD;
 	if (x->op != SIM_WRITE) {
 		if (!reserve(t, f, RECORD_HEADER))
 			mark(t, x->disk, x->sector, x->count);
