@@ -176,15 +176,16 @@ static int seal(struct store_writer *w)
 
 /* --- the journal --------------------------------------------------------------------- */
 
-static int check_space(const struct store_writer *w)
+/* Is there room for @bytes more, and the reserve? */
+static int check_space(const struct store_writer *w, uint64_t bytes)
 {
 	uint64_t free_bytes, total_bytes;
 	int err = w->sys->space(w->sys, w->dir, &free_bytes, &total_bytes);
 
 	if (err < 0)
 		return err;
-	if (free_bytes < w->sys->limits.reserve_bytes ||
-	    free_bytes < total_bytes / 1000 * w->sys->limits.reserve_permille)
+	if (free_bytes < w->sys->limits.reserve_bytes + bytes ||
+	    free_bytes < total_bytes / 1000 * w->sys->limits.reserve_permille + bytes)
 		return -ENOSPC;
 	return 0;
 }
@@ -195,7 +196,7 @@ static int create_journal(struct store_writer *w)
 	uint8_t header[DATA_HEADER_BYTES];
 	struct uuid random = uuid_random();
 	char *path;
-	int fd, err = check_space(w);
+	int fd, err = check_space(w, 0);
 
 	if (err < 0)
 		return err;
@@ -237,7 +238,7 @@ static int ready(struct store_writer *w)
 
 static int flush(struct store_writer *w)
 {
-	int err = check_space(w);
+	int err = check_space(w, w->buffered);
 
 	if (err == 0)
 		err = sys_write(w->sys, w->fd, w->buffer, w->buffered, w->flushed);

@@ -137,6 +137,8 @@ static bool killed_at(uint64_t seed, uint64_t change, bool later)
 		check_and_go_on(&w);
 	} else {
 		memsys_cut(w.mem, memsys_changes(w.mem) + 1 + rng_below(&w.rng, 12));
+		if (change & 1)
+			(void)world_upkeep(&w);
 		if (world_open_writer(&w) == 0)
 			(void)world_epoch(&w, 3);
 	}
