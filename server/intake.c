@@ -15,6 +15,7 @@
 #include "intake.h"
 #include "confine.h"
 #include "control.h"
+#include "line.h"
 #include "session.h"
 #include "staging.h"
 #include "store.h"
@@ -28,8 +29,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define INPUT_BYTES (512 * KIB)
-_Static_assert(INPUT_BYTES >= 2 * (WIRE_HEADER_BYTES + WIRE_BODY_MAX), "any frame fits, and the start of the next");
+/* Given to the session at a time: between slices the listener is heard. */
+#define SLICE_BYTES (1 * MIB)
+_Static_assert(SLICE_BYTES >= WIRE_HEADER_BYTES + WIRE_BODY_MAX, "any frame fits");
 
 /* A speed test writes over itself from here on. */
 #define PROBE_FILE_BYTES (256 * MIB)
@@ -40,6 +42,7 @@ _Static_assert(INPUT_BYTES >= 2 * (WIRE_HEADER_BYTES + WIRE_BODY_MAX), "any fram
 struct intake {
 	const struct intake_options *o;
 	struct tls *tls;
+	struct line *line;
 	struct session *session;
 	struct store_writer *writer;
 	int store_fd; /* the machine's folder */
@@ -48,11 +51,7 @@ struct intake {
 
 	uint64_t deadline_us; /* of the greeting, then of the next frame */
 	uint64_t told_us;     /* when the listener last got the figures */
-	bool input_ended;
 	struct control_message ended; /* why it is over */
-
-	size_t in_len;
-	uint8_t in[INPUT_BYTES];
 };
 
 /* --- to the listener ----------------------------------------------------------- */
@@ -64,8 +63,8 @@ static void tell_figures(struct intake *in, uint64_t now_us)
 	if (now_us - in->told_us < FIGURES_EVERY_US)
 		return;
 	in->told_us = now_us;
-	if (m.figures.received_bytes > 0 && control_send(in->o->control_fd, &m))
-		in->input_ended = true; /* nobody to serve for */
+	if (m.figures.received_bytes > 0)
+		(void)!control_send(in->o->control_fd, &m); /* if the listener is gone, the next wait says so */
 }
 
 static int over(struct intake *in, int err, uint16_t reason, const char *text)
@@ -266,10 +265,10 @@ static const struct session_ops intake_ops = {
 
 /* --- the connection -------------------------------------------------------------- */
 
-/* Wait for the socket (no @events: only look), the listener, or the deadline. */
-static int wait_for(struct intake *in, short events)
+/* Wait for @fd (no @events: only look), the listener, or the deadline. */
+static int wait_for(struct intake *in, int fd, short events)
 {
-	struct pollfd p[2] = { { .fd = in->o->socket_fd, .events = events },
+	struct pollfd p[2] = { { .fd = fd, .events = events },
 			       { .fd = in->o->control_fd, .events = POLLIN } };
 	uint64_t now = monotonic_now_us();
 	struct control_message m;
@@ -297,7 +296,7 @@ static int shake_hands(struct intake *in, struct uuid *ret_peer)
 	int err;
 
 	while ((err = tls_handshake(in->tls)) == -EAGAIN) {
-		if (wait_for(in, tls_events(in->tls)))
+		if (wait_for(in, in->o->socket_fd, tls_events(in->tls)))
 			return -ECONNABORTED;
 	}
 	if (err)
@@ -308,78 +307,91 @@ static int shake_hands(struct intake *in, struct uuid *ret_peer)
 	return 0;
 }
 
-/* As much as can be had without waiting. */
-static int fill_input(struct intake *in, short *events)
-{
-	ssize_t n = 0;
-
-	while (in->in_len < sizeof(in->in)) {
-		n = tls_read(in->tls, in->in + in->in_len, sizeof(in->in) - in->in_len);
-		if (n <= 0)
-			break;
-		in->in_len += (size_t)n;
-	}
-	if (n == -EAGAIN)
-		*events |= tls_events(in->tls);
-	else if (n < 0)
-		return over(in, (int)n, 0, tls_error(in->tls));
-	else if (n == 0)
-		in->input_ended = true;
-	return 0;
-}
-
-static int drain_output(struct intake *in, short *events)
+/* What the session says goes as far as there is room for it. */
+static void push_output(struct intake *in)
 {
 	const uint8_t *out;
 	size_t len;
 
 	while (out = session_output(in->session, &len), len > 0) {
-		ssize_t n = tls_write(in->tls, out, len);
+		size_t n = line_send(in->line, out, len);
 
-		if (n == -EAGAIN) {
-			*events |= tls_events(in->tls);
-			return 0;
-		}
-		if (n < 0)
-			return over(in, (int)n, 0, tls_error(in->tls));
-		session_sent(in->session, (size_t)n);
+		if (n == 0)
+			return;
+		session_sent(in->session, n);
 	}
-	return 0;
 }
 
-static int feed_session(struct intake *in, bool *ret_stuck)
+/* Returns how much was taken. */
+static size_t feed_session(struct intake *in, bool *ret_stuck)
 {
-	size_t taken;
-	int err = session_input(in->session, in->in, in->in_len, &taken);
+	size_t len, taken;
+	const uint8_t *at = line_input(in->line, &len);
 
-	if (taken) {
-		memmove(in->in, in->in + taken, in->in_len - taken);
-		in->in_len -= taken;
-	}
+	*ret_stuck = session_input(in->session, at, MIN(len, SLICE_BYTES), &taken) == -EAGAIN;
+	line_taken(in->line, taken);
 	if (session_is_open(in->session) && taken)
 		in->deadline_us = monotonic_now_us() + INTAKE_IDLE_US;
-	*ret_stuck = err == -EAGAIN;
-	return err == -EAGAIN ? 0 : err;
+	return taken;
 }
 
-/* One round: take what is there, say what is to be said, wait. */
+/* @how: line_ended(). */
+static int line_is_over(struct intake *in, int how, const char *text)
+{
+	size_t rest;
+
+	(void)line_input(in->line, &rest);
+	if (how < 0)
+		return over(in, how, 0, text);
+	return over(in, rest ? -ECONNRESET : 0, 0,
+		    rest ? "the agent went away in the middle of a frame" : "the agent closed the connection");
+}
+
+static int wait_for_line(struct intake *in, short events)
+{
+	uint64_t since = monotonic_now_us();
+	int err;
+
+	err = line_is_started(in->line) ? wait_for(in, line_event_fd(in->line), POLLIN) :
+					  wait_for(in, in->o->socket_fd, events);
+	session_waited(in->session, monotonic_now_us() - since);
+	return err;
+}
+
+/* The thread begins when the process has given up all that it ever will. */
+static int start_thread_if_open(struct intake *in)
+{
+	int err;
+
+	if (line_is_started(in->line) || !session_is_open(in->session))
+		return 0;
+	err = line_start(in->line);
+	return err ? over(in, err, 0, "no thread for the connection") : 0;
+}
+
+/* One round: take what is there, say what is to be said, wait if it was nothing. */
 static int stream_once(struct intake *in)
 {
 	short events = 0;
-	bool stuck = false;
-	uint64_t since;
+	const char *text;
+	bool stuck;
+	size_t taken;
+	int how;
 
-	if (fill_input(in, &events) || feed_session(in, &stuck) || drain_output(in, &events))
-		return -ECONNABORTED;
+	line_clear_event(in->line);
+	if (!line_is_started(in->line))
+		line_pump(in->line, &events);
+	how = line_ended(in->line, &text); /* before the input: what is there then is all */
+	taken = feed_session(in, &stuck);
+	push_output(in);
+	if (!line_is_started(in->line))
+		line_pump(in->line, &events);
 	tell_figures(in, monotonic_now_us());
-	if (in->input_ended && !stuck)
-		return over(in, in->in_len ? -ECONNRESET : 0, 0,
-			    in->in_len ? "the agent went away in the middle of a frame" : "the agent closed the connection");
-	since = monotonic_now_us();
-	if (wait_for(in, events)) /* no events: the input was full, there is more to take */
+	if (!taken && (how < 0 || (how && !stuck)))
+		return line_is_over(in, how, text);
+	if (start_thread_if_open(in))
 		return -ECONNABORTED;
-	session_waited(in->session, monotonic_now_us() - since);
-	return 0;
+	return taken ? wait_for(in, -1, 0) : wait_for_line(in, events);
 }
 
 static void stream(struct intake *in)
@@ -392,22 +404,38 @@ static void stream(struct intake *in)
 		(void)over(in, end->err, end->refuse.reason, end->refuse.text);
 }
 
+static bool is_all_said(struct intake *in)
+{
+	const char *text;
+	size_t len;
+
+	(void)session_output(in->session, &len);
+	return line_ended(in->line, &text) < 0 || (len == 0 && line_is_flushed(in->line));
+}
+
 /* The last words, and patience until the peer has read them. */
 static void say_farewell(struct intake *in)
 {
 	short events = 0;
+	char rest[4096];
 	ssize_t n;
 
 	in->deadline_us = monotonic_now_us() + INTAKE_FAREWELL_US;
-	while (!drain_output(in, &events) && events && !wait_for(in, events))
-		events = 0;
+	do {
+		line_clear_event(in->line);
+		push_output(in);
+		if (!line_is_started(in->line))
+			line_pump(in->line, &events);
+	} while (!is_all_said(in) && !wait_for_line(in, events));
+	line_free(in->line);
+	in->line = NULL;
 	tls_free(in->tls);
 	in->tls = NULL;
 	(void)shutdown(in->o->socket_fd, SHUT_WR);
 	do {
-		n = recv(in->o->socket_fd, in->in, sizeof(in->in), 0);
+		n = recv(in->o->socket_fd, rest, sizeof(rest), 0);
 		if (n < 0 && errno == EAGAIN)
-			n = wait_for(in, POLLIN) ? 0 : 1;
+			n = wait_for(in, in->o->socket_fd, POLLIN) ? 0 : 1;
 	} while (n > 0 && monotonic_now_us() < in->deadline_us);
 }
 
@@ -421,6 +449,8 @@ static int serve(struct intake *in)
 	if (shake_hands(in, &peer))
 		return -ECONNABORTED;
 	err = session_new(&intake_ops, in, &peer, &in->session);
+	if (!err)
+		err = line_new(in->tls, in->o->socket_fd, &in->line);
 	if (err)
 		return over(in, err, 0, "no memory for a session");
 	stream(in);
@@ -451,7 +481,7 @@ int intake_run(const struct intake_options *o)
 		in->ended.figures = *session_get_figures(in->session);
 	if (control_send(o->control_fd, &in->ended))
 		return 1; /* the listener has died: the socket closes by itself */
-	if (in->session && in->tls)
+	if (in->line)
 		say_farewell(in);
 	tls_free(in->tls);
 	session_free(in->session);

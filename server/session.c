@@ -581,10 +581,11 @@ static ssize_t input_frame(struct session *s, const uint8_t *buf, size_t len)
 
 int session_input(struct session *s, const uint8_t *buf, size_t len, size_t *ret_consumed)
 {
+	uint64_t epoch = s->last_epoch;
 	size_t consumed = 0;
 	int err = 0;
 
-	while (!err) {
+	while (!err && s->last_epoch == epoch) {
 		ssize_t n;
 
 		if (s->state == OVER) {

@@ -75,9 +75,10 @@ _must_check_ int session_new(const struct session_ops *ops, void *context, const
 void session_free(struct session *s);
 
 /*
- * Take as many whole frames from @buf as there are and can be answered, and
- * set *@ret_consumed.  0: more input is wanted; -EAGAIN: drain the output
- * first; -ECONNABORTED: the session is over (session_get_end()).
+ * Take whole frames from @buf, and set *@ret_consumed.  0: call again, with
+ * more input if none was consumed (a COMMIT ends a call, so that its DURABLE
+ * does not wait for what came behind it); -EAGAIN: drain the output first;
+ * -ECONNABORTED: the session is over (session_get_end()).
  */
 _must_check_ int session_input(struct session *s, const uint8_t *buf, size_t len, size_t *ret_consumed);
 

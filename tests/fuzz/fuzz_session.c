@@ -222,13 +222,13 @@ static void drain(struct session *s, struct answers *a, size_t most)
 static void converse(struct session *s, struct model *m, const uint8_t *in, size_t len, size_t step)
 {
 	static struct answers a;
-	size_t taken, given = 0;
+	size_t taken = 0, given = 0;
 	int err = 0;
 
 	a.len = 0;
 	a.refused = false;
 	while (err == 0 || err == -EAGAIN) {
-		if (err == 0 && given == len)
+		if (err == 0 && given == len && taken == 0)
 			break;
 		if (err == -EAGAIN && m->switches & NEVER_READS)
 			break;

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define BATCH_BYTES (256 * KIB)
 #define EPOCHS_AHEAD 4 /* sent before their predecessors are durable */
@@ -80,10 +81,22 @@ static void run(struct load *l)
 		take_durable(l);
 }
 
+static void print_processor(const char *name, int who, uint64_t bytes)
+{
+	double gib = (double)bytes / (double)GIB;
+	struct rusage r;
+
+	(void)getrusage(who, &r);
+	printf("%s: processor seconds for each GiB: %.2f user, %.2f system\n", name,
+	       ((double)r.ru_utime.tv_sec + (double)r.ru_utime.tv_usec / 1e6) / gib,
+	       ((double)r.ru_stime.tv_sec + (double)r.ru_stime.tv_usec / 1e6) / gib);
+}
+
 int main(int argc, char **argv)
 {
 	struct load *l = calloc(1, sizeof(*l));
 	uint64_t since, us;
+	int status;
 
 	if (!l)
 		return 1;
@@ -103,5 +116,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)(l->size / MIB), l->record_bytes, (double)l->size / (double)us,
 	       (double)l->staging_us / 1e6, (double)l->receive_us / 1e6, (double)us / 1e6);
 	peer_close(&l->peer);
-	return fixture_stop(&l->server);
+	status = fixture_stop(&l->server);
+	print_processor("server", RUSAGE_CHILDREN, l->size);
+	print_processor("sender", RUSAGE_SELF, l->size);
+	return status;
 }

@@ -189,10 +189,13 @@ static void say_probe(uint32_t len)
 static int give(void)
 {
 	size_t taken;
-	int err = session_input(session, talk, talk_len, &taken);
+	int err;
 
-	memmove(talk, talk + taken, talk_len - taken);
-	talk_len -= taken;
+	do {
+		err = session_input(session, talk, talk_len, &taken);
+		memmove(talk, talk + taken, talk_len - taken);
+		talk_len -= taken;
+	} while (!err && taken);
 	return err;
 }
 
