@@ -270,7 +270,7 @@ static void write_files(bool summed)
 			sum_data(f, &whole[i]);
 		if (summed && strncmp(f->name, "run-", 4) == 0)
 			sum_run(f);
-		snprintf(path, sizeof(path), "%s/%s", dir, f->name);
+		snprintf(path, sizeof(path), "%s/%.63s", dir, f->name);
 		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 		assert(fd >= 0 && fileio_write_full(fd, f->bytes, f->len) == 0);
 		close(fd);
