@@ -76,7 +76,7 @@ static void show_progress(const struct job *j, struct progress *p, int hundredth
 
 	snprintf(note, sizeof(note), say(j->c, "%u %%, %s left", "%u %%、残り %s"),
 		 MIN((unsigned int)hundredths / 100, 99), show_bytes(j->size_bytes - done, left));
-	progress_update(p, j->file, done, j->size_bytes, note);
+	progress_update(p, basename(j->file), done, j->size_bytes, note);
 }
 
 static void watch_copy(const struct job *j, int fd)

@@ -3,6 +3,7 @@
 #include "api.h"
 #include "exports.h"
 #include "output.h"
+#include "program.h"
 #include "when.h"
 #include "words.h"
 #include <stdio.h>
@@ -40,15 +41,20 @@ static int serve(struct cli *c, const char *machine)
 
 	if (wanted && exports_choose_disk(c, machine, wanted, &disk) != CLI_DONE)
 		return CLI_FAILED;
+	interrupt_catch();
 	at = when_at(c);
 	served = exports_start(c, machine, at, disk, cli_switch(c, "writable"));
 	free(at);
 	free(disk);
 	if (!served)
 		return CLI_FAILED;
-	c->output->served(c, machine, served);
+	/* What nobody has been told of is not to stay. */
+	if (interrupted())
+		exports_stop(c, get_text(served, "export", ""));
+	else
+		c->output->served(c, machine, served);
 	json_decref(served);
-	return CLI_DONE;
+	return interrupted() ? interrupt_status() : CLI_DONE;
 }
 
 static int run_serve(struct cli *c)
