@@ -10,19 +10,19 @@
  * A bucket is a cache line of eight entries; a granule of 4 KiB has one bucket
  * (consecutive granules have consecutive buckets).  An entry is
  *
- *	63       24 23      17 16    9 8         1  0
- *	 request id  tag        salt    sectors     conflict
+ *	63    50 49  44 43               17 16     9 8            1  0
+ *	 flight   disk   granule, high part   salt     sectors        conflict
  *
- * request id: the address of struct request, unique while in flight; tag: tells
- * granules of the same bucket apart; sectors: which of the granule's eight;
- * salt: bumped to make every entry void at once.
+ * flight: the request's place in the table of flights, its own as long as it is in
+ * flight; disk and granule together with the bucket say exactly which granule;
+ * sectors: which of the granule's eight; salt: bumped to make every entry void.
  *
  *	enter (issue)	   put the entry in; then look at the others in the
  *			   bucket: whoever shares a sector gets "conflict", and
  *			   so does the new entry
  *	leave (completion) take the entry out; "conflict" was set: overlapped.
- *			   The entry is not there: overlapped, and whoever shares
- *			   a sector gets "conflict"
+ *			   The entry is not there, or the request has no flight:
+ *			   overlapped, and whoever shares a sector gets "conflict"
  *
  * O1	Of two writes X, Y that shared a sector in flight, the one that completes
  *	later is told "overlapped".  Let X be issued first; both enter before they
@@ -33,9 +33,11 @@
  * O2	So an entry may be thrown out, or never be made, at any moment: a full
  *	bucket, a request in flight when the programs were attached, an issue
  *	that was not seen.  All of these can only add a false "overlapped".
- * O3	A requeued request is issued again under the same id and finds its own
- *	entry: no conflict with itself.  One that is never completed leaves an
- *	entry that is thrown out when the bucket fills.
+ * O3	A requeued request is issued again under the same flight and finds its own
+ *	entry: no conflict with itself.  One whose end was not seen leaves an entry
+ *	that is taken for its own by the next request in that place, or is thrown out
+ *	when the bucket fills; the request it belonged to is over, so no overlap can
+ *	be missed by it.
  *
  * Requests too large to be entered piece by piece (OVERLAP_GRANULES_MAX), and
  * discards of several ranges, bump the salt at issue and at completion: all that is
@@ -56,18 +58,21 @@
 #define OVERLAP_CONFLICT 1ULL
 #define OVERLAP_SECTORS	 (0xffULL << 1)
 #define OVERLAP_SALT	 (0xffULL << 9)
-#define OVERLAP_TAG	 (0x7fULL << 17)
-#define OVERLAP_ID	 (~0ULL << 24)
-#define OVERLAP_OWNER	 (OVERLAP_ID | OVERLAP_TAG | OVERLAP_SALT)
+#define OVERLAP_PLACE	 (0x1ffffffffULL << 17) /* disk and granule */
+#define OVERLAP_FLIGHT	 (0x3fffULL << 50)
+#define OVERLAP_OWNER	 (OVERLAP_FLIGHT | OVERLAP_PLACE | OVERLAP_SALT)
+
+_Static_assert(SHARED_FLIGHT_BUCKETS * SHARED_FLIGHT_WAYS <= 1 << 14, "a flight is 14 bits");
+_Static_assert(SHARED_DISKS <= 64, "a disk is 6 bits");
 
 #define OVERLAP_TRIES 4
 
-/* The part of an entry that says whose it is: @request is an address. */
-static inline uint64_t overlap_owner(uint64_t request, uint64_t granule, uint32_t disk, uint32_t salt)
+/* The part of an entry that says whose it is. */
+static inline uint64_t overlap_owner(uint32_t flight, uint64_t granule, uint32_t disk, uint32_t salt)
 {
-	uint64_t tag = granule / SHARED_BUCKETS + disk * 37;
+	uint64_t high = granule / SHARED_BUCKETS & 0x7ffffff;
 
-	return (request >> 6) << 24 | (tag << 17 & OVERLAP_TAG) | ((uint64_t)salt << 9 & OVERLAP_SALT);
+	return (uint64_t)flight << 50 | (uint64_t)disk << 44 | high << 17 | ((uint64_t)salt << 9 & OVERLAP_SALT);
 }
 
 static inline uint32_t overlap_bucket(uint64_t granule, uint32_t disk)
@@ -100,21 +105,20 @@ static inline bool overlap_void(uint64_t e, uint64_t mine)
 	return e == 0 || ((e ^ mine) & OVERLAP_SALT) != 0;
 }
 
-/* Another's entry with a sector in common. */
-static inline bool overlap_meets(uint64_t e, uint64_t mine)
+/* An entry with a sector in common. */
+static inline bool overlap_shares(uint64_t e, uint64_t mine)
 {
-	return !overlap_void(e, mine) && ((e ^ mine) & OVERLAP_TAG) == 0 && (e & mine & OVERLAP_SECTORS) != 0 &&
-	       ((e ^ mine) & OVERLAP_ID) != 0;
+	return e && ((e ^ mine) & (OVERLAP_PLACE | OVERLAP_SALT)) == 0 && (e & mine & OVERLAP_SECTORS) != 0;
 }
 
-/* Set "conflict" on an entry as long as it meets @mine; if it changes too
+/* Set "conflict" on an entry as long as it shares a sector with @mine; if it changes too
  * often, throw it out (O2). */
 static inline void overlap_accuse(uint64_t *p, uint64_t e, uint64_t mine)
 {
 	for (int i = 0; i < OVERLAP_TRIES; i++) {
 		uint64_t old;
 
-		if ((e & OVERLAP_CONFLICT) || !overlap_meets(e, mine))
+		if ((e & OVERLAP_CONFLICT) || !overlap_shares(e, mine))
 			return;
 		old = __sync_val_compare_and_swap(p, e, e | OVERLAP_CONFLICT);
 		if (old == e)
@@ -124,15 +128,16 @@ static inline void overlap_accuse(uint64_t *p, uint64_t e, uint64_t mine)
 	__sync_lock_test_and_set(p, 0);
 }
 
-/* Accuse all that meet @mine; was there one? */
-static inline bool overlap_accuse_all(struct shared_bucket *b, uint64_t mine)
+/* Accuse all others that share a sector with @mine; was there one?  After
+ * overlap_leave() has taken out what was ours, all that are left are others. */
+static inline bool overlap_accuse_all(struct shared_bucket *b, uint64_t mine, bool left)
 {
 	bool met = false;
 
 	for (int i = 0; i < SHARED_WAYS; i++) {
 		uint64_t e = overlap_load(&b->entry[i]);
 
-		if (overlap_meets(e, mine)) {
+		if (overlap_shares(e, mine) && (left || !overlap_same_owner(e, mine))) {
 			met = true;
 			overlap_accuse(&b->entry[i], e, mine);
 		}
@@ -140,10 +145,10 @@ static inline bool overlap_accuse_all(struct shared_bucket *b, uint64_t mine)
 	return met;
 }
 
-/* Put @mine into @b; returns where. *@met is set if what was thrown out for it met it. */
+/* Put @mine into @b; returns where.  *@met is set if what was thrown out for it shared a sector. */
 static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine, bool *met)
 {
-	uint32_t victim = mine >> 24 & (SHARED_WAYS - 1);
+	uint32_t victim = mine >> 50 & (SHARED_WAYS - 1);
 
 	for (uint32_t i = 0; i < SHARED_WAYS; i++) { /* issued again (O3) */
 		uint64_t e = overlap_load(&b->entry[i]);
@@ -158,7 +163,7 @@ static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine, boo
 		if (overlap_void(e, mine) && __sync_val_compare_and_swap(&b->entry[i], e, mine) == e)
 			return i;
 	}
-	*met = overlap_meets(__sync_lock_test_and_set(&b->entry[victim], mine), mine);
+	*met = overlap_shares(__sync_lock_test_and_set(&b->entry[victim], mine), mine);
 	return victim;
 }
 
@@ -167,7 +172,7 @@ static inline void overlap_enter(struct shared_bucket *b, uint64_t mine)
 	bool met = false;
 	uint32_t at = overlap_place(b, mine, &met) & (SHARED_WAYS - 1);
 
-	if (overlap_accuse_all(b, mine))
+	if (overlap_accuse_all(b, mine, false))
 		met = true;
 	if (!met)
 		return;
@@ -204,16 +209,17 @@ static inline uint64_t overlap_withdraw(uint64_t *p, uint64_t mine)
 	return OVERLAP_CONFLICT;
 }
 
-/* The sectors of @mine are complete: did they overlap in flight? */
-static inline bool overlap_leave(struct shared_bucket *b, uint64_t mine)
+/* The sectors of @mine are complete: did they overlap in flight?  @flies: the
+ * request had a flight; else the number in @mine is nobody's. */
+static inline bool overlap_leave(struct shared_bucket *b, uint64_t mine, bool flies)
 {
 	uint64_t found = 0;
 
-	for (int i = 0; i < SHARED_WAYS; i++)
+	for (int i = 0; flies && i < SHARED_WAYS; i++)
 		found |= overlap_withdraw(&b->entry[i], mine);
 	if ((found & OVERLAP_SECTORS) == (mine & OVERLAP_SECTORS))
 		return (found & OVERLAP_CONFLICT) != 0;
-	overlap_accuse_all(b, mine);
+	overlap_accuse_all(b, mine, true);
 	return true;
 }
 

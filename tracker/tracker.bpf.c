@@ -541,105 +541,11 @@ static __always_inline void carry_write(struct shared_config *c, struct request 
 		lose_other(disk, w.sector, (w.left + SECTOR_MASK) >> 9);
 }
 
-/* --- overlap in flight ------------------------------------------------------------ */
-
-struct span {
-	uint64_t request;
-	uint64_t granule, first, end; /* sectors */
-	uint32_t disk, salt;
-};
-
-static __always_inline struct shared_bucket *span_bucket(struct span *f)
-{
-	uint32_t bucket = overlap_bucket(f->granule, f->disk);
-
-	return bpf_map_lookup_elem(&overlap, &bucket);
-}
-
-static __always_inline uint64_t span_entry(struct span *f)
-{
-	return overlap_owner(f->request, f->granule, f->disk, f->salt) |
-	       overlap_sectors(f->granule, f->first, f->end);
-}
-
-__noinline int span_enter(struct span *f)
-{
-	struct shared_bucket *b;
-
-	if (!f)
-		return 1;
-	b = span_bucket(f);
-	if (b)
-		overlap_enter(b, span_entry(f));
-	f->granule++;
-	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
-}
-
-__noinline int span_leave(struct span *f)
-{
-	struct shared_bucket *b;
-
-	if (!f)
-		return 1;
-	b = span_bucket(f);
-	if (!b || overlap_leave(b, span_entry(f))) {
-		uint64_t base = f->granule << OVERLAP_GRANULE_SHIFT;
-		uint64_t from = base > f->first ? base : f->first;
-		uint64_t to = base + OVERLAP_GRANULE < f->end ? base + OVERLAP_GRANULE : f->end;
-		struct shared_counters *n = get_counters(f->disk);
-
-		mark_range(f->disk, from, to - from);
-		if (n)
-			n->lost_overlap += (to - from) << 9;
-	}
-	f->granule++;
-	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
-}
-
-static long enter_loop(uint32_t i, struct span *f)
-{
-	return verdict(span_enter(f));
-}
-
-static long leave_loop(uint32_t i, struct span *f)
-{
-	return verdict(span_leave(f));
-}
-
-/* Too many granules to enter one by one, or a discard of several ranges. */
-static __always_inline bool span_is_large(struct request *rq, uint32_t op, uint32_t bytes)
-{
-	uint32_t limit = (HAVE_LOOP ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
-
-	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
-}
-
-static __always_inline void span_void_all(struct shared_config *c)
-{
-	__sync_fetch_and_add(&c->salt, 1);
-}
-
-static __always_inline struct span span_of(struct shared_config *c, struct request *rq, uint32_t disk,
-					       uint64_t sector, uint32_t bytes)
-{
-	return (struct span){
-		.request = request_number(c, rq),
-		.granule = sector >> OVERLAP_GRANULE_SHIFT,
-		.first = sector,
-		.end = sector + (bytes >> 9),
-		.disk = disk,
-		.salt = c->salt,
-	};
-}
-
 /* --- what has been issued and not completed ----------------------------------------- */
 
-static __always_inline struct shared_flights *flights_of(uint64_t number)
+static __always_inline uint32_t flight_bucket(uint64_t number)
 {
-	uint64_t hash = (number >> 6) * 0x9e3779b97f4a7c15ULL;
-	uint32_t bucket = hash >> 40 & (SHARED_FLIGHT_BUCKETS - 1);
-
-	return bpf_map_lookup_elem(&flights, &bucket);
+	return (number >> 6) * 0x9e3779b97f4a7c15ULL >> 40 & (SHARED_FLIGHT_BUCKETS - 1);
 }
 
 /* Its completion was not seen. */
@@ -666,19 +572,22 @@ static __always_inline uint32_t flight_place(struct shared_flights *b, uint64_t 
 	return SHARED_FLIGHT_WAYS;
 }
 
-static __always_inline void flight_begin(struct shared_config *c, struct request *rq, uint32_t disk)
+#define NO_FLIGHT (~0u)
+
+/* The request's flight, or NO_FLIGHT if there is no room for one. */
+static __always_inline uint32_t flight_begin(struct shared_config *c, struct request *rq, uint32_t disk)
 {
 	uint64_t number = request_number(c, rq);
-	struct shared_flights *b = flights_of(number);
+	uint32_t bucket = flight_bucket(number), at;
+	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
 	struct shared_flight *f;
-	uint32_t at;
 
 	if (!b)
-		return;
+		return NO_FLIGHT;
 	at = flight_place(b, number);
 	if (at >= SHARED_FLIGHT_WAYS) {
 		__sync_fetch_and_add(&c->flights_left_out, 1);
-		return;
+		return NO_FLIGHT;
 	}
 	f = &b->flight[at & (SHARED_FLIGHT_WAYS - 1)];
 	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns))
@@ -688,29 +597,40 @@ static __always_inline void flight_begin(struct shared_config *c, struct request
 	f->disk = disk;
 	f->stamp = rq->start_time_ns;
 	f->sectors = rq->__data_len >> 9;
+	return bucket * SHARED_FLIGHT_WAYS + at;
 }
 
-static __always_inline void flight_end(struct shared_config *c, struct request *rq, uint32_t bytes)
+static __always_inline uint32_t flight_find(struct shared_config *c, struct request *rq)
 {
 	uint64_t number = request_number(c, rq);
-	struct shared_flights *b = flights_of(number);
+	uint32_t bucket = flight_bucket(number);
+	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
 
 	if (!b)
-		return;
-	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++) {
-		struct shared_flight *f = &b->flight[i];
+		return NO_FLIGHT;
+	for (uint32_t i = 0; i < SHARED_FLIGHT_WAYS; i++)
+		if (b->number[i] == number)
+			return bucket * SHARED_FLIGHT_WAYS + i;
+	return NO_FLIGHT;
+}
 
-		if (b->number[i] != number)
-			continue;
-		if (bytes < rq->__data_len) {
-			f->bio = 0;
-			f->sector = rq->__sector + (bytes >> 9);
-			f->sectors = (rq->__data_len - bytes) >> 9;
-		} else {
-			f->sectors = 0;
-			*(volatile uint64_t *)&b->number[i] = 0;
-		}
+/* @bytes of the request are complete. */
+static __always_inline void flight_end(uint32_t flight, struct request *rq, uint32_t bytes)
+{
+	uint32_t bucket = flight / SHARED_FLIGHT_WAYS, at = flight & (SHARED_FLIGHT_WAYS - 1);
+	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
+	struct shared_flight *f;
+
+	if (flight == NO_FLIGHT || !b)
 		return;
+	f = &b->flight[at];
+	if (bytes < rq->__data_len) {
+		f->bio = 0;
+		f->sector = rq->__sector + (bytes >> 9);
+		f->sectors = (rq->__data_len - bytes) >> 9;
+	} else {
+		f->sectors = 0;
+		*(volatile uint64_t *)&b->number[at] = 0;
 	}
 }
 
@@ -768,12 +688,103 @@ int BPF_PROG(audit, uint64_t from)
 	return (int)a.bucket;
 }
 
+/* --- overlap in flight ------------------------------------------------------------ */
+
+struct span {
+	uint64_t granule, first, end; /* sectors */
+	uint32_t flight, disk, salt;
+	uint32_t unused;
+};
+
+static __always_inline struct shared_bucket *span_bucket(struct span *f)
+{
+	uint32_t bucket = overlap_bucket(f->granule, f->disk);
+
+	return bpf_map_lookup_elem(&overlap, &bucket);
+}
+
+static __always_inline uint64_t span_entry(struct span *f)
+{
+	return overlap_owner(f->flight & (SHARED_FLIGHT_BUCKETS * SHARED_FLIGHT_WAYS - 1), f->granule, f->disk, f->salt) |
+	       overlap_sectors(f->granule, f->first, f->end);
+}
+
+__noinline int span_enter(struct span *f)
+{
+	struct shared_bucket *b;
+
+	if (!f)
+		return 1;
+	b = span_bucket(f);
+	if (b)
+		overlap_enter(b, span_entry(f));
+	f->granule++;
+	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
+}
+
+__noinline int span_leave(struct span *f)
+{
+	struct shared_bucket *b;
+
+	if (!f)
+		return 1;
+	b = span_bucket(f);
+	if (!b || overlap_leave(b, span_entry(f), f->flight != NO_FLIGHT)) {
+		uint64_t base = f->granule << OVERLAP_GRANULE_SHIFT;
+		uint64_t from = base > f->first ? base : f->first;
+		uint64_t to = base + OVERLAP_GRANULE < f->end ? base + OVERLAP_GRANULE : f->end;
+		struct shared_counters *n = get_counters(f->disk);
+
+		mark_range(f->disk, from, to - from);
+		if (n)
+			n->lost_overlap += (to - from) << 9;
+	}
+	f->granule++;
+	return f->granule << OVERLAP_GRANULE_SHIFT >= f->end;
+}
+
+static long enter_loop(uint32_t i, struct span *f)
+{
+	return verdict(span_enter(f));
+}
+
+static long leave_loop(uint32_t i, struct span *f)
+{
+	return verdict(span_leave(f));
+}
+
+/* Too many granules to enter one by one, or a discard of several ranges. */
+static __always_inline bool span_is_large(struct request *rq, uint32_t op, uint32_t bytes)
+{
+	uint32_t limit = (HAVE_LOOP ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
+
+	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
+}
+
+static __always_inline void span_void_all(struct shared_config *c)
+{
+	__sync_fetch_and_add(&c->salt, 1);
+}
+
+static __always_inline struct span span_of(struct shared_config *c, uint32_t flight, uint32_t disk,
+					   uint64_t sector, uint32_t bytes)
+{
+	return (struct span){
+		.flight = flight,
+		.granule = sector >> OVERLAP_GRANULE_SHIFT,
+		.first = sector,
+		.end = sector + (bytes >> 9),
+		.disk = disk,
+		.salt = c->salt,
+	};
+}
+
 /* --- issue -------------------------------------------------------------------------- */
 
 SEC("tp_btf/block_rq_issue")
 int BPF_PROG(issue, struct request *rq)
 {
-	uint32_t op = rq->cmd_flags & OP_MASK, disk, bytes;
+	uint32_t op = rq->cmd_flags & OP_MASK, disk, bytes, flight;
 	struct shared_config *c;
 	struct span f;
 
@@ -793,14 +804,14 @@ int BPF_PROG(issue, struct request *rq)
 			return 0;
 		c->number_base = address - request_number(c, rq);
 	}
-	flight_begin(c, rq, disk - 1);
-	if (!c->payload)
+	flight = flight_begin(c, rq, disk - 1);
+	if (!c->payload || flight == NO_FLIGHT)
 		return 0;
 	if (span_is_large(rq, op, bytes)) {
 		span_void_all(c);
 		return 0;
 	}
-	f = span_of(c, rq, disk - 1, rq->__sector, bytes);
+	f = span_of(c, flight, disk - 1, rq->__sector, bytes);
 	if (!span_enter(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, enter_loop, &f);
 	}
@@ -810,8 +821,8 @@ int BPF_PROG(issue, struct request *rq)
 /* --- completion --------------------------------------------------------------------- */
 
 /* Returns whether the range must be read again whatever the record says. */
-static __always_inline bool leave_overlap(struct shared_config *c, struct request *rq, uint32_t disk, uint32_t op,
-					 uint64_t sector, uint32_t bytes)
+static __always_inline bool leave_overlap(struct shared_config *c, struct request *rq, uint32_t flight, uint32_t disk,
+					  uint32_t op, uint64_t sector, uint32_t bytes)
 {
 	struct span f;
 
@@ -819,7 +830,7 @@ static __always_inline bool leave_overlap(struct shared_config *c, struct reques
 		span_void_all(c);
 		return true;
 	}
-	f = span_of(c, rq, disk, sector, bytes);
+	f = span_of(c, flight, disk, sector, bytes);
 	if (!span_leave(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, leave_loop, &f);
 	}
@@ -829,11 +840,11 @@ static __always_inline bool leave_overlap(struct shared_config *c, struct reques
 struct ranges {
 	uint64_t time, bio;
 	uint32_t left, meta;
-	bool payload, mark;
+	uint32_t payload, mark; /* truths */
 };
 
 /* One bio of a discard or of its kin: each is a range of its own. */
-static __noinline int range_step(struct ranges *s)
+static __always_inline int range_one(struct ranges *s)
 {
 	struct bio *bio = (void *)s->bio;
 	uint64_t sector = BPF_CORE_READ(bio, bi_iter.bi_sector);
@@ -860,20 +871,34 @@ static __noinline int range_step(struct ranges *s)
 	return !s->left || !s->bio;
 }
 
-static long range_loop(uint32_t i, struct ranges *s)
+__noinline int range_step(struct ranges *s)
 {
-	return range_step(s);
+	return s ? range_one(s) : 1;
 }
 
-static __always_inline void each_range(struct ranges *s)
+static __noinline int range_step_plain(struct ranges *s) /* before 5.12 */
 {
-	if (range_step(s))
-		return;
-	repeat(LOOP_MAX, RANGES_MAX, range_loop, s);
+	return range_one(s);
+}
+
+static long range_loop(uint32_t i, struct ranges *s)
+{
+	return verdict(range_step(s));
+}
+
+static __always_inline void each_range(struct ranges *s, bool payload_class)
+{
+	if (!payload_class) {
+		for (int i = 0; i < RANGES_MAX; i++)
+			if (range_step_plain(s))
+				break;
+	} else if (!range_step(s)) {
+		repeat(LOOP_MAX, RANGES_MAX, range_loop, s);
+	}
 }
 
 static __always_inline void complete_ranges(struct request *rq, uint32_t disk, uint32_t op, uint32_t bytes,
-					    bool payload, bool large, uint64_t time)
+					    bool payload, bool large, uint64_t time, bool payload_class)
 {
 	struct shared_counters *n = get_counters(disk);
 	bool may_return_anything = op != OP_WRITE_ZEROES;
@@ -887,7 +912,7 @@ static __always_inline void complete_ranges(struct request *rq, uint32_t disk, u
 		.mark = !payload || (large && !may_return_anything),
 	};
 
-	each_range(&s);
+	each_range(&s, payload_class);
 	if (s.left && n) /* more ranges than could be walked */
 		n->blind++;
 }
@@ -897,7 +922,7 @@ static __always_inline void complete_ranges(struct request *rq, uint32_t disk, u
  * atomics; else every write is marked.
  */
 static __always_inline void complete(struct shared_config *c, struct request *rq, int error, uint32_t bytes,
-				     uint32_t disk, bool payload_class)
+				     uint32_t disk, uint32_t flight, bool payload_class)
 {
 	uint32_t op = rq->cmd_flags & OP_MASK;
 	struct shared_counters *n = get_counters(disk);
@@ -916,9 +941,9 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	n->requests++;
 	n->bytes += bytes;
 	if (payload)
-		large = leave_overlap(c, rq, disk, op, sector, bytes);
+		large = leave_overlap(c, rq, flight, disk, op, sector, bytes);
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {
-		complete_ranges(rq, disk, op, bytes, payload && !error, large, time);
+		complete_ranges(rq, disk, op, bytes, payload && !error, large, time, payload_class);
 		return;
 	}
 	if (op != OP_WRITE) /* the sector of a zone append, say, is not known yet */
@@ -991,7 +1016,7 @@ static __always_inline uint32_t ours(struct shared_config *c, struct request *rq
 static __always_inline int complete_nth(struct request *rq, int error, uint32_t bytes, int nth)
 {
 	struct shared_config *c = get_config();
-	uint32_t disk = ours(c, rq);
+	uint32_t disk = ours(c, rq), flight;
 	struct shared_cpu *cpu;
 	uint64_t token;
 
@@ -1006,8 +1031,9 @@ static __always_inline int complete_nth(struct request *rq, int error, uint32_t 
 			return 0;
 		cpu->spare_runs++;
 	}
-	complete(c, rq, error, bytes, disk - 1, true);
-	flight_end(c, rq, bytes);
+	flight = flight_find(c, rq);
+	complete(c, rq, error, bytes, disk - 1, flight, true);
+	flight_end(flight, rq, bytes);
 	if (nth < 3)
 		leave_token(cpu, token);
 	return 0;
@@ -1038,7 +1064,7 @@ int BPF_PROG(mark, struct request *rq, int error, unsigned int bytes)
 	uint32_t disk = ours(c, rq);
 
 	if (disk && c)
-		complete(c, rq, error, bytes, disk - 1, false);
+		complete(c, rq, error, bytes, disk - 1, NO_FLIGHT, false);
 	return 0;
 }
 

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 2
+#define SHARED_LAYOUT 3
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
