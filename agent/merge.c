@@ -81,6 +81,10 @@ static bool is_skipped(struct engine *e, struct disk_state *d, uint64_t region, 
 		if (!scanner_covers(e, d->track.disk, region, position))
 			return true;
 	}
+	/* A record before the place of a cut that was found clean belongs into its
+	 * point, even if a later write has marked the region since. */
+	if (e->aim.set && e->aim.clean)
+		return false;
 	return tracker_live_test(e->tracker, d->track.disk, region);
 }
 

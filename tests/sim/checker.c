@@ -62,10 +62,10 @@ static void explain(const struct sim_world *w, unsigned int disk, uint32_t secto
 
 	fprintf(stderr, "  the point lies between %llu and %llu, the replica has %llx\n", (unsigned long long)from,
 		(unsigned long long)to, (unsigned long long)stamp);
-	for (uint32_t i = s->version_count > 8 ? s->version_count - 8 : 0; i < s->version_count; i++)
+	for (uint32_t i = s->version_count > 24 ? s->version_count - 24 : 0; i < s->version_count; i++)
 		fprintf(stderr, "  version %llx from %llu\n", (unsigned long long)s->versions[i].stamp,
 			(unsigned long long)s->versions[i].time);
-	for (uint32_t i = s->write_count > 8 ? s->write_count - 8 : 0; i < s->write_count; i++) {
+	for (uint32_t i = s->write_count > 24 ? s->write_count - 24 : 0; i < s->write_count; i++) {
 		const struct sim_write *x = &w->writes[s->writes[i]];
 
 		fprintf(stderr, "  write %x op %d issued %llu completed %llu acked %llu%s\n", s->writes[i], x->op,

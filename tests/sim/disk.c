@@ -240,6 +240,12 @@ static void next_pair(void *context, uint64_t a, uint64_t b)
 	issue(w, x);
 }
 
+/* What happens on the source alone, whatever agent and server do. */
+bool disks_is_event(void (*run)(void *, uint64_t, uint64_t))
+{
+	return run == effect_event || run == complete || run == acknowledge || run == next_write || run == next_pair;
+}
+
 void disks_start_load(struct sim_world *w)
 {
 	world_at(w, w->now + 1, next_write, w, 0, 0);

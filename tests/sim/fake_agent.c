@@ -72,7 +72,7 @@ static int start_read(void *context, uint16_t disk, uint64_t offset, uint32_t le
 	struct sim_world *w = a->w;
 	struct pending_read *p = malloc(sizeof(*p));
 	uint32_t sectors = length / SECTOR_BYTES;
-	uint64_t duration = 20 + world_random(w, 500);
+	uint64_t duration = 20 + world_random(w, w->s.read_us);
 
 	assert(length && offset % SECTOR_BYTES == 0 && offset + length <= w->disks[disk].sectors * SECTOR_BYTES);
 	*p = (struct pending_read){ .a = a, .life = a->life, .disk = disk, .sectors = sectors,

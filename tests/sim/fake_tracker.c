@@ -2,7 +2,8 @@
 /*
  * tracker.h, simulated: a ring of records with room reserved and given up,
  * records that become visible a little after their place is taken, a live map,
- * planes.  Each call may be the last one that the agent makes (maybe_die()).
+ * planes.  Each call may be the last one that the agent makes (maybe_die()), and
+ * the source may go on while it is made (world_meanwhile()).
  */
 #include "world.h"
 #include <assert.h>
@@ -223,6 +224,7 @@ uint64_t tracker_ring_bytes(const struct tracker *t)
 
 uint64_t tracker_position(const struct tracker *t)
 {
+	world_meanwhile(t->w);
 	return t->position;
 }
 
@@ -233,8 +235,10 @@ uint64_t tracker_consumed(const struct tracker *t)
 
 int tracker_peek(struct tracker *t, uint64_t from, struct tracker_record *ret)
 {
-	size_t low = t->first, high = t->count;
+	size_t low = t->first, high;
 
+	world_meanwhile(t->w);
+	high = t->count;
 	maybe_die(t);
 	while (low < high) {
 		size_t mid = (low + high) / 2;
@@ -277,6 +281,7 @@ uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, u
 	struct fake_disk *f = &t->disks[disk];
 	uint64_t first = *region, n = 0;
 
+	world_meanwhile(t->w);
 	maybe_die(t);
 	while (first < f->d.region_count && !f->live[first])
 		first++;
@@ -312,6 +317,7 @@ bool tracker_live_test(const struct tracker *t, uint16_t disk, uint64_t region)
 
 uint64_t tracker_live_count(struct tracker *t, uint16_t disk)
 {
+	world_meanwhile(t->w);
 	maybe_die(t);
 	return t->disks[disk].live_count;
 }

@@ -31,6 +31,7 @@ void scenario_draw(struct sim_world *w)
 	s->link_bytes_per_ms = PICK(w, 500, 2000, 20000, 200000, 200000);
 	s->latency_us = PICK(w, 50, 1000, 20000);
 	s->sync_us = PICK(w, 100, 2000, 30000);
+	s->read_us = PICK(w, 100, 500, 500, 20000);
 	s->cut_every_us = PICK(w, 0, 0, 100, 400) * 1000;
 	s->kill_every_us = PICK(w, 0, 0, 100, 500) * 1000;
 	s->server_crash_every_us = PICK(w, 0, 0, 300) * 1000;
@@ -54,6 +55,7 @@ void scenario_print(const struct sim_world *w, FILE *out)
 	fprintf(out, "  epochs %llu ms, depth %u, pause %llu us, writes to %u sectors, hot %u %%, discards %u %%, zeroes %u %%%s\n",
 		(unsigned long long)s->epoch_us / 1000, s->depth, (unsigned long long)s->pause_us, s->write_sectors,
 		s->hot_percent, s->discard_percent, s->zero_percent, s->overlaps ? ", overlapping" : "");
+	fprintf(out, "  reads take up to %llu us\n", (unsigned long long)s->read_us);
 	fprintf(out, "  link %llu B/ms, latency %llu us, sync %llu us; ms between link cuts %llu, kills %llu, server crashes %llu, reboots %llu, bad sectors %llu\n",
 		(unsigned long long)s->link_bytes_per_ms, (unsigned long long)s->latency_us,
 		(unsigned long long)s->sync_us, (unsigned long long)s->cut_every_us / 1000,

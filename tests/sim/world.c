@@ -71,6 +71,14 @@ bool world_step(struct sim_world *w)
 	return true;
 }
 
+void world_meanwhile(struct sim_world *w)
+{
+	if (!world_chance(w, 40))
+		return;
+	for (uint64_t n = world_random(w, 8); n && w->event_count && disks_is_event(w->events[0].run); n--)
+		world_step(w);
+}
+
 void world_init(struct sim_world *w, uint64_t seed)
 {
 	bool verbose = w->verbose;

@@ -40,7 +40,7 @@ struct scenario {
 	unsigned int hot_percent;	 /* of writes go to a small area */
 	unsigned int discard_percent, zero_percent;
 	bool overlaps;			 /* may writes in flight overlap */
-	uint64_t link_bytes_per_ms, latency_us, sync_us;
+	uint64_t link_bytes_per_ms, latency_us, sync_us, read_us;
 	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us;
 	unsigned int false_mark_percent; /* of writes mark regions for nothing */
 	unsigned int lost_percent;	 /* cannot be read by the tracker */
@@ -128,6 +128,7 @@ bool world_chance(struct sim_world *w, unsigned int percent);
 void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context, uint64_t a,
 	      uint64_t b);
 bool world_step(struct sim_world *w); /* false: nothing more will happen */
+void world_meanwhile(struct sim_world *w); /* the source goes on while the agent is busy */
 void world_fail(struct sim_world *w, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 void world_log(struct sim_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -136,6 +137,7 @@ void disks_init(struct sim_world *w);
 void disks_done(struct sim_world *w);
 void disks_start_load(struct sim_world *w);
 void disks_power_cut(struct sim_world *w);
+bool disks_is_event(void (*run)(void *, uint64_t, uint64_t));
 uint64_t disk_stamp(const struct sim_world *w, unsigned int disk, uint32_t sector);
 void disks_break_sectors(struct sim_world *w);
 void disks_heal_sectors(struct sim_world *w);
