@@ -187,3 +187,27 @@ int dat_walk_next(struct dat_walk *w, bool data, struct record *ret, uint64_t *r
 	w->position += record_total_bytes(r.stored_bytes);
 	return 1;
 }
+
+/* --- looking for what should have been reached by walking ------------------------------ */
+
+int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
+{
+	uint64_t newest = 0;
+	struct dat_walk w;
+	struct record r;
+	int err = dat_walk_begin(d, &w);
+
+	if (err < 0)
+		return err;
+	while ((err = walk_need(&w, position, RECORD_BYTES)) > 0) {
+		const uint8_t *at = w.window + (position - w.window_at);
+
+		if (at[0] == RECORD_COMMIT && record_get(at, d->header.salt, position, &r) == 0)
+			newest = MAX(newest, version_epoch(r.version));
+		position += 1u << POSITION_SHIFT;
+	}
+	dat_walk_end(&w);
+	if (err == 0)
+		*ret_epoch = newest;
+	return err;
+}

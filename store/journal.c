@@ -68,8 +68,9 @@ static int scan_commit(struct scan *s, const struct record *r, uint64_t end, con
 	j->size_bytes = end;
 	j->last_epoch = e.epoch;
 	j->last_time_us = e.time_us;
+	j->followed = false;
 	s->seq = 0;
-	return j->last_epoch < s->upto;
+	return 1;
 }
 
 /* J1, J2. 1: go on; 0: it ends here. */
@@ -78,6 +79,9 @@ static int scan_record(struct scan *s, const struct record *r, uint64_t position
 	int err;
 
 	if (r->version != version_make(s->j->last_epoch + 1, s->seq))
+		return 0;
+	s->j->followed = s->j->last_epoch >= s->j->first_epoch;
+	if (s->j->last_epoch >= s->upto)
 		return 0;
 	switch (r->type) {
 	case RECORD_DATA:
@@ -202,7 +206,7 @@ int journal_settle(const struct store_sys *sys, const char *dir, struct journal 
 	struct dat d;
 	int err;
 
-	if (journal_epoch_count(j) == 0)
+	if (journal_epoch_count(j) == 0 || j->followed)
 		return 0;
 	err = dat_open(sys, dir, j->number, &d);
 	if (err < 0)
@@ -213,6 +217,21 @@ int journal_settle(const struct store_sys *sys, const char *dir, struct journal 
 		return err;
 	take_back(j);
 	return 0;
+}
+
+int journal_lost_epochs(const struct store_sys *sys, const char *dir, const struct journal *j, uint64_t *ret_newest)
+{
+	struct dat d;
+	uint64_t newest;
+	int err = dat_open(sys, dir, j->number, &d);
+
+	if (err < 0)
+		return err;
+	err = dat_find_commit(&d, j->size_bytes, &newest);
+	dat_close(&d);
+	if (err == 0)
+		*ret_newest = newest > j->last_epoch + 1 ? newest : 0;
+	return err;
 }
 
 /* --- the tail -------------------------------------------------------------------- */

@@ -27,6 +27,8 @@ struct journal {
 	struct bytes epochs;	/* struct store_epoch, each one */
 	struct bytes disks;	/* struct run_disk */
 
+	bool followed; /* a record of a later epoch stands behind the last one: that was synced (J3) */
+
 	/* To take the last epoch back. */
 	size_t entries_before, disks_before;
 	uint64_t size_before;
@@ -41,7 +43,15 @@ _must_check_ int journal_read(const struct store_sys *sys, const char *dir, uint
 			      bool forget, struct journal *ret);
 void journal_done(struct journal *j);
 
-/* J3: check the newest epoch's payloads, and take it back if one is wrong. */
+/*
+ * The newest epoch that @j once held, if that is one that must have been
+ * synced (J3) and yet is not valid: so it was lost to damage.  0: none was.
+ */
+_must_check_ int journal_lost_epochs(const struct store_sys *sys, const char *dir, const struct journal *j,
+				     uint64_t *ret_newest);
+
+/* J3: if it is not known to have been synced, check the newest epoch's payloads
+ * and take it back if one is wrong. */
 _must_check_ int journal_settle(const struct store_sys *sys, const char *dir, struct journal *j);
 
 /*

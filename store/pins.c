@@ -129,6 +129,17 @@ int pins_load(const struct store_sys *sys, const char *dir, struct pins *ret)
 	return err;
 }
 
+int pins_load_if_whole(const struct store_sys *sys, const char *dir, struct pins *ret)
+{
+	int err = pins_load(sys, dir, ret);
+
+	if (err == -EBADMSG) {
+		*ret = (struct pins){ 0 };
+		return 0;
+	}
+	return err;
+}
+
 void pins_done(struct pins *p)
 {
 	free(p->list);

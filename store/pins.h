@@ -16,8 +16,10 @@ struct pins {
 	size_t count;
 };
 
-/* Empty if there is no such file.  -EBADMSG. */
+/* Empty if there is no such file.  -EBADMSG: who deletes must stop here. */
 _must_check_ int pins_load(const struct store_sys *sys, const char *dir, struct pins *ret);
+/* For who reads: what cannot be read is no reason not to show the points. */
+_must_check_ int pins_load_if_whole(const struct store_sys *sys, const char *dir, struct pins *ret);
 void pins_done(struct pins *p);
 const struct pin *pins_find(const struct pins *p, uint64_t epoch); /* NULL: none */
 _must_check_ int pins_set(struct pins *p, uint64_t epoch, const char *label);

@@ -145,7 +145,7 @@ static int load_points(const struct store_sys *sys, const char *dir, struct stor
 	if (err == 0)
 		err = journal_read_tail(f, EPOCH_MAX, false, &tail);
 	if (err == 0)
-		err = pins_load(sys, dir, &pins);
+		err = pins_load_if_whole(sys, dir, &pins);
 	lock_close(&gate);
 	if (err == 0)
 		err = points_each(f, &tail, &pins, add_point, points);

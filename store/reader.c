@@ -48,7 +48,7 @@ static void find_disks(struct store_reader *r, const struct folder *f, const str
 static int show_point(struct store_reader *r, struct folder *f, const struct tail_journals *tail, uint64_t epoch)
 {
 	struct pins pins;
-	int err = pins_load(f->sys, f->dir, &pins);
+	int err = pins_load_if_whole(f->sys, f->dir, &pins);
 
 	if (err < 0)
 		return err;

@@ -77,17 +77,20 @@ static bool in_use(const struct tail_journals *t, uint32_t number)
 	return false;
 }
 
-/* Whether a commit stands somewhere in @number after what is valid of it, of
- * an epoch later than the one that a crash can have left unsynced. */
+/* Whether it held epochs, valid or not any more, beyond the one that a crash
+ * can have left unsynced. */
 static int holds_lost_epochs(const struct folder *f, uint32_t number, uint64_t after, bool *ret)
 {
+	uint64_t newest = 0;
 	struct journal j;
 	int err = journal_read(f->sys, f->dir, number, EPOCH_MAX, false, &j);
 
-	if (err == 0) {
-		*ret = journal_epoch_count(&j) > 0 && j.last_epoch > after + 1;
-		journal_done(&j);
-	}
+	if (err < 0)
+		return err;
+	err = journal_lost_epochs(f->sys, f->dir, &j, &newest);
+	if (err == 0)
+		*ret = newest > 0 || (journal_epoch_count(&j) > 0 && j.last_epoch > after + 1);
+	journal_done(&j);
 	return err;
 }
 

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 struct scrub {
@@ -184,6 +185,77 @@ static int one_file(struct scrub *s, struct run *r, uint32_t number, uint64_t si
 	return err;
 }
 
+static void lost_epochs(struct scrub *s, uint32_t number, uint64_t first, uint64_t last)
+{
+	struct store_damage d = { .first_epoch = first, .last_epoch = last };
+
+	data_name(number, d.file);
+	report(s, &d);
+}
+
+/* A journal of the tail: what is valid of it, and whether there was more. */
+static int one_journal(struct scrub *s, uint32_t number)
+{
+	struct journal j;
+	uint64_t lost = 0;
+	int err = journal_read(s->sys, s->dir, number, EPOCH_MAX, false, &j);
+
+	if (err == 0) {
+		err = journal_lost_epochs(s->sys, s->dir, &j, &lost);
+		if (err == 0 && lost > 0)
+			lost_epochs(s, number, j.last_epoch + 1, lost);
+		if (err == 0)
+			err = one_file(s, NULL, number, j.size_bytes);
+		journal_done(&j);
+	}
+	return err == -ENOENT ? 0 : err; /* it has got its run meanwhile */
+}
+
+/* One without a header; empty, it is only unfinished. */
+static int headless(struct scrub *s, uint32_t number)
+{
+	uint64_t last = s->tail.count ? s->tail.list[s->tail.count - 1].last_epoch : s->folder->last_epoch;
+	char name[DATA_NAME_BYTES];
+	char *path = sys_path(s->dir, data_name(number, name));
+	uint64_t size = 0;
+	int fd, err = 0;
+
+	if (!path)
+		return -ENOMEM;
+	fd = s->sys->open(s->sys, path, O_RDONLY, 0);
+	free(path);
+	if (fd >= 0) {
+		err = s->sys->size(s->sys, fd, &size);
+		s->sys->close(s->sys, fd);
+	}
+	if (size > DATA_HEADER_BYTES)
+		lost_epochs(s, number, last + 1, last + 1);
+	return err;
+}
+
+/* The text files: every point may be named or kept wrongly. */
+static int one_text(struct scrub *s, const char *name, int err)
+{
+	struct store_damage d = { 0 };
+
+	if (err != -EBADMSG)
+		return err;
+	strncpy(d.file, name, sizeof(d.file) - 1);
+	(void)points_between(s, 0, UINT64_MAX, &d);
+	report(s, &d);
+	return 0;
+}
+
+static int texts(struct scrub *s)
+{
+	struct store_policy policy;
+	struct pins pins = { 0 };
+	int err = one_text(s, "pins", pins_load(s->sys, s->dir, &pins));
+
+	pins_done(&pins);
+	return err < 0 ? err : one_text(s, "policy", store_policy_get(s->dir, s->sys, &policy));
+}
+
 /* --- runs ------------------------------------------------------------------------------------ */
 
 static void damaged_run(struct scrub *s, struct run *r, uint64_t blocks)
@@ -247,8 +319,12 @@ int store_scrub(const char *dir, const struct store_sys *sys, uint64_t io_bytes_
 
 	for (i = 0; err == 0 && i < s.folder->run_count; i++)
 		err = one_run(&s, s.folder->runs[i]);
-	for (i = 0; err == 0 && i < s.tail.count; i++)
-		err = one_file(&s, NULL, s.tail.list[i].number, s.tail.list[i].size_bytes);
+	for (i = 0; err == 0 && i < s.folder->tail_count; i++)
+		err = one_journal(&s, s.folder->tail[i]);
+	for (i = 0; err == 0 && i < s.folder->broken_count; i++)
+		err = headless(&s, s.folder->broken[i]);
+	if (err == 0)
+		err = texts(&s);
 	view_close(s.view);
 	retain_done(&s.points);
 	journal_tail_done(&s.tail);

@@ -634,6 +634,14 @@ uint8_t *memsys_bytes(struct memsys *m, const char *name, size_t *ret_size)
 	return n->now->now;
 }
 
+void memsys_changed(struct memsys *m, const char *name)
+{
+	struct inode *n = find_name(m, name, false)->now;
+
+	memcpy(n->disk, n->now, n->room);
+	n->disk_size = n->now_size;
+}
+
 uint64_t memsys_total_bytes(const struct memsys *m)
 {
 	uint64_t total = 0;

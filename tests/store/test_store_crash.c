@@ -119,7 +119,7 @@ static void what_was_acknowledged_survives_a_power_cut_that_tears_unsynced_write
 /* --- kill -9 ----------------------------------------------------------------------------- */
 
 /* The power goes when work has gone on for a while, or while things are put right. */
-static bool killed_at(uint64_t seed, uint64_t change, bool later)
+static bool killed_at(uint64_t seed, uint64_t change, bool later, uint64_t salt)
 {
 	struct world w;
 	bool cut;
@@ -136,35 +136,39 @@ static bool killed_at(uint64_t seed, uint64_t change, bool later)
 	if (later) {
 		check_and_go_on(&w);
 	} else {
+		w.rng += salt;
 		memsys_cut(w.mem, memsys_changes(w.mem) + 1 + rng_below(&w.rng, 12));
-		if (change & 1)
+		if (rng_below(&w.rng, 2))
 			(void)world_upkeep(&w);
 		if (world_open_writer(&w) == 0)
 			(void)world_epoch(&w, 3);
 	}
-	power_goes(&w, CUT_TEAR, seed ^ change); /* what was not synced before the kill ... */
+	power_goes(&w, CUT_TEAR, seed ^ change ^ salt << 32); /* what was not synced before the kill ... */
 	check_and_go_on(&w);			 /* ... must not have been relied on */
 	world_done(&w);
 	return cut;
 }
 
-static void kill_everywhere(bool later)
+static void kill_everywhere(bool later, uint64_t salts)
 {
-	uint64_t seed = from_environment("GODWIT_SEED", 1), change = 1;
+	uint64_t seed = from_environment("GODWIT_SEED", 1), change = 1, salt;
+	bool cut = true;
 
-	while (killed_at(seed, change, later))
-		change++;
-	print_message("%" PRIu64 " kills\n", change);
+	for (; cut; change++) {
+		for (salt = 0; salt < salts && cut; salt++)
+			cut = killed_at(seed, change, later, salt);
+	}
+	print_message("%" PRIu64 " kills\n", (change - 1) * salts);
 }
 
 static void what_was_acknowledged_survives_kill_and_a_power_cut_later(void **state)
 {
-	kill_everywhere(true);
+	kill_everywhere(true, 1);
 }
 
 static void what_was_acknowledged_survives_kill_and_a_power_cut_at_the_next_start(void **state)
 {
-	kill_everywhere(false);
+	kill_everywhere(false, 4);
 }
 
 /* --- failing calls ------------------------------------------------------------------------- */
