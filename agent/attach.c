@@ -25,27 +25,39 @@
 
 /* --- claims ------------------------------------------------------------------ */
 
+/* Another disk behind the same name and number has another sequence (5.15). */
+static uint64_t disk_sequence(dev_t device)
+{
+	char path[96], line[32];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", major(device), minor(device));
+	return fileio_read_line(path, line, sizeof(line)) == 0 ? strtoull(line, NULL, 10) : 0;
+}
+
 static char *claim_path(dev_t device, char ret[64])
 {
 	snprintf(ret, 64, "/run/godwit/disks/%u:%u", major(device), minor(device));
 	return ret;
 }
 
+/* A claim is three lines: the machine's name, its folder, the disk's sequence. */
 int attach_claimed(dev_t device, const char *own_folder, char *ret_name, size_t size)
 {
-	char path[64], *text = NULL, *folder, json[SETTINGS_PATH_MAX];
+	char path[64], *text = NULL, *rest, *folder, json[SETTINGS_PATH_MAX];
+	const char *name, *sequence;
 	size_t length;
 	int err = fileio_slurp(claim_path(device, path), 4096, &text, &length);
 
 	if (err)
 		return 0;
-	folder = strchr(text, '\n');
-	if (folder) {
-		*folder++ = '\0';
-		folder[strcspn(folder, "\n")] = '\0';
+	rest = text;
+	name = strsep(&rest, "\n");
+	folder = strsep(&rest, "\n");
+	sequence = strsep(&rest, "\n");
+	if (folder && sequence && strtoull(sequence, NULL, 10) == disk_sequence(device)) {
 		snprintf(json, sizeof(json), "%s/agent.json", folder);
 		if (strcmp(folder, own_folder) != 0 && access(json, F_OK) == 0) {
-			snprintf(ret_name, size, "%s", text);
+			snprintf(ret_name, size, "%s", name);
 			err = -EBUSY;
 		}
 	}
@@ -57,7 +69,8 @@ static void claim(const struct agent *a, dev_t device)
 {
 	char path[64], text[SETTINGS_PATH_MAX + 160];
 
-	snprintf(text, sizeof(text), "%s\n%s\n", a->settings.name, a->settings.folder);
+	snprintf(text, sizeof(text), "%s\n%s\n%llu\n", a->settings.name, a->settings.folder,
+		 (unsigned long long)disk_sequence(device));
 	if (fileio_mkdirs("/run/godwit/disks", 0755) == 0)
 		(void)!fileio_replace(claim_path(device, path), text, strlen(text), 0644);
 }
@@ -72,15 +85,6 @@ void attach_unclaim(struct agent *a)
 }
 
 /* --- one disk ------------------------------------------------------------------ */
-
-/* Another disk behind the same name and number has another sequence (5.15). */
-static uint64_t disk_sequence(dev_t device)
-{
-	char path[96], line[32];
-
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", major(device), minor(device));
-	return fileio_read_line(path, line, sizeof(line)) == 0 ? strtoull(line, NULL, 10) : 0;
-}
 
 /* Does the hardware, or the loop device, say which one it is? */
 static bool is_named(const struct disk_identity *id)

@@ -97,7 +97,7 @@ static void watch_copy(const struct job *j, int fd)
 		used += (size_t)n;
 		text[used] = '\0';
 		hundredths = parse_progress(text);
-		if (hundredths >= 0)
+		if (hundredths >= 0 && hundredths < 10000)
 			show_progress(j, &p, hundredths);
 		/* The beginning of the next one may be there already. */
 		if (used > sizeof(text) / 2) {

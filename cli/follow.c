@@ -36,7 +36,10 @@ static void finish_step(struct follow *f, const json_t *machine)
 
 	machine_scan(machine, &done, &total);
 	show_duration((double)(monotonic_now_us() - f->step_since_us) / (double)USEC_PER_SEC, took);
-	if (strcmp(stage, "initial_sync") == 0)
+	/* A stage that went by between two looks has no duration to tell. */
+	if (strcmp(stage, "initial_sync") == 0 && f->step_since_us + LOOK_EVERY_MS * USEC_PER_MSEC / 2 > monotonic_now_us())
+		snprintf(note, sizeof(note), "%s", show_bytes(total, bytes));
+	else if (strcmp(stage, "initial_sync") == 0)
 		snprintf(note, sizeof(note), say(f->c, "%s in %s", "%s、%s"), show_bytes(total, bytes), took);
 	else
 		snprintf(note, sizeof(note), "%s", say(f->c, "done", "完了"));

@@ -157,12 +157,12 @@ static int remote_credentials(struct cli *c, const char *url)
 	const char *token = cli_option(c, "token-file"), *ca = cli_option(c, "ca");
 	int r;
 
-	if (!token)
+	if (!token || !ca)
 		return cli_fail_message(c, MSG_TOKEN_FILE_NEEDED, "url", url, NULL);
 	c->bearer = read_token(token, &r);
 	if (!c->bearer)
 		return cli_fail_errno(c, token, r);
-	c->ca_path = ca ? text_copy(ca) : NULL;
+	c->ca_path = text_copy(ca);
 	c->console_url = strstr(url, "://") ? text_copy(url) : text_format("https://%s", url);
 	return CLI_DONE;
 }

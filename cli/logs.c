@@ -18,6 +18,8 @@ static int no_agent(const struct cli *c, const char *name)
 	for (size_t i = 0; i < n && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, ", %s", names[i]);
 	local_agents_free(names, n);
+	if (!name)
+		return cli_usage(c, "say whose: %s", list);
 	return cli_fail_message(c, MSG_AGENT_NOT_HERE, "machine", name, "data", c->data, "here", list, NULL);
 }
 
@@ -60,7 +62,7 @@ static int run_log(struct cli *c)
 	whose = c->operand_count ? text_copy(c->operands[0]) : only_agent(c);
 	path = whose ? log_path(c, whose) : NULL;
 	if (!path)
-		r = no_agent(c, whose ? whose : "");
+		r = no_agent(c, whose);
 	free(whose);
 	if (!path)
 		return r;

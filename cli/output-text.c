@@ -105,7 +105,7 @@ static void detail_points(const struct cli *c, struct table *t, const json_t *ma
 		table_addf(t, say(c, "%s (%s ago)", "%s（%s前）"), show_clock(time, clock), show_duration(age, text));
 	else
 		table_add(t, say(c, "none yet", "なし"));
-	if (!json_object_get(store, "points"))
+	if (get_u64(store, "points") == 0)
 		return;
 	table_add(t, say(c, "Points", "復旧ポイント"));
 	table_addf(t, say(c, "%" PRIu64 "%s%s, in %s of storage", "%" PRIu64 " 個%s%s、%s を使用"), get_u64(store, "points"),

@@ -22,6 +22,8 @@ static json_t *value_of(const char *key, const char *text)
 	char *end;
 	long long number;
 
+	if (strcmp(text, "default") == 0)
+		return json_null();
 	if (ends_with(key, "_seconds") && when_duration(text, &seconds) == 0)
 		return json_integer((json_int_t)seconds);
 	errno = 0;
@@ -103,7 +105,8 @@ const struct verb verb_settings = {
 		"  retention_hourly_seconds   then one an hour until this age (7d)\n"
 		"  retention_daily_seconds    then one a day until this age (30d)\n"
 		"  capture                    payload, or dirty-map\n"
-		"Durations may be given with a unit: s, m, h, d, w. A change is in force within a second and is an event.",
+		"Durations may be given with a unit: s, m, h, d, w. KEY=default goes back to the default.\n"
+		"A change is in force within a second and is an event.",
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
 	.operands_max = 64,

@@ -46,6 +46,15 @@ void show_in_japanese(void)
 	japanese = true;
 }
 
+static void two_units(char *text, unsigned long long n, const char *unit, unsigned long long rest,
+		      const char *rest_unit)
+{
+	if (rest)
+		snprintf(text, SHOW_TEXT_MAX, "%llu %s %llu %s", n, unit, rest, rest_unit);
+	else
+		snprintf(text, SHOW_TEXT_MAX, "%llu %s", n, unit);
+}
+
 char *show_duration(double seconds, char *ret_text)
 {
 	unsigned long long s;
@@ -60,11 +69,9 @@ char *show_duration(double seconds, char *ret_text)
 	else if (s < 3600)
 		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 分" : "%llu min", (s + 30) / 60);
 	else if (s < 2 * 86400)
-		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 時間 %llu 分" : "%llu h %llu min", s / 3600,
-			 s % 3600 / 60);
+		two_units(ret_text, s / 3600, japanese ? "時間" : "h", s % 3600 / 60, japanese ? "分" : "min");
 	else
-		snprintf(ret_text, SHOW_TEXT_MAX, japanese ? "%llu 日 %llu 時間" : "%llu days %llu h", s / 86400,
-			 s % 86400 / 3600);
+		two_units(ret_text, s / 86400, japanese ? "日" : "days", s % 86400 / 3600, japanese ? "時間" : "h");
 	return ret_text;
 }
 
