@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static int sum_counters(const struct tracker *t, uint16_t disk, struct shared_counters *ret)
+int counters_sum(const struct tracker *t, uint16_t disk, struct shared_counters *ret)
 {
 	int cpus = libbpf_num_possible_cpus();
 	struct shared_counters *per_cpu, sum = { 0 };
@@ -64,7 +64,7 @@ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *
 
 	if (disk >= DISKS_MAX)
 		return -ENOENT;
-	err = sum_counters(t, disk, &s);
+	err = counters_sum(t, disk, &s);
 	if (err)
 		return err;
 	*ret = (struct tracker_counters){
@@ -81,13 +81,6 @@ int tracker_counters(struct tracker *t, uint16_t disk, struct tracker_counters *
 		.nested_runs = nested_runs(t),
 	};
 	return 0;
-}
-
-uint64_t blind_completions(const struct tracker *t, uint16_t disk)
-{
-	struct shared_counters s;
-
-	return sum_counters(t, disk, &s) ? 0 : s.blind;
 }
 
 int audit(struct tracker *t)
@@ -113,7 +106,7 @@ int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 	struct shared_counters s;
 
 	assert(disk < DISKS_MAX);
-	if (sum_counters(t, disk, &s)) {
+	if (counters_sum(t, disk, &s)) {
 		*ret_why = "the counters of capture cannot be read";
 		return 1;
 	}
@@ -127,6 +120,10 @@ int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 		*ret_why = "an operation completed whose range is not known";
 		return 1;
 	}
+	if (books_disagree(t, disk)) {
+		*ret_why = "the kernel has written more to the disk than capture saw";
+		return 1;
+	}
 	return 0;
 }
 
@@ -137,4 +134,5 @@ void tracker_suspect_clear(struct tracker *t, uint16_t disk)
 	assert(disk < DISKS_MAX);
 	d->passthrough_seen = t->disks[disk].passthrough_told;
 	d->blind_seen = t->disks[disk].blind_told;
+	books_settle(t, disk);
 }

@@ -268,15 +268,16 @@ static int commit(struct tracker *t, uint16_t disk, struct disk *d, struct disk 
 static int add_new(struct tracker *t, uint16_t disk, uint64_t size_bytes)
 {
 	struct shared_disk *s = &t->config->disks[disk];
-	struct tracker_counters n;
+	struct shared_counters n;
 	struct disk d = { .live.fd = -1, .planes_fd = -1 };
 	int err = disk_create(&d, size_bytes, shift_for(size_bytes, REGION_SHIFT_LEAST));
 
 	if (err)
 		return err;
-	if (tracker_counters(t, disk, &n) == 0)
-		s->passthrough_seen = n.passthrough_commands;
-	s->blind_seen = blind_completions(t, disk);
+	if (counters_sum(t, disk, &n) == 0) {
+		s->passthrough_seen = n.passthrough;
+		s->blind_seen = n.blind;
+	}
 	err = commit(t, disk, &d, NULL, size_bytes);
 	if (err) {
 		disk_close(&d);
@@ -360,6 +361,7 @@ int tracker_add_disk(struct tracker *t, struct tracker_disk *disk, struct fault 
 	if (!err && !kept) {
 		slot_remove(t->config, disk->disk);
 		s->device = device;
+		books_begin(t, disk->disk);
 		err = slot_add(t->config, device, disk->disk);
 	}
 	if (err)

@@ -24,6 +24,13 @@ struct live {
 	bool recount[SHARED_PAGES_MAX]; /* page_count is old */
 };
 
+/* The last readings of a disk's excess (books.c). */
+struct books {
+	int64_t excess;
+	unsigned int readings; /* that said so */
+	uint64_t at_us;
+};
+
 struct disk {
 	bool open;
 	struct tracker_disk info;
@@ -33,6 +40,7 @@ struct disk {
 	size_t planes_bytes;
 	uint64_t plane_words;
 	uint64_t passthrough_told, blind_told; /* by tracker_suspect() */
+	struct books books;
 };
 
 struct ring {
@@ -76,8 +84,13 @@ void live_fold(struct live *to, const struct live *from, unsigned int shift);
 void disk_close(struct disk *d);
 uint32_t disk_kernel_device(dev_t device);
 
-/* account.c: completions of @disk whose range was not known. */
-uint64_t blind_completions(const struct tracker *t, uint16_t disk);
+/* account.c: over all processors. */
+_must_check_ int counters_sum(const struct tracker *t, uint16_t disk, struct shared_counters *ret);
+
+/* books.c: has the kernel written what nobody here saw?  Settle: that is known now.  Begin: a new count. */
+bool books_disagree(struct tracker *t, uint16_t disk);
+void books_settle(struct tracker *t, uint16_t disk);
+void books_begin(struct tracker *t, uint16_t disk);
 
 /* account.c: mark what is in flight by our books and not in fact (T6). */
 _must_check_ int audit(struct tracker *t);

@@ -556,7 +556,7 @@ static __noinline int flight_lost(struct shared_flight *f)
 
 	mark_range(disk, f->sector, f->sectors);
 	if (n)
-		n->unseen += (uint64_t)f->sectors << 9;
+		__sync_fetch_and_add(&n->unseen, (uint64_t)f->sectors << 9);
 	return 0;
 }
 
@@ -939,7 +939,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	if (!bytes || !rq->bio)
 		return;
 	n->requests++;
-	n->bytes += bytes;
+	__sync_fetch_and_add(&n->bytes, bytes >> 9 << 9); /* kept exact: books.c */
 	if (payload)
 		large = leave_overlap(c, rq, flight, disk, op, sector, bytes);
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {

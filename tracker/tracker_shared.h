@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 3
+#define SHARED_LAYOUT 4
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -76,6 +76,8 @@ struct shared_disk {
 	uint32_t device;
 	uint32_t generation; /* of its maps: the number in their names; 0: not tracked */
 	uint64_t passthrough_seen, blind_seen; /* what tracker_suspect_clear() has settled */
+	int64_t base_excess;		       /* books.c */
+	uint64_t base_known;
 };
 
 struct shared_config {

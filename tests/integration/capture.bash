@@ -53,10 +53,11 @@ same() {
 		fail "$1 and its image differ"
 	}
 }
-# settled NAME DISK IMAGE: it has caught up, and they are the same.
+# settled NAME DISK IMAGE: it has caught up, they are the same, and nothing has escaped it.
 settled() {
 	ask "$1" settle && [ "$ANSWER" = settled ] || fail "not settled: $ANSWER"
 	same "$2" "$3"
+	ask "$1" "suspect 0" && [ "$ANSWER" = sound ] || fail "$ANSWER"
 }
 
 # raw DISK SECONDS [FIO OPTION...]

@@ -193,3 +193,15 @@ one_disk() {
 	settled c "$D" "$T/c.img"
 	[ "$(counter a .nested)" = 0 ]
 }
+
+@test "writes that no program saw are found in the kernel's own count" {
+	disk_make D 64M
+	follow_start a "$D=$T/a.img" -- --without 1 --without 2 --without 3 --without 4
+	ask a "suspect 0"
+	[ "$ANSWER" = sound ]
+	dd if=/dev/urandom of="$D" bs=4k count=1 oflag=direct status=none
+	ask a "suspect 0"
+	[ "$ANSWER" = "suspect the kernel has written more to the disk than capture saw" ]
+	ask a "suspect 0"
+	[ "$ANSWER" = sound ]
+}

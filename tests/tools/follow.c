@@ -40,6 +40,8 @@
 #define LEISURE	     1
 #define READ_BYTES   (1 * MIB)
 #define IDLE_MS	     10
+#define SUSPECT_LOOKS	 4
+#define SUSPECT_APART_MS 60
 #define BATCH	     4096 /* records between two looks at the commands */
 
 struct followed {
@@ -307,8 +309,11 @@ static void print_counters(struct follow *f)
 
 static void suspect(struct follow *f, uint16_t disk)
 {
-	const char *why;
+	const char *why = NULL;
 
+	/* Some doubts take several looks, apart in time (books.c). */
+	for (int i = 0; i < SUSPECT_LOOKS && tracker_suspect(f->t, disk, &why) != 1; i++)
+		poll(NULL, 0, SUSPECT_APART_MS);
 	if (tracker_suspect(f->t, disk, &why) == 1)
 		printf("suspect %s\n", why);
 	else
