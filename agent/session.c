@@ -293,7 +293,8 @@ static int on_refuse(struct session *s, const uint8_t *body, uint32_t length)
 	/* The other session of this machine is one of ours that is just ending. */
 	if (m.reason == WIRE_REFUSED_BUSY)
 		s->backoff_us = BACKOFF_FIRST_US;
-	fail(s, MSG_REPLICATION_TURNED_AWAY, m.text[0] ? m.text : wire_refusal_name(m.reason));
+	fail(s, m.reason == WIRE_REFUSED_STAGING_FULL ? MSG_REPLICATION_STAGING_FULL : MSG_REPLICATION_TURNED_AWAY,
+	     m.text[0] ? m.text : wire_refusal_name(m.reason));
 	return -ECONNABORTED;
 }
 
