@@ -38,7 +38,7 @@ void status_problem(struct agent *a, const struct fault *f)
 static void forget_problems(struct agent *a, uint64_t now_us)
 {
 	for (unsigned int i = 0; i < a->problem_count; i++)
-		if (now_us - a->problems[i].seen_us > PROBLEM_AGE_US)
+		if (a->problems[i].seen_us + PROBLEM_AGE_US < now_us)
 			a->problems[i--] = a->problems[--a->problem_count];
 }
 
