@@ -221,6 +221,18 @@ static void end_older(struct guest *newest)
 	}
 }
 
+/* The newest is the one that was accepted last, whichever said first who it is:
+ * one that a dead agent left behind may be slow to say it.  Guests are listed
+ * newest first. */
+static bool has_newer(const struct guest *g)
+{
+	for (const struct guest *n = g->listener->guests; n != g; n = n->next)
+		if (uuid_equal(&n->machine, &g->machine) && (n->state == INSIDE || n->state == WAITING) &&
+		    !n->asked_to_end)
+			return true;
+	return false;
+}
+
 static const char *why_not_started(const struct machine *m)
 {
 	if (!m || m->state == MACHINE_REMOVED)
@@ -243,6 +255,8 @@ static void take_admit(struct guest *g, const struct control_message *c)
 		end_guest(g, WIRE_REFUSED_SHUTDOWN, "the server is stopping");
 	} else if (!m || m->state != MACHINE_STARTED) {
 		end_guest(g, WIRE_REFUSED_UNKNOWN, why_not_started(m));
+	} else if (has_newer(g)) {
+		end_guest(g, WIRE_REFUSED_BUSY, "a newer connection of this machine is there");
 	} else {
 		end_older(g);
 		let_in_if_free(g);
