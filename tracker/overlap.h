@@ -145,8 +145,8 @@ static inline bool overlap_accuse_all(struct shared_bucket *b, uint64_t mine, bo
 	return met;
 }
 
-/* Put @mine into @b; returns where.  *@met is set if what was thrown out for it shared a sector. */
-static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine, bool *met)
+/* Put @mine into @b; returns where.  Whoever is thrown out for it tells what they shared (O2). */
+static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine)
 {
 	uint32_t victim = mine >> 50 & (SHARED_WAYS - 1);
 
@@ -163,18 +163,15 @@ static inline uint32_t overlap_place(struct shared_bucket *b, uint64_t mine, boo
 		if (overlap_void(e, mine) && __sync_val_compare_and_swap(&b->entry[i], e, mine) == e)
 			return i;
 	}
-	*met = overlap_shares(__sync_lock_test_and_set(&b->entry[victim], mine), mine);
+	__sync_lock_test_and_set(&b->entry[victim], mine);
 	return victim;
 }
 
 static inline void overlap_enter(struct shared_bucket *b, uint64_t mine)
 {
-	bool met = false;
-	uint32_t at = overlap_place(b, mine, &met) & (SHARED_WAYS - 1);
+	uint32_t at = overlap_place(b, mine) & (SHARED_WAYS - 1);
 
-	if (overlap_accuse_all(b, mine, false))
-		met = true;
-	if (!met)
+	if (!overlap_accuse_all(b, mine, false))
 		return;
 	for (int i = 0; i < OVERLAP_TRIES; i++) {
 		uint64_t e = overlap_load(&b->entry[at]);

@@ -205,3 +205,37 @@ one_disk() {
 	ask a "suspect 0"
 	[ "$ANSWER" = sound ]
 }
+
+# file_system ext4|xfs|btrfs SIZE OPTIONS: points under load are clean; after it, equal.
+file_system() {
+	local i word position at
+	needs_fs "$1"
+	disk_make D "$2"
+	disk_format "$1" "$D"
+	disk_mount "$D" "$T/m" "$3"
+	follow_start a "$D=$T/a.img" -- --ring "${4:-67108864}"
+	load_start fsload run --log "$T/log" --dir "$T/m" --rate 4000 --seed "$GODWIT_SEED"
+	mkdir "$T/points"
+	for i in $(seq "$(pick 8 60)"); do
+		tick
+		ask a "point $T/points"
+		read -r _ position at <<<"$ANSWER"
+		fs_judge "$1" "$T/points/a.img" "$T/log" "$at"
+	done
+	say "$(counter a .)"
+	load_stop
+	disk_umount "$T/m"
+	settled a "$D" "$T/a.img"
+}
+
+@test "ext4 with discard under mixed load: points are clean, and in the end disk and image are equal" {
+	file_system ext4 256M discard
+}
+
+@test "xfs with discard under mixed load: points are clean, and in the end disk and image are equal" {
+	file_system xfs 320M discard
+}
+
+@test "btrfs with discard under mixed load and a small ring: points are clean, in the end equal" {
+	file_system btrfs 320M discard=sync 524288
+}

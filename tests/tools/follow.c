@@ -13,7 +13,7 @@
  *
  * Standard input takes commands, one a line; each is answered by one line:
  *	settle		when ring, live map and both planes are empty	settled
- *	point FOLDER	copy the images as they are at a cut (I4)	point POSITION
+ *	point FOLDER	copy the images as they are at a cut (I4)	point POSITION TIME_US
  *	stop, go	stop and go on consuming			ok
  *	counters	of all disks, as JSON				{...}
  *	suspect INDEX	and clear it					suspect WHY | sound
@@ -24,6 +24,7 @@
  */
 #include "fileio.h"
 #include "tracker-private.h"
+#include "wallclock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -271,17 +272,18 @@ static void copy_image(const char *from, const char *folder)
  */
 static void point(struct follow *f, const char *folder)
 {
-	uint64_t position;
+	uint64_t position, time_us;
 
 	do {
 		apply_until(f, tracker_position(f->t), UINT64_MAX);
 		read_marked(f, UINT32_MAX);
+		time_us = wallclock_now_us();
 		position = tracker_position(f->t);
 	} while (!nothing_marked(f));
 	apply_until(f, position, UINT64_MAX);
 	for (uint16_t disk = 0; disk < f->count; disk++)
 		copy_image(f->disks[disk].image, folder);
-	printf("point %llu\n", (unsigned long long)position);
+	printf("point %llu %llu\n", (unsigned long long)position, (unsigned long long)time_us);
 }
 
 static void print_counters(struct follow *f)
