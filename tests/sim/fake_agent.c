@@ -80,7 +80,7 @@ static int start_read(void *context, uint16_t disk, uint64_t offset, uint32_t le
 	for (uint32_t i = 0; i < PIECES; i++)
 		world_at(w, w->now + world_random(w, duration), read_piece, p, (uint64_t)sectors * i / PIECES,
 			 (uint64_t)sectors * (i + 1) / PIECES);
-	world_at(w, w->now + duration + 10, read_ends, p, 0, 0);
+	world_at_own(w, w->now + duration + 10, read_ends, p, 0, 0);
 	w->stats.reads++;
 	return 0;
 }
@@ -283,7 +283,7 @@ static bool pump(struct sim_agent *a)
 	outbox_take(o, n);
 	a->in_transit += n;
 	a->link_free_at = MAX(a->link_free_at, w->now) + n * 1000 / w->s.link_bytes_per_ms;
-	world_at(w, a->link_free_at + w->s.latency_us, arrive, p, a->connection, 0);
+	world_at_own(w, a->link_free_at + w->s.latency_us, arrive, p, a->connection, 0);
 	return true;
 }
 

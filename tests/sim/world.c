@@ -23,8 +23,7 @@ static bool earlier(const struct sim_event *a, const struct sim_event *b)
 	return a->time != b->time ? a->time < b->time : a->order < b->order;
 }
 
-void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context, uint64_t a,
-	      uint64_t b)
+static void add_event(struct sim_world *w, struct sim_event e)
 {
 	size_t i = w->event_count++;
 
@@ -32,7 +31,9 @@ void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, 
 		w->event_max = w->event_max ? w->event_max * 2 : 1024;
 		w->events = realloc(w->events, w->event_max * sizeof(*w->events));
 	}
-	w->events[i] = (struct sim_event){ MAX(time, w->now + 1), w->event_order++, run, context, a, b };
+	e.time = MAX(e.time, w->now + 1);
+	e.order = w->event_order++;
+	w->events[i] = e;
 	while (i > 0 && earlier(&w->events[i], &w->events[(i - 1) / 2])) {
 		struct sim_event swap = w->events[i];
 
@@ -40,6 +41,18 @@ void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, 
 		w->events[(i - 1) / 2] = swap;
 		i = (i - 1) / 2;
 	}
+}
+
+void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context, uint64_t a,
+	      uint64_t b)
+{
+	add_event(w, (struct sim_event){ .time = time, .run = run, .context = context, .a = a, .b = b });
+}
+
+void world_at_own(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context,
+		  uint64_t a, uint64_t b)
+{
+	add_event(w, (struct sim_event){ .time = time, .run = run, .context = context, .a = a, .b = b, .owns = true });
 }
 
 bool world_step(struct sim_world *w)
@@ -97,6 +110,9 @@ void world_done(struct sim_world *w)
 	fake_server_free(w->server);
 	fake_tracker_free(w->tracker);
 	disks_done(w);
+	for (size_t i = 0; i < w->event_count; i++)
+		if (w->events[i].owns)
+			free(w->events[i].context);
 	free(w->events);
 }
 

@@ -84,6 +84,7 @@ struct sim_event {
 	void (*run)(void *context, uint64_t a, uint64_t b);
 	void *context;
 	uint64_t a, b;
+	bool owns; /* the context is its own: run() frees it, or the world's end */
 };
 
 struct sim_stats {
@@ -127,6 +128,9 @@ uint64_t world_random(struct sim_world *w, uint64_t below);
 bool world_chance(struct sim_world *w, unsigned int percent);
 void world_at(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context, uint64_t a,
 	      uint64_t b);
+/* The same, with a context from malloc() that @run frees. */
+void world_at_own(struct sim_world *w, uint64_t time, void (*run)(void *, uint64_t, uint64_t), void *context,
+		  uint64_t a, uint64_t b);
 bool world_step(struct sim_world *w); /* false: nothing more will happen */
 void world_meanwhile(struct sim_world *w); /* the source goes on while the agent is busy */
 void world_fail(struct sim_world *w, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
