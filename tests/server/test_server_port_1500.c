@@ -556,6 +556,52 @@ static void test_what_was_durable_reads_back_at_each_point(void **state)
 	peer_close(&p);
 }
 
+/* Overlapping writes and zeroes of any length in one epoch: the later one counts. */
+static void test_records_of_an_epoch_take_effect_in_the_order_sent(void **state)
+{
+	enum { EPOCHS = 25, RECORDS = 60, DISK = 4 * 1024 * 1024 };
+	unsigned int seed = (unsigned int)(getenv("GODWIT_SEED") ? atoi(getenv("GODWIT_SEED")) : getpid());
+	uint8_t *model = calloc(EPOCHS + 1, DISK), *now = model, got[CHUNK_BYTES];
+	struct store_reader *r;
+	struct peer p;
+	char dir[512];
+	uint64_t first;
+
+	print_message("GODWIT_SEED=%u\n", seed);
+	assert_non_null(model);
+	first = greet_one(&p);
+	assert_int_equal(peer_zero(&p, 0, 0, DISK), 0);
+	for (int e = 0; e < EPOCHS; e++, now += DISK) {
+		if (e)
+			memcpy(now, now - DISK, DISK);
+		for (int i = 0; i < RECORDS; i++) {
+			uint32_t sector = (uint32_t)rand_r(&seed) % (DISK / 512), room = 128 - sector % 128;
+			uint32_t n = 1 + (uint32_t)rand_r(&seed) % room, at = sector * 512;
+
+			if (i % 3 == 0) {
+				n = 1 + (uint32_t)rand_r(&seed) % MIN(1000, DISK / 512 - sector);
+				memset(now + at, 0, n * 512);
+				assert_int_equal(peer_zero(&p, 0, at, n * 512), 0);
+			} else {
+				memset(now + at, 1 + rand_r(&seed) % 255, n * 512);
+				assert_int_equal(peer_data(&p, 0, at, now + at, n * 512, (uint8_t)(i % 3)), 0);
+			}
+		}
+		assert_int_equal(peer_commit_durable(&p, first + (uint64_t)e, next_time()), 0);
+	}
+	peer_close(&p);
+	fixture_store(&server, 0, dir, sizeof(dir));
+	for (int e = 0; e < EPOCHS; e++) {
+		assert_int_equal(store_reader_open(dir, &store_sys_default, first + (uint64_t)e, &r), 0);
+		for (uint32_t at = 0; at < DISK; at += CHUNK_BYTES) {
+			assert_int_equal(store_read(r, 0, at, sizeof(got), got), 0);
+			assert_memory_equal(got, model + (size_t)e * DISK + at, sizeof(got));
+		}
+		store_reader_close(r);
+	}
+	free(model);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, NULL, after_each)
 
 int main(void)
@@ -565,6 +611,7 @@ int main(void)
 		CASE(test_a_ping_is_answered),
 		CASE(test_a_speed_test_counts_bytes_and_keeps_none),
 		CASE(test_what_was_durable_reads_back_at_each_point),
+		CASE(test_records_of_an_epoch_take_effect_in_the_order_sent),
 		CASE(test_random_bytes_are_turned_away),
 		CASE(test_http_is_turned_away),
 		CASE(test_who_says_nothing_is_turned_away_in_time),
