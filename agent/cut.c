@@ -98,7 +98,7 @@ static void remember(struct engine *e, const struct flight *f)
 
 static void take_label(struct engine *e, struct wire_commit *m)
 {
-	if (!e->label_wanted || !(m->flags & WIRE_COMMIT_POINT))
+	if (!e->label_wanted || !(m->flags & WIRE_COMMIT_POINT) || m->time_us < e->label_since_us)
 		return;
 	m->flags |= WIRE_COMMIT_LABELLED;
 	memcpy(m->label, e->label, sizeof(m->label));

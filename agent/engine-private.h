@@ -152,6 +152,7 @@ struct engine {
 	unsigned int flight_count;
 	char label[WIRE_LABEL_MAX + 1];
 	bool label_wanted;
+	uint64_t label_since_us;      /* wall: points before it are not what was asked for */
 
 	struct disk_state disks[DISKS_MAX];
 	unsigned int disk_limit;      /* one more than the highest present */

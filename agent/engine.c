@@ -398,6 +398,7 @@ int engine_mark(struct engine *e, const char *label)
 	if (e->label_wanted)
 		return -EBUSY;
 	snprintf(e->label, sizeof(e->label), "%s", label);
+	e->label_since_us = e->o.ops->wall_us(e->o.context);
 	e->label_wanted = true;
 	return 0;
 }

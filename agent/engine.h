@@ -163,7 +163,8 @@ bool engine_wants_ring(const struct engine *e);
 void engine_set_epoch_us(struct engine *e, uint64_t epoch_us);
 void engine_set_codec(struct engine *e, enum payload_codec codec, int level);
 
-/* The next point gets this label; -EBUSY: one is waiting already. */
+/* The next point of a moment after this one gets the label (points made while a
+ * backlog is caught up are of earlier moments); -EBUSY: one is waiting already. */
 _must_check_ int engine_mark(struct engine *e, const char *label);
 void engine_unmark(struct engine *e); /* nobody waits any more */
 
