@@ -238,14 +238,27 @@ static uint64_t live_bytes(const struct run *r)
 	return live;
 }
 
+/* How much of a disk the run's zero blocks cover, counted up to @enough. */
+static uint64_t zero_bytes(struct run *r, uint64_t enough)
+{
+	uint64_t at, bytes = 0;
+	struct entry e;
+
+	if (r->level_mask >> 1 == 0 || run_seek(r, key_make(1, 0, 0), UINT64_MAX, &at) < 0)
+		return 0;
+	for (; at < r->entry_count && bytes < enough && run_entry(r, at, &e) == 0; at++)
+		bytes += (uint64_t)CHUNK_BYTES << (LEVEL_SHIFT * key_level(e.key));
+	return bytes;
+}
+
 /*
  * Where no point is left in a run, what the next one has over it can go, but
  * that shows only when the two are one.  Worth it if as much could go as
  * sixteen times the index that is written for it.
  */
-static bool worth_absorbing(const struct upkeep *u, const struct run *old, const struct run *new)
+static bool worth_absorbing(const struct upkeep *u, struct run *old, struct run *new)
 {
-	uint64_t gain = MIN(live_bytes(old), live_bytes(new));
+	uint64_t most = live_bytes(old), gain = MIN(most, live_bytes(new) + zero_bytes(new, most));
 
 	if (is_left_alone(u, old) || is_left_alone(u, new) || kept_in(u, old) > 0 ||
 	    old->entry_count + new->entry_count > ENTRIES_MAX)

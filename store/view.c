@@ -83,6 +83,7 @@ static int load(struct view *v)
 static int view_new(const struct store_sys *sys, const char *dir, bool tail, uint64_t upto, struct view **ret)
 {
 	struct view *v = calloc(1, sizeof(*v));
+	pthread_rwlockattr_t attr;
 	int err;
 
 	if (!v)
@@ -90,7 +91,11 @@ static int view_new(const struct store_sys *sys, const char *dir, bool tail, uin
 	v->sys = sys;
 	v->with_tail = tail;
 	v->upto = upto;
-	pthread_rwlock_init(&v->lock, NULL);
+	pthread_rwlockattr_init(&attr);
+	/* Who has to load again must not wait for ever for readers who need not. */
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&v->lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	v->dir = strdup(dir);
 	err = v->dir ? files_new(sys, dir, &v->files) : -ENOMEM;
 	if (err < 0)

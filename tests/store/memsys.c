@@ -42,7 +42,7 @@ struct memsys {
 	int fail_error;
 	const char *failed;
 	bool short_io, in_hook;
-	void (*hook)(void *context);
+	void (*hook)(void *context, const char *call);
 	void *hook_context;
 };
 
@@ -66,7 +66,7 @@ static int arrive(struct memsys *m, const char *what, bool changes)
 {
 	if (m->hook && !m->in_hook) {
 		m->in_hook = true;
-		m->hook(m->hook_context);
+		m->hook(m->hook_context, what);
 		m->in_hook = false;
 	}
 	m->calls++;
@@ -608,7 +608,7 @@ void memsys_capacity(struct memsys *m, uint64_t bytes)
 	m->capacity = bytes;
 }
 
-void memsys_hook(struct memsys *m, void (*hook)(void *context), void *context)
+void memsys_hook(struct memsys *m, void (*hook)(void *context, const char *call), void *context)
 {
 	m->hook = hook;
 	m->hook_context = context;

@@ -51,8 +51,8 @@ void memsys_short(struct memsys *m, bool on);
 /* So many bytes fit in all. */
 void memsys_capacity(struct memsys *m, uint64_t bytes);
 
-/* Called before each call; what it calls itself is not announced. */
-void memsys_hook(struct memsys *m, void (*hook)(void *context), void *context);
+/* Called before each call, with its name; what it calls itself is not announced. */
+void memsys_hook(struct memsys *m, void (*hook)(void *context, const char *call), void *context);
 
 /* Files, for tests that damage them. */
 size_t memsys_count(const struct memsys *m);

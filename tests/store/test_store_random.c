@@ -26,6 +26,8 @@ static void work(struct world *w)
 			assert_int_equal(model_label(w->model, WORLD_DIR, w->sys), 0);
 		if (rng_below(&w->rng, 15) == 0)
 			model_check(w->model, WORLD_DIR, w->sys, 3);
+		if (rng_below(&w->rng, 6) == 0)
+			assert_int_equal(world_upkeep(w), 0); /* now readers come in between its calls */
 		if (rng_below(&w->rng, 12) == 0) {
 			if (rng_below(&w->rng, 2))
 				assert_int_equal(model_put(w->model, w->writer), 0);

@@ -366,6 +366,26 @@ static void zeroes_that_hide_nothing_are_forgotten(void **state)
 	expect_at(b, 0, 8 * MIB, 4096, 0);
 }
 
+static void data_under_a_discarded_range_gives_its_space_back(void **state)
+{
+	struct bench *b = *state;
+	uint64_t chunk;
+
+	keep_only_the_newest(b);
+	put_disk(b, 1 * GIB);
+	for (chunk = 0; chunk < 64; chunk++)
+		assert_int_equal(put(b, chunk * CHUNK_BYTES, CHUNK_BYTES, chunk + 1), 0);
+	commit(b);
+	reopen(b);
+	assert_int_equal(store_put_zero(b->w, 0, 0, 1 * GIB), 0);
+	commit(b);
+	reopen(b);
+	while (upkeep(b).more)
+		;
+	assert_true(memsys_total_bytes(b->mem) < 128 * KIB);
+	expect_at(b, 0, 0, CHUNK_BYTES, 0);
+}
+
 /* --- points ------------------------------------------------------------------------------------ */
 
 static void points_are_found_by_time_and_a_time_before_the_first_is_none(void **state)
@@ -550,6 +570,7 @@ int main(int argc, char **argv)
 		T(space_comes_back_when_points_expire_though_the_disk_was_full),
 		T(a_whole_disk_of_zeroes_is_a_few_entries_whatever_its_size),
 		T(zeroes_that_hide_nothing_are_forgotten),
+		T(data_under_a_discarded_range_gives_its_space_back),
 		T(points_are_found_by_time_and_a_time_before_the_first_is_none),
 		T(retention_keeps_the_last_of_each_hour_and_of_each_day),
 		T(a_clock_that_jumps_ahead_deletes_nothing),

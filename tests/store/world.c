@@ -116,14 +116,16 @@ int world_change_reader(struct world *w)
 	return err;
 }
 
-static void take_turn(void *context)
+static void take_turn(void *context, const char *call)
 {
 	struct world *w = context;
+	/* The moments that matter are those before something becomes durable. */
+	bool sync = strncmp(call, "sync", 4) == 0 || strcmp(call, "rename") == 0;
 	int err = 0;
 
 	if (memsys_is_cut(w->mem))
 		return;
-	switch (rng_below(&w->rng, 60)) {
+	switch (rng_below(&w->rng, sync ? 6 : 60)) {
 	case 0:
 		err = world_upkeep(w);
 		break;
