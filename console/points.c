@@ -113,6 +113,20 @@ static int wait_for_point(struct request *r, const struct machine_row *m, uint64
 	}
 }
 
+/* A label leads to one point.  Where the server cannot be asked, the mark will say so itself. */
+static int check_label_free(struct request *r, const struct machine_row *m, const char *label)
+{
+	json_t *point;
+	bool taken;
+
+	if (get_point(r, m, json_string(label), POINT_MS, &point))
+		return 0;
+	taken = json_is_string(json_object_get(point, "label")) &&
+		strcmp(json_string_value(json_object_get(point, "label")), label) == 0;
+	json_decref(point);
+	return taken ? request_refuse(r, 409, MSG_LABEL_TAKEN, "machine", m->name, "label", label, NULL) : 0;
+}
+
 static int call_mark(struct request *r, const struct machine_row *m, const char *label, uint64_t *ret_epoch)
 {
 	json_t *command = resource_command("mark"), *result;
@@ -146,7 +160,9 @@ int handle_mark(struct request *r)
 	text = json_string_value(label);
 	if (!names_label_ok(text))
 		return request_refuse(r, 400, MSG_LABEL_BAD, "label", text, NULL);
-	status = call_mark(r, &m, text, &epoch);
+	status = check_label_free(r, &m, text);
+	if (!status)
+		status = call_mark(r, &m, text, &epoch);
 	if (!status)
 		status = wait_for_point(r, &m, epoch, deadline_us, text, &point);
 	if (status)
