@@ -82,8 +82,15 @@ struct responder {
 	const char *verb;   /* ... is answered by: */
 	json_t *result;	    /* or, when NULL, */
 	const char *fault;  /* a fault with this code */
+	const char *before; /* the first time, if not NULL, by a fault with this code */
 	json_t *command;    /* as it came */
 };
+
+static json_t *fault_reply(const char *id, const char *fault, const json_t *command)
+{
+	return json_pack("{s:s, s:b, s:{s:s, s:{s:s}}}", "id", id, "ok", 0, "fault", "code", fault, "args", "machine",
+			 text_in(command, "machine"));
+}
 
 static void *respond(void *arg)
 {
@@ -103,9 +110,14 @@ static void *respond(void *arg)
 			if (strcmp(text_in(c, "verb"), r->verb))
 				continue;
 			id = text_in(c, "id");
+			if (r->before) {
+				reply = fault_reply(id, r->before, c);
+				json_decref(caller_call(&con, r->caller, 204, "POST", "/link/reply", reply));
+				r->before = NULL;
+				continue;
+			}
 			reply = r->result ? json_pack("{s:s, s:b, s:O}", "id", id, "ok", 1, "result", r->result)
-					  : json_pack("{s:s, s:b, s:{s:s, s:{s:s}}}", "id", id, "ok", 0, "fault", "code",
-						      r->fault, "args", "machine", text_in(c, "machine"));
+					  : fault_reply(id, r->fault, c);
 			json_decref(caller_call(&con, r->caller, 204, "POST", "/link/reply", reply));
 			r->command = json_incref(c);
 			json_decref(answer);
@@ -815,7 +827,9 @@ static void test_a_store_is_listed_as_removed_until_it_is_gone(void **state)
 static void test_a_mark_waits_for_agent_and_server(void **state)
 {
 	struct caller a, s;
-	struct responder agent = { .caller = &a, .verb = "mark" }, server = { .caller = &s, .verb = "point" };
+	struct responder agent = { .caller = &a, .verb = "mark" };
+	struct responder server = { .caller = &s, .verb = "point", .before = "POINT_NONE" };
+	struct responder taken = { .caller = &s, .verb = "point" };
 	json_t *answer, *event;
 
 	fixture_enrol(&con, &s, "server", "store3");
@@ -831,11 +845,16 @@ static void test_a_mark_waits_for_agent_and_server(void **state)
 	answer = ADMIN(201, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "before upgrade"));
 	assert_int_equal(number_in(answer, "epoch"), 9);
 	json_decref(answer);
+	taken.result = json_incref(server.result);
 	responder_stop(&agent);
 	responder_stop(&server);
 	event = newest_event();
 	assert_string_equal(code_of(event), "POINT_MARKED");
 	json_decref(event);
+	responder_start(&taken);
+	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "before upgrade")),
+		"LABEL_TAKEN");
+	responder_stop(&taken);
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "latest")), "LABEL_BAD");
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "12:00")), "LABEL_BAD");
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "")), "LABEL_BAD");
