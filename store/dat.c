@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#define SKIP_BYTES 8192u
+
 int dat_open(const struct store_sys *sys, const char *dir, uint32_t number, struct dat *ret)
 {
 	uint8_t buf[DATA_HEADER_BYTES];
@@ -134,11 +136,11 @@ void dat_walk_end(struct dat_walk *w)
 }
 
 /* The window holds @length bytes from @at on: 1; the file ends before: 0.
- * Where large records are skipped, little is read ahead. */
+ * Where what is skipped is longer than a call takes to copy, nothing is read ahead. */
 static int walk_need(struct dat_walk *w, uint64_t at, size_t length)
 {
 	const struct store_sys *sys = w->dat->sys;
-	size_t have = 0, want = w->skipped > WALK_BYTES / 16 ? MAX(length, 4096) : WALK_BYTES;
+	size_t have = 0, want = w->skipped >= SKIP_BYTES ? length : WALK_BYTES;
 
 	if (at >= w->window_at && at + length <= w->window_at + w->window_bytes)
 		return 1;

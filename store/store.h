@@ -157,7 +157,6 @@ _must_check_ int store_policy_get(const char *dir, const struct store_sys *sys, 
 
 struct store_upkeep_options {
 	uint64_t now_us;		/* decides which points have expired */
-	uint64_t memory_bytes;		/* at most so much at once; 0: 64 MiB */
 	uint64_t io_bytes_per_second;	/* 0: no limit */
 	/* Asked between steps, with the bytes moved so far: true stops early, cleanly. */
 	bool (*stop)(void *context, uint64_t bytes_done);
@@ -169,9 +168,13 @@ struct store_upkeep_result {
 	bool more;			/* there is more to do at once */
 };
 
-/* One round: merge runs, thin points by the policy, collect data files that
+/*
+ * One round: merge runs, thin points by the policy, collect data files that
  * are mostly unneeded, delete what nothing names.  Safe beside a writer and
- * readers; one at a time (-EBUSY). */
+ * readers; one at a time (-EBUSY).  Takes 20 MiB of memory and 60 bytes for
+ * each point, whatever the store's size.  When something is damaged or does
+ * not fit on the disk, all else is done first; then -EBADMSG, -EIO, -ENOSPC.
+ */
 _must_check_ int store_upkeep(const char *dir, const struct store_sys *sys, const struct store_upkeep_options *options,
 			      struct store_upkeep_result *ret);
 

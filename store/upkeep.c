@@ -319,15 +319,27 @@ static int compare_numbers(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* How much one job may move: when the disk is nearly full, a little at a time. */
+static int room_to_move(const struct upkeep *u, const struct run *r, uint64_t *ret)
+{
+	uint64_t free_bytes, total_bytes;
+	int err = u->sys->space(u->sys, u->dir, &free_bytes, &total_bytes);
+
+	if (err == 0)
+		*ret = MIN(MAX(MOVE_BYTES_MIN, 4 * r->file_bytes),
+			   free_bytes > r->file_bytes ? (free_bytes - r->file_bytes) / 2 : 0);
+	return err;
+}
+
 /* Which of the run's data files to collect now. */
 static int choose_files(const struct upkeep *u, const struct run *r, struct bytes *ret)
 {
-	uint64_t room = MAX(MOVE_BYTES_MIN, 4 * r->file_bytes);
 	struct run_file f;
+	uint64_t room;
 	size_t i, small_count = 0;
-	int err = 0;
+	int err = room_to_move(u, r, &room);
 
-	for (i = 0; i < r->file_count; i++) {
+	for (i = 0; i < r->file_count && err == 0; i++) {
 		run_file(r, i, &f);
 		small_count += small(u, &f);
 	}
@@ -510,8 +522,8 @@ static size_t run_behind(const struct upkeep *u, uint64_t epoch)
 }
 
 /*
- * A job that fails for what is in the files does not keep others from being
- * done: its runs are left alone for the rest of the round.
+ * A job that fails for what is in the files, or for want of room, does not keep
+ * others from being done: its runs are left alone for the rest of the round.
  */
 static int settle_job(struct upkeep *u, const struct job *job, int err)
 {
@@ -519,7 +531,7 @@ static int settle_job(struct upkeep *u, const struct job *job, int err)
 
 	if (err == -EAGAIN)
 		u->result.more = true;
-	if (err != -EAGAIN && err != -EBADMSG && err != -EIO)
+	if (err != -EAGAIN && err != -EBADMSG && err != -EIO && err != -ENOSPC)
 		return err;
 	if (err != -EAGAIN && u->first_error == 0)
 		u->first_error = err;

@@ -310,6 +310,32 @@ static void space_comes_back_when_points_expire_though_the_disk_was_full(void **
 		expect_at(b, 0, chunk * CHUNK_BYTES, CHUNK_BYTES, 900 + chunk + 1);
 }
 
+static void space_comes_back_a_little_at_a_time_when_hardly_any_is_left(void **state)
+{
+	struct bench *b = *state;
+	uint64_t chunk;
+
+	b->sys->limits.data_file_bytes = 1 * MIB;
+	put_disk(b, 32 * MIB);
+	for (chunk = 0; chunk < 512; chunk++) {
+		assert_int_equal(put(b, chunk * CHUNK_BYTES, CHUNK_BYTES, chunk + 1), 0);
+		commit(b);
+	}
+	for (chunk = 0; chunk < 512; chunk++) { /* an eighth of each file stays */
+		if (chunk % 8)
+			assert_int_equal(store_put_zero(b->w, 0, chunk * CHUNK_BYTES, CHUNK_BYTES), 0);
+	}
+	commit(b);
+	reopen(b);
+	keep_only_the_newest(b);
+	memsys_capacity(b->mem, memsys_total_bytes(b->mem) + 600 * KIB); /* 4 MiB are to be moved */
+	while (upkeep(b).more)
+		;
+	assert_true(memsys_total_bytes(b->mem) < 5 * MIB);
+	for (chunk = 0; chunk < 512; chunk++)
+		expect_at(b, 0, chunk * CHUNK_BYTES, CHUNK_BYTES, chunk % 8 ? 0 : chunk + 1);
+}
+
 /* --- zeroes ---------------------------------------------------------------------------------- */
 
 static void a_whole_disk_of_zeroes_is_a_few_entries_whatever_its_size(void **state)
@@ -568,6 +594,7 @@ int main(int argc, char **argv)
 		T(what_was_not_committed_is_gone),
 		T(a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room),
 		T(space_comes_back_when_points_expire_though_the_disk_was_full),
+		T(space_comes_back_a_little_at_a_time_when_hardly_any_is_left),
 		T(a_whole_disk_of_zeroes_is_a_few_entries_whatever_its_size),
 		T(zeroes_that_hide_nothing_are_forgotten),
 		T(data_under_a_discarded_range_gives_its_space_back),
