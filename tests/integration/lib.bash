@@ -132,7 +132,7 @@ tick() { read -rt 0.1 <>"$T/never" || :; }
 now_us() { date +%s%6N; }
 
 # gone PID: it is not running any more.
-gone() { ! kill -0 "$1" 2>/dev/null; }
+gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = Z ]; }
 
 # --- disks ---------------------------------------------------------------------------
 
@@ -212,6 +212,7 @@ instance_stop() {
 	for f in "$data"/agents/*/agent.pid "$data"/server/server.pid "$data"/console/console.pid; do
 		pid=$(daemon_pid "$f")
 		[ -n "$pid" ] || continue
+		! wait_until 5 "end of $pid" gone "$pid" || continue
 		say "${f#"$data"/}: $pid did not stop"
 		kill -9 "$pid"
 		bad=1
@@ -219,11 +220,12 @@ instance_stop() {
 	return $bad
 }
 
-# daemon_pid FILE: the pid of the daemon that holds it, or nothing.
+# daemon_pid FILE: the pid of the daemon that wrote it, if it lives.
 daemon_pid() {
+	local pid
 	[ -e "$1" ] || return 0
-	flock -n "$1" true && return 0
-	tr -cd 0-9 <"$1"
+	pid=$(tr -cd 0-9 <"$1")
+	[ -z "$pid" ] || ! grep -q ^godwit "/proc/$pid/comm" 2>/dev/null || echo "$pid"
 }
 # The state folder of an agent, protected here or over the link.
 agent_state() { [ -d "$T/far/agents/$1" ] && echo "$T/far/agents/$1" || echo "$GODWIT_DATA/agents/$1"; }
