@@ -61,9 +61,12 @@ static void apply_settings(struct agent *a, const json_t *s)
 	if (epoch_ms >= 10 && epoch_ms <= 60000)
 		engine_set_epoch_us(a->engine, (uint64_t)epoch_ms * USEC_PER_MSEC);
 	set_compression(a, json_string_value(json_object_get(s, "compression")));
-	if (capture && strcmp(capture, "dirty-map") == 0 && tracker_mode(a->tracker) == TRACKER_PAYLOAD) {
-		log_info("capture: dirty map only, as set");
-		tracker_force_dirty_map(a->tracker);
+	if (capture) {
+		bool payload = tracker_mode(a->tracker) == TRACKER_PAYLOAD;
+
+		tracker_prefer_dirty_map(a->tracker, strcmp(capture, "dirty-map") == 0);
+		if (payload != (tracker_mode(a->tracker) == TRACKER_PAYLOAD))
+			log_info("capture: %s, as set", payload ? "dirty map only" : "payload");
 	}
 }
 

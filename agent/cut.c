@@ -52,6 +52,7 @@ static void look_suspect(struct engine *e, struct disk_state *d)
 		return;
 	report(e, ENGINE_SUSPECT, d->track.disk, 0, why);
 	engine_rescan(e, d->track.disk);
+	tracker_suspect_clear(e->tracker, d->track.disk); /* it is noted in a pinned plane */
 }
 
 bool cut_look_clean(struct engine *e)

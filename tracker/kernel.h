@@ -106,6 +106,6 @@ struct bpf_raw_tracepoint_args;
 
 #pragma clang attribute pop
 
-enum pageflags { PG_writeback = 15, PG_dirty = 4, };
+enum pageflags { PG_locked = 0, PG_dirty = 4, PG_writeback = 15 };
 
 #endif

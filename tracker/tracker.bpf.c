@@ -269,6 +269,70 @@ __noinline int mark_range(uint32_t disk, uint64_t sector, uint64_t sectors)
 	return 1;
 }
 
+/* --- pages ---------------------------------------------------------------------- */
+
+/* log2 of sizeof(struct page), or 0 where the arithmetic below does not fit. */
+static __always_inline uint32_t page_struct_shift(void)
+{
+	switch (bpf_core_type_size(struct page)) {
+	case 32:
+		return 5;
+	case 64:
+		return 6;
+	case 128:
+		return 7;
+	default:
+		return 0;
+	}
+}
+
+/* Where the kernel has the content of a page mapped. */
+static __always_inline uint64_t page_address(uint64_t page, uint64_t vmemmap_base, uint64_t direct_base)
+{
+	return direct_base + ((page - vmemmap_base) >> page_struct_shift() << PAGE_SHIFT);
+}
+
+static __always_inline uint64_t page_of(uint64_t address, struct shared_config *c)
+{
+	return c->vmemmap_base + ((address - c->direct_base) >> PAGE_SHIFT << page_struct_shift());
+}
+
+/* Is this page of the page cache being written and being changed as well?  Then the
+ * disk may have its older content. */
+static __always_inline bool page_changes(uint64_t page)
+{
+	uint64_t word[2]; /* flags, compound_head */
+	uint64_t changing = 1ULL << bpf_core_enum_value(enum pageflags, PG_dirty) |
+			    1ULL << bpf_core_enum_value(enum pageflags, PG_locked);
+	uint64_t writeback = 1ULL << bpf_core_enum_value(enum pageflags, PG_writeback);
+
+	if (bpf_probe_read_kernel(word, sizeof(word), (void *)page))
+		return false;
+	if ((word[1] & 1) && bpf_probe_read_kernel(word, sizeof(word), (void *)(word[1] - 1)))
+		return false;
+	return (word[0] & changing) && (word[0] & writeback);
+}
+
+#define CARRY_PAGES (SHARED_CARRY_MAX / PAGE_BYTES + 1)
+
+/* Any page of @bytes at @address?  Asked when they have been copied: a change before
+ * the copy has left the page locked or dirty by then. */
+__noinline int pages_change(uint64_t address, uint32_t bytes)
+{
+	struct shared_config *c = get_config();
+	uint64_t end = address + bytes;
+
+	if (!c)
+		return 0;
+	address &= ~(PAGE_BYTES - 1ULL);
+	for (int i = 0; i < CARRY_PAGES && address < end; i++) {
+		if (page_changes(page_of(address, c)))
+			return 1;
+		address += PAGE_BYTES;
+	}
+	return 0;
+}
+
 /* --- the ring ------------------------------------------------------------------ */
 
 static __always_inline uint64_t submit_flags(struct shared_config *c, uint64_t bytes)
@@ -308,6 +372,8 @@ enum { CARRIED, LOST_FULL, LOST_UNREADABLE };
 			bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);                               \
 			return LOST_UNREADABLE;                                                 \
 		}                                                                               \
+		if (pages_change(address, bytes))                                                \
+			r->flags |= SHARED_REREAD;                                              \
 		bpf_ringbuf_submit(r, submit_flags(c, sizeof(*r) + 8 + (room)));                 \
 		return CARRIED;                                                                 \
 	} while (0)
@@ -371,27 +437,6 @@ static __always_inline void lose_other(uint32_t disk, uint64_t sector, uint64_t 
 
 /* --- from bios to payload ------------------------------------------------------- */
 
-/* log2 of sizeof(struct page), or 0 where the arithmetic below does not fit. */
-static __always_inline uint32_t page_struct_shift(void)
-{
-	switch (bpf_core_type_size(struct page)) {
-	case 32:
-		return 5;
-	case 64:
-		return 6;
-	case 128:
-		return 7;
-	default:
-		return 0;
-	}
-}
-
-/* Where the kernel has the content of a page mapped. */
-static __always_inline uint64_t page_address(uint64_t page, uint64_t vmemmap_base, uint64_t direct_base)
-{
-	return direct_base + ((page - vmemmap_base) >> page_struct_shift() << PAGE_SHIFT);
-}
-
 struct vec { /* struct bio_vec */
 	uint64_t page;
 	uint32_t len, offset;
@@ -439,21 +484,6 @@ static __always_inline void walk_bio(struct walk *w, uint64_t address)
 	w->bio_left = BPF_CORE_READ(bio, bi_iter.bi_size);
 }
 
-/* Was this page of the page cache changed while it was being written?  Then the
- * disk may have the older content. */
-static __always_inline uint8_t changed_in_flight(uint64_t page)
-{
-	uint64_t word[2];
-	uint64_t dirty = 1ULL << bpf_core_enum_value(enum pageflags, PG_dirty);
-	uint64_t writeback = 1ULL << bpf_core_enum_value(enum pageflags, PG_writeback);
-
-	if (bpf_probe_read_kernel(word, sizeof(word), (void *)page))
-		return 0;
-	if ((word[1] & 1) && bpf_probe_read_kernel(word, sizeof(word), (void *)(word[1] - 1)))
-		return 0;
-	return (word[0] & dirty) && (word[0] & writeback) ? SHARED_REREAD : 0;
-}
-
 /* How much of @bytes goes into one record. */
 static __always_inline uint32_t class_bytes(uint32_t bytes)
 {
@@ -498,7 +528,7 @@ __noinline int walk_step(struct walk *w)
 	bytes = class_bytes(bytes);
 	if (!bytes || (bytes & SECTOR_MASK))
 		return 1; /* a sector in two pieces: rare, not worth putting together */
-	meta = w->disk | (uint32_t)changed_in_flight(v.page) << 16;
+	meta = w->disk;
 	if (bytes == w->left)
 		meta |= SHARED_END << 16;
 	how = carry(w->time, w->sector,
@@ -624,7 +654,13 @@ static __always_inline void flight_end(uint32_t flight, struct request *rq, uint
 	if (flight == NO_FLIGHT || !b)
 		return;
 	f = &b->flight[at];
-	if (bytes < rq->__data_len) {
+	/* A former use of the request, of which the completion was not seen; the issue of this
+	 * one was not seen either, or there was none (the flush of an fsync has none). */
+	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns)) {
+		flight_lost(f);
+		f->sectors = 0;
+	}
+	if (f->sectors && bytes < rq->__data_len) {
 		f->bio = 0;
 		f->sector = rq->__sector + (bytes >> 9);
 		f->sectors = (rq->__data_len - bytes) >> 9;

@@ -264,7 +264,7 @@ static int begin_afresh(struct tracker *t, struct fault *ret_fault)
 
 static void choose_mode(struct tracker *t)
 {
-	bool payload = t->config->proved && !t->config->forced && !t->options.dirty_map_only;
+	bool payload = t->config->proved && t->config->payload_programs && !t->config->forced && !t->options.dirty_map_only;
 
 	__atomic_store_n(&t->config->payload, payload, __ATOMIC_SEQ_CST);
 }
@@ -317,6 +317,12 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 enum tracker_mode tracker_mode(const struct tracker *t)
 {
 	return t->config->payload ? TRACKER_PAYLOAD : TRACKER_DIRTY_MAP;
+}
+
+void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
+{
+	t->options.dirty_map_only = prefer;
+	choose_mode(t);
 }
 
 void tracker_force_dirty_map(struct tracker *t)

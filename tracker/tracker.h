@@ -154,7 +154,10 @@ _must_check_ int tracker_prove(struct tracker *t, uint16_t disk, int disk_fd, st
 
 enum tracker_mode tracker_mode(const struct tracker *t);
 
-/* Carry no more payload from now on: for ever if @why proves capture wrong. */
+/* A setting: carry no payload, or carry it again where it has been proved. */
+void tracker_prefer_dirty_map(struct tracker *t, bool prefer);
+
+/* Carry no more payload for as long as this is pinned: capture was found wrong. */
 void tracker_force_dirty_map(struct tracker *t);
 
 /* --- the ring ------------------------------------------------------------ */

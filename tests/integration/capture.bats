@@ -239,3 +239,39 @@ file_system() {
 @test "btrfs with discard under mixed load and a small ring: points are clean, in the end equal" {
 	file_system btrfs 320M discard=sync 524288
 }
+
+# Each file's one page is written over and over while it is synced, then the file is
+# deleted: what the page held last may have been captured and never have reached the
+# disk, nor ever will.
+rewrite_and_delete() { # FOLDER FILES
+	python3 - "$@" <<-'END'
+		import os, sys, threading, time
+		for n in range(int(sys.argv[2])):
+		    path = f"{sys.argv[1]}/f{n}"
+		    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+		    end = time.monotonic() + 0.1
+		    def write():
+		        i = 0
+		        while time.monotonic() < end:
+		            os.pwrite(fd, (b"%08d" % i) * 4096, 0)
+		            i += 1
+		    writer = threading.Thread(target=write)
+		    writer.start()
+		    while time.monotonic() < end:
+		        os.fdatasync(fd)
+		    writer.join()
+		    os.unlink(path)
+		    os.close(fd)
+	END
+}
+
+@test "pages changed while they are written, and never written again: in the end equal" {
+	needs python3
+	disk_make D 128M
+	disk_format ext4 "$D"
+	disk_mount "$D" "$T/m"
+	follow_start a "$D=$T/a.img"
+	rewrite_and_delete "$T/m" "$(pick 60 600)"
+	disk_umount "$T/m"
+	settled a "$D" "$T/a.img"
+}

@@ -212,6 +212,10 @@ enum tracker_mode tracker_mode(const struct tracker *t)
 	return t->mode;
 }
 
+void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
+{
+}
+
 void tracker_force_dirty_map(struct tracker *t)
 {
 	t->mode = TRACKER_DIRTY_MAP;
@@ -331,4 +335,8 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 {
 	return 0;
+}
+
+void tracker_suspect_clear(struct tracker *t, uint16_t disk)
+{
 }
