@@ -252,7 +252,7 @@ static int conclude(struct tracker *t, const struct tracker_disk *disk, const st
 int tracker_prove(struct tracker *t, uint16_t disk, int disk_fd, struct fault *ret_fault)
 {
 	const struct tracker_disk *d = &t->disks[disk].info;
-	bool payload = t->config->payload_programs && !t->options.dirty_map_only;
+	bool payload = t->config->payload_programs;
 	struct attempt a = { .disk_fd = disk_fd, .bytes = SHARED_PROOF_BYTES };
 	struct verdict v;
 	int fds[2] = { -1, -1 }, sector, err;
@@ -273,9 +273,9 @@ int tracker_prove(struct tracker *t, uint16_t disk, int disk_fd, struct fault *r
 	if (a.buf)
 		munmap(a.buf, MAX(a.bytes, (size_t)sysconf(_SC_PAGESIZE)));
 	err = conclude(t, d, &v, payload, ret_fault);
-	if (!err && !t->config->payload_programs && !t->options.dirty_map_only)
+	if (!err && !payload)
 		err = fault_set(ret_fault, -EOPNOTSUPP, MSG_CAPTURE_UNPROVED, "reason",
 				"this kernel or processor cannot run the programs for it", NULL);
-	__atomic_store_n(&t->config->payload, payload && t->config->proved && !t->config->forced, __ATOMIC_SEQ_CST);
-	return err;
+	choose_mode(t);
+	return err == -EOPNOTSUPP && t->options.dirty_map_only ? 0 : err; /* nobody asked for payload */
 }

@@ -68,6 +68,9 @@ struct tracker {
 /* "@pin_dir/@name" into @buf of PATH_MAX.  Returns @buf. */
 char *pin_path(const struct tracker *t, const char *name, char *buf);
 
+/* tracker.c: payload, if it is wanted, proved, and was not found wrong. */
+void choose_mode(struct tracker *t);
+
 /* ring.c */
 _must_check_ int ring_open(struct ring *r, int fd, uint64_t bytes); /* owns @fd from now on */
 void ring_close(struct ring *r);

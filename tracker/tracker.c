@@ -262,7 +262,7 @@ static int begin_afresh(struct tracker *t, struct fault *ret_fault)
 	return err;
 }
 
-static void choose_mode(struct tracker *t)
+void choose_mode(struct tracker *t)
 {
 	bool payload = t->config->proved && t->config->payload_programs && !t->config->forced && !t->options.dirty_map_only;
 
