@@ -53,8 +53,8 @@ bool db_machine_by_id(struct db *db, const char *id, struct machine_row *ret)
 size_t db_machine_list(struct db *db, bool removed_too, const char *server_id, struct machine_row **ret)
 {
 	sqlite3_stmt *s = db_query(db,
-				   "SELECT " COLUMNS " FROM machines WHERE (removed_us IS NULL OR ?1) "
-				   "AND (?2 IS NULL OR server_id = ?2) ORDER BY name, enrolled_us",
+				   "SELECT " COLUMNS " FROM machines WHERE (removed_us IS NULL OR "
+				   "(?1 AND (told_us IS NULL OR store_gone_us IS NULL))) AND (?2 IS NULL OR server_id = ?2) ORDER BY name, enrolled_us",
 				   "it", (int64_t)removed_too, server_id);
 	struct machine_row *rows = NULL;
 	size_t count = 0, room = 0;
@@ -137,6 +137,18 @@ void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t
 	       "WHERE id = ? AND removed_us IS NULL",
 	       "iitt", (int64_t)connected, (int64_t)seen_us, text, id);
 	free(text);
+}
+
+int64_t db_machine_count(struct db *db)
+{
+	sqlite3_stmt *s = db_query(db, "SELECT count(*) FROM machines WHERE removed_us IS NULL OR store_gone_us IS NULL", "");
+	int64_t count = 0;
+
+	if (db_next(db, s)) {
+		count = sqlite3_column_int64(s, 0);
+		db_done(db, s);
+	}
+	return count;
 }
 
 static json_t *one_json(struct db *db, sqlite3_stmt *s)

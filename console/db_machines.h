@@ -22,10 +22,13 @@ bool db_machine_find(struct db *db, const char *id_or_name, struct machine_row *
 /* Also those that are removed. */
 bool db_machine_by_id(struct db *db, const char *id, struct machine_row *ret);
 
-/* All rows, to be freed; by name.  Of one server, when @server_id is not NULL. */
+/* Rows, to be freed; by name; with @removed_too also those removed of which
+ * somebody is still to be told.  Of one server, when @server_id is not NULL. */
 size_t db_machine_list(struct db *db, bool removed_too, const char *server_id, struct machine_row **ret);
 
-/* @facts, @disks may be NULL; disks are checked already. */
+/* What a server has to keep: protected, or removed with their store not yet gone. */
+int64_t db_machine_count(struct db *db);
+
 void db_machine_add(struct db *db, const struct machine_row *m);
 void db_machine_enrol_again(struct db *db, const char *id, const uint8_t key[16]);
 void db_machine_set_state(struct db *db, const char *id, const char *state);

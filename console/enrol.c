@@ -30,6 +30,8 @@
 #define TOKEN_DEFAULT_S 86400
 #define TOKEN_LEAST_S 60
 #define TOKEN_MOST_S 31536000
+#define MACHINES_MOST 4096 /* what a replication server takes */
+#define MACHINES_MOST_TEXT "4096"
 #define EXPIRED_KEPT_S (30 * 86400) /* so that "expired" can be told from "wrong" */
 
 /* --- tokens -------------------------------------------------------------------------------- */
@@ -216,6 +218,8 @@ static int settle_identity(struct request *r, struct db *db, struct enrolment *e
 		return request_refuse(r, 404, e->agent ? MSG_MACHINE_UNKNOWN : MSG_SERVER_UNKNOWN,
 				      e->agent ? "machine" : "server", e->name, NULL);
 	}
+	if (!h.found && e->agent && db_machine_count(db) >= MACHINES_MOST)
+		return request_refuse(r, 409, MSG_MACHINES_TOO_MANY, "most", MACHINES_MOST_TEXT, NULL);
 	if (!h.found) {
 		uuid_format(&id, e->id);
 		return 0;

@@ -352,27 +352,9 @@ static int take_body(struct request *r, const char *data, size_t len)
 	return 0;
 }
 
-static int parse_body(struct request *r)
-{
-	json_error_t e;
-	char reason[FAULT_VALUE_MAX];
-
-	if (r->raw_overflowed)
-		return too_large(r);
-	if (!r->raw_len)
-		return 0;
-	r->body = json_loadb(r->raw, r->raw_len, JSON_REJECT_DUPLICATES, &e);
-	if (r->body && !r->route->body_max && (!json_is_object(r->body) || json_object_size(r->body)))
-		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "this call takes no members", NULL);
-	if (r->body)
-		return 0;
-	snprintf(reason, sizeof(reason), "it is not JSON: %.100s (line %d, column %d)", e.text, e.line, e.column);
-	return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", reason, NULL);
-}
-
 static int run_handler(struct request *r)
 {
-	int status = parse_body(r);
+	int status = r->raw_overflowed ? too_large(r) : request_parse(r);
 
 	return status ? status : r->route->handle(r);
 }
@@ -427,6 +409,17 @@ static void on_done(void *arg, struct MHD_Connection *connection, void **state, 
 	*state = NULL;
 }
 
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		*context = identity_memory_new();
+	} else {
+		identity_memory_free(*context);
+		*context = NULL;
+	}
+}
+
 /* What the library has to say about broken connections is for developers. */
 static void on_library_log(void *arg, const char *fmt, va_list ap)
 {
@@ -458,7 +451,7 @@ int httpd_start(struct console *c, int fd, const char *key_pem, const char *chai
 		0, NULL, NULL, on_request, c, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_HTTPS_MEM_KEY, h->key_pem, MHD_OPTION_HTTPS_MEM_CERT,
 		h->chain_pem, MHD_OPTION_HTTPS_MEM_TRUST, h->ca_pem, MHD_OPTION_HTTPS_PRIORITIES, PRIORITIES,
-		MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+		MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
 		MHD_OPTION_END);
 	if (!h->daemon) {

@@ -18,6 +18,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void identity_token_hash(const struct pki_token *t, uint8_t ret_hash[32])
 {
@@ -70,6 +71,31 @@ struct presented {
 	char id[ID_SIZE];
 	uint8_t key[16];
 };
+
+/* A handshake happens once, so what was found cannot change, but for the end
+ * of the certificate's time, which is years away. */
+struct identity_memory {
+	bool known;
+	struct presented presented;
+};
+
+struct identity_memory *identity_memory_new(void)
+{
+	return calloc(1, sizeof(struct identity_memory));
+}
+
+void identity_memory_free(struct identity_memory *m)
+{
+	free(m);
+}
+
+static struct identity_memory *memory_of(struct request *r)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
 
 static gnutls_session_t session_of(struct request *r)
 {
@@ -135,6 +161,24 @@ static const char *read_presented(struct request *r, struct presented *ret)
 	return NULL;
 }
 
+/* The same, remembered. */
+static const char *recall_presented(struct request *r, struct presented *ret)
+{
+	struct identity_memory *m = memory_of(r);
+	const char *reason;
+
+	if (m && m->known) {
+		*ret = m->presented;
+		return NULL;
+	}
+	reason = read_presented(r, ret);
+	if (!reason && m) {
+		m->known = true;
+		m->presented = *ret;
+	}
+	return reason;
+}
+
 static int no_such_peer(struct request *r)
 {
 	return request_refuse(r, 403, MSG_MACHINE_REMOVED, NULL);
@@ -190,7 +234,7 @@ int identity_check(struct request *r)
 	if (header && !strncasecmp(header, "Bearer ", 7)) {
 		status = check_bearer(r, header + 7 + strspn(header + 7, " "));
 	} else {
-		reason = read_presented(r, &p);
+		reason = recall_presented(r, &p);
 		if (reason)
 			return request_refuse(r, 401, MSG_API_NOT_AUTHENTICATED, "reason", reason, NULL);
 		if (!strcmp(p.role, "agent"))

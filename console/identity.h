@@ -9,6 +9,12 @@
  * status of the refusal. */
 _must_check_ int identity_check(struct request *r);
 
+/* What a connection's certificate was found to say, kept for its next requests:
+ * made and freed with the connection. */
+struct identity_memory;
+struct identity_memory *identity_memory_new(void);
+void identity_memory_free(struct identity_memory *m);
+
 /* A wrong secret was shown: 429 if too many were, else @status and @code. */
 int identity_wrong_secret(struct request *r, int status, enum message_code code);
 

@@ -141,6 +141,23 @@ json_t *request_fault_body(const struct fault *f, enum message_language language
 	return body;
 }
 
+int request_parse(struct request *r)
+{
+	char reason[FAULT_VALUE_MAX];
+	json_error_t e;
+
+	if (!r->raw_len)
+		return 0;
+	r->body = json_loadb(r->raw, r->raw_len, JSON_REJECT_DUPLICATES, &e);
+	if (!r->body) {
+		snprintf(reason, sizeof(reason), "it is not JSON: %.100s (line %d, column %d)", e.text, e.line, e.column);
+		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", reason, NULL);
+	}
+	if (!r->route->body_max && (!json_is_object(r->body) || json_object_size(r->body)))
+		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "this call takes no members", NULL);
+	return 0;
+}
+
 json_t *request_take_body(struct request *r)
 {
 	json_t *body = r->body;

@@ -74,6 +74,9 @@ int request_catalogue_failed(struct request *r, const char *doing, int err); /* 
 /* {"code", "message", "remedy", "args"} */
 json_t *request_fault_body(const struct fault *f, enum message_language language);
 
+/* The bytes that came, into r->body: 0, or 422. */
+_must_check_ int request_parse(struct request *r);
+
 /* The body, which is then the caller's. */
 json_t *request_take_body(struct request *r);
 
