@@ -36,6 +36,11 @@ _Static_assert(SLICE_BYTES >= WIRE_HEADER_BYTES + WIRE_BODY_MAX, "any frame fits
 /* A speed test writes over itself from here on. */
 #define PROBE_FILE_BYTES (256 * MIB)
 
+/* Points expire by whole journal files, and the store closes those by size.
+ * Where points are kept for a short time only, the writer is opened anew four
+ * times in that time, but not more often than this: that closes one. */
+#define ROTATE_LEAST_US (15 * USEC_PER_SEC)
+
 /* The listener hears of progress at most so often. */
 #define FIGURES_EVERY_US (200 * USEC_PER_MSEC)
 
@@ -44,8 +49,12 @@ struct intake {
 	struct tls *tls;
 	struct line *line;
 	struct session *session;
+	struct uuid machine;
 	struct store_writer *writer;
+	char store_dir[4096];
 	int store_fd; /* the machine's folder */
+	bool at_border; /* nothing was put since the last commit */
+	uint64_t opened_us, look_again_us; /* the writer; whether it is to be opened anew */
 	int probe_fd;
 	uint64_t probe_offset;
 
@@ -122,13 +131,38 @@ static int begin_store(const char *dir, const struct uuid *machine)
 	return err;
 }
 
+static int open_writer(struct intake *in)
+{
+	in->opened_us = monotonic_now_us();
+	in->look_again_us = in->opened_us + ROTATE_LEAST_US;
+	return store_writer_open(in->store_dir, &in->machine, &store_sys_default, &in->writer);
+}
+
+/* At a border between epochs only: closing drops what was not committed. */
+static int rotate_if_old(struct intake *in)
+{
+	struct store_policy policy = STORE_POLICY_DEFAULT;
+	uint64_t now = monotonic_now_us();
+
+	if (!in->at_border || now < in->look_again_us)
+		return 0;
+	in->look_again_us = now + ROTATE_LEAST_US;
+	(void)!store_policy_get(in->store_dir, &store_sys_default, &policy);
+	if (now - in->opened_us < policy.every_s * USEC_PER_SEC / 4)
+		return 0;
+	store_writer_close(in->writer);
+	in->writer = NULL;
+	return open_writer(in);
+}
+
 static int open_store(struct intake *in, const struct uuid *machine)
 {
-	char id[UUID_TEXT_LEN + 1], dir[4096];
+	char id[UUID_TEXT_LEN + 1], *dir = in->store_dir;
 	struct staging_room room;
 	int err;
 
-	if (snprintf(dir, sizeof(dir), "%s/%s", in->o->store_root, uuid_format(machine, id)) >= (int)sizeof(dir))
+	if (snprintf(dir, sizeof(in->store_dir), "%s/%s", in->o->store_root, uuid_format(machine, id)) >=
+	    (int)sizeof(in->store_dir))
 		return -ENAMETOOLONG;
 	in->store_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (in->store_fd < 0)
@@ -140,7 +174,7 @@ static int open_store(struct intake *in, const struct uuid *machine)
 		err = begin_store(dir, machine);
 	if (!err)
 		err = confine_to(dir);
-	return err ? err : store_writer_open(dir, machine, &store_sys_default, &in->writer);
+	return err ? err : open_writer(in);
 }
 
 static int op_admit(void *context, const struct wire_hello *hello, struct wire_refuse *refuse)
@@ -150,6 +184,7 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 
 	if (err)
 		return err;
+	in->machine = hello->machine;
 	err = open_store(in, &hello->machine);
 	if (!err)
 		return 0;
@@ -174,25 +209,37 @@ static uint64_t op_last_time_us(void *context)
 	return store_writer_last_time_us(((struct intake *)context)->writer);
 }
 
+static struct store_writer *put_into(void *context)
+{
+	struct intake *in = context;
+
+	in->at_border = false;
+	return in->writer;
+}
+
 static int op_put_disk(void *context, const struct store_disk *disk)
 {
-	return store_put_disk(((struct intake *)context)->writer, disk);
+	return store_put_disk(put_into(context), disk);
 }
 
 static int op_put_data(void *context, const struct wire_data *d)
 {
-	return store_put_data(((struct intake *)context)->writer, d->disk, d->offset_bytes, d->length_bytes, d->codec,
+	return store_put_data(put_into(context), d->disk, d->offset_bytes, d->length_bytes, d->codec,
 			      d->stored, d->stored_bytes, d->checksum);
 }
 
 static int op_put_zero(void *context, const struct wire_zero *z)
 {
-	return store_put_zero(((struct intake *)context)->writer, z->disk, z->offset_bytes, z->length_bytes);
+	return store_put_zero(put_into(context), z->disk, z->offset_bytes, z->length_bytes);
 }
 
 static int op_commit(void *context, const struct store_epoch *epoch)
 {
-	return store_commit(((struct intake *)context)->writer, epoch);
+	struct intake *in = context;
+	int err = store_commit(in->writer, epoch);
+
+	in->at_border = err == 0;
+	return err;
 }
 
 static int op_read(void *context, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes, void *ret_buf)
@@ -202,12 +249,13 @@ static int op_read(void *context, uint16_t disk, uint64_t offset_bytes, uint32_t
 
 static int op_room(void *context)
 {
+	struct intake *in = context;
 	struct staging_room room;
-	int err = staging_room(((struct intake *)context)->store_fd, &room);
+	int err = staging_room(in->store_fd, &room);
 
 	if (err)
 		return err;
-	return staging_is_full(&room) ? -ENOSPC : 0;
+	return staging_is_full(&room) ? -ENOSPC : rotate_if_old(in);
 }
 
 /* A file without a name in the machine's folder: gone when it is closed. */

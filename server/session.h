@@ -51,7 +51,8 @@ struct session_ops {
 	int (*commit)(void *context, const struct store_epoch *epoch);
 	int (*read)(void *context, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes, void *ret_buf);
 
-	/* -ENOSPC when what is left of the staging area is the reserve. */
+	/* After each commit, and now and then: -ENOSPC when what is left of the
+	 * staging area is the reserve.  May also put the store in order. */
 	int (*room)(void *context);
 
 	/* The speed test: write as if it were data; make it durable and forget it. */

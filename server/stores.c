@@ -35,6 +35,7 @@ struct record {
 	uint64_t upkeep_at_bytes; /* figures.received_bytes then */
 	bool scrub_is_asked_for;
 	bool upkeep_failing;
+	struct store_policy policy; /* that upkeep was last told */
 };
 
 struct slot {
@@ -234,6 +235,8 @@ static int start_work(struct slot *slot, struct record *r)
 	int err;
 
 	fill_request(st, r, &q);
+	if (slot->kind == UPKEEP)
+		r->policy = q.policy;
 	r->due_us[slot->kind] = 0;
 	err = worker_start(st->server->loop, &o, &slot->worker);
 	if (err) {
@@ -294,6 +297,14 @@ static const char *reason_of(const struct fault *f)
 	return message_name(f->code);
 }
 
+static uint64_t upkeep_every_us(const struct stores *st, const struct record *r)
+{
+	const struct machine *m = machine_of(st, r);
+	uint64_t window_us = m ? m->retention.every_s * USEC_PER_SEC : UINT64_MAX;
+
+	return MAX(STORES_UPKEEP_EVERY_LEAST_US, MIN(STORES_UPKEEP_EVERY_US, window_us / 4));
+}
+
 static void upkeep_done(struct stores *st, struct record *r, const json_t *result)
 {
 	bool more = json_is_true(json_object_get(result, "more"));
@@ -303,7 +314,7 @@ static void upkeep_done(struct stores *st, struct record *r, const json_t *resul
 	set_summary(r, json_object_get(result, "summary"));
 	r->upkeep_failing = false;
 	r->upkeep_at_bytes = r->figures.received_bytes;
-	r->due_us[UPKEEP] = monotonic_now_us() + (more ? 0 : STORES_UPKEEP_EVERY_US);
+	r->due_us[UPKEEP] = monotonic_now_us() + (more ? 0 : upkeep_every_us(st, r));
 	if (freed > 0)
 		log_info("%s: upkeep freed %lld bytes", server_machine_name(st->server, &r->id, name), freed);
 }
@@ -518,9 +529,19 @@ static void stop_work_on(struct stores *st, const struct record *r)
 	}
 }
 
+static bool policy_has_changed(const struct stores *st, const struct record *r)
+{
+	const struct machine *m = machine_of(st, r);
+
+	return m && (m->retention.every_s != r->policy.every_s || m->retention.hourly_s != r->policy.hourly_s ||
+		     m->retention.daily_s != r->policy.daily_s);
+}
+
 void stores_check_machines(struct stores *st)
 {
 	for (struct record *r = st->records; r; r = r->next) {
+		if (policy_has_changed(st, r))
+			r->due_us[UPKEEP] = monotonic_now_us();
 		if (!is_removed(st, r) || r->due_us[REMOVAL] || r->running[REMOVAL])
 			continue;
 		stop_work_on(st, r);

@@ -20,7 +20,8 @@
 #include "server.h"
 #include <jansson.h>
 
-#define STORES_UPKEEP_EVERY_US (60 * 1000000ULL)
+#define STORES_UPKEEP_EVERY_US (60 * 1000000ULL) /* four times in the shortest window, if that is more often ... */
+#define STORES_UPKEEP_EVERY_LEAST_US (10 * 1000000ULL) /* ... but not more often than this */
 #define STORES_UPKEEP_AFTER_BYTES (256 * MIB) /* received since the last: sooner */
 #define STORES_SCRUB_EVERY_S (7 * 86400)
 #define STORES_SCRUB_BYTES_PER_SECOND (16 * MIB) /* of the weekly one */
