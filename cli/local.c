@@ -5,6 +5,7 @@
 #include "daemon.h"
 #include "fileio.h"
 #include "program.h"
+#include "wallclock.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 30000u
+#define CONNECT_US (10 * USEC_PER_SEC)
+#define LOOK_EVERY_MS 20
 
 /* --- the lock --------------------------------------------------------------------------- */
 
@@ -117,6 +120,32 @@ static int enrol_server(struct cli *c, const char *program, const char *state, c
 	return r;
 }
 
+static bool console_has_server(struct cli *c, uint64_t port)
+{
+	const json_t *server;
+	json_t *answer;
+	char why[256];
+	bool found = false;
+	size_t i;
+
+	if (api_try(c, "GET", NULL, API_SOON_MS, &answer, why, sizeof(why), "/servers") < 0)
+		return false;
+	json_array_foreach(get_array(answer, "servers"), i, server)
+		found = found || (json_is_true(json_object_get(server, "connected")) && get_u64(server, "port") == port);
+	json_decref(answer);
+	return found;
+}
+
+/* Until the console can tell agents where the server is.  If that takes too
+ * long, `godwit status` will say what is wrong; here nothing is lost. */
+static void wait_for_server(struct cli *c, uint64_t port)
+{
+	uint64_t deadline = monotonic_now_us() + CONNECT_US;
+
+	while (!console_has_server(c, port) && monotonic_now_us() < deadline && !interrupted())
+		pause_ms(LOOK_EVERY_MS);
+}
+
 int local_start_server(struct cli *c, const struct instance *i)
 {
 	char *program, *port, *state, *enrolled;
@@ -136,6 +165,8 @@ int local_start_server(struct cli *c, const struct instance *i)
 		r = start(c, "godwit-server", "server/server.log.0",
 			  (const char *const[]){ program, "run", "--state", state, "--listen", i->listen, "--port", port,
 						 "--daemon", NULL });
+	if (r == CLI_DONE)
+		wait_for_server(c, i->port);
 	free(enrolled);
 	free(state);
 	free(port);

@@ -9,27 +9,69 @@
 #define LIMIT_MOST 100000 /* the console's */
 #define MARK_TIMEOUT_MS 75000 /* the console gives up after 60 s */
 
+/* The newest @limit points between two times; empty: no bound. */
+static json_t *ask(struct cli *c, const char *from, const char *to, uint64_t limit)
+{
+#define PATH "/machines/%s/points?newest=1&limit=%llu"
+	const char *name = c->operands[0];
+	unsigned long long n = limit;
+
+	if (*from && *to)
+		return api_get(c, PATH "&from=%s&to=%s", name, n, from, to);
+	if (*from)
+		return api_get(c, PATH "&from=%s", name, n, from);
+	if (*to)
+		return api_get(c, PATH "&to=%s", name, n, to);
+	return api_get(c, PATH, name, n);
+#undef PATH
+}
+
+/* Put the points of @older before those of @answer, but for the one that both have. */
+static void prepend(json_t *answer, const json_t *older)
+{
+	json_t *all = json_array();
+	const json_t *points = get_array(older, "points");
+
+	for (size_t i = 0; i + 1 < json_array_size(points); i++)
+		json_array_append(all, json_array_get(points, i));
+	json_array_extend(all, (json_t *)get_array(answer, "points"));
+	json_object_set_new(answer, "points", all);
+	json_object_set(answer, "truncated", json_object_get(older, "truncated"));
+}
+
+/* For programs: all there are, however many answers that takes. */
+static json_t *ask_all(struct cli *c, const char *from, const char *to)
+{
+	json_t *answer = ask(c, from, to, LIMIT_MOST);
+
+	while (answer && json_is_true(json_object_get(answer, "truncated"))) {
+		const char *first = get_text(json_array_get(get_array(answer, "points"), 0), "time", "");
+		json_t *older = ask(c, from, first, LIMIT_MOST);
+
+		if (older)
+			prepend(answer, older);
+		else
+			json_decref(answer);
+		json_decref(older);
+		if (!older)
+			return NULL;
+	}
+	return answer;
+}
+
 static int run_points(struct cli *c)
 {
 	char from[WALLCLOCK_TEXT_LEN + 1] = "", to[WALLCLOCK_TEXT_LEN + 1] = "";
 	bool range = cli_option(c, "from") || cli_option(c, "to");
-	uint64_t limit, usual = cli_switch(c, "json") ? LIMIT_MOST : range ? LIMIT_RANGE : LIMIT_SCREEN;
+	bool all = cli_switch(c, "json") && !cli_option(c, "limit");
+	uint64_t limit;
 	json_t *answer;
 
-	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, usual, &limit))
+	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, range ? LIMIT_RANGE : LIMIT_SCREEN, &limit))
 		return CLI_USAGE;
 	if (!when_option(c, "from", from) || !when_option(c, "to", to))
 		return CLI_FAILED;
-#define PATH "/machines/%s/points?newest=1&limit=%llu"
-	if (*from && *to)
-		answer = api_get(c, PATH "&from=%s&to=%s", c->operands[0], (unsigned long long)limit, from, to);
-	else if (*from)
-		answer = api_get(c, PATH "&from=%s", c->operands[0], (unsigned long long)limit, from);
-	else if (*to)
-		answer = api_get(c, PATH "&to=%s", c->operands[0], (unsigned long long)limit, to);
-	else
-		answer = api_get(c, PATH, c->operands[0], (unsigned long long)limit);
-#undef PATH
+	answer = all ? ask_all(c, from, to) : ask(c, from, to, limit);
 	if (!answer)
 		return CLI_FAILED;
 	c->output->points(c, answer);
@@ -40,7 +82,7 @@ static int run_points(struct cli *c)
 static const struct verb_option points_options[] = {
 	{ "from", "TIME", "no points before this" },
 	{ "to", "TIME", "no points after this" },
-	{ "limit", "N", "the newest N of them (20; of a range 1000; with --json all, at most 100000)" },
+	{ "limit", "N", "the newest N of them (20; of a range 1000; with --json all)" },
 	{ NULL },
 };
 
