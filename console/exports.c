@@ -68,6 +68,24 @@ static size_t list_servers(struct request *r, struct server_row **ret)
 	return count;
 }
 
+/* Servers speak of machines by id, people by name. */
+static void add_exports(struct request *r, json_t *all, const json_t *exports)
+{
+	struct db *db = catalogue_read(r->console->catalogue);
+	struct machine_row m;
+	json_t *e;
+	size_t i;
+
+	json_array_foreach(exports, i, e) {
+		const char *id = json_string_value(json_object_get(e, "machine"));
+
+		if (id && db_machine_by_id(db, id, &m))
+			json_object_set_new(e, "machine", json_string(m.name));
+		json_array_append(all, e);
+	}
+	(void)!catalogue_read_end(r->console->catalogue);
+}
+
 int handle_export_list(struct request *r)
 {
 	struct server_row *servers;
@@ -78,7 +96,7 @@ int handle_export_list(struct request *r)
 		if (!live_connected(r->console->live, servers[i].id) ||
 		    resource_call(r, &servers[i], resource_command("exports"), ASK_MS, &result))
 			continue;
-		json_array_extend(all, json_object_get(result, "exports"));
+		add_exports(r, all, json_object_get(result, "exports"));
 		json_decref(result);
 	}
 	free(servers);

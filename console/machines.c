@@ -125,8 +125,14 @@ int handle_machine_rescan(struct request *r)
 static int remove_machine(struct request *r, const struct machine_row *m, json_t *command)
 {
 	struct db *db = catalogue_write(r->console->catalogue);
+	struct machine_row still;
 	int err;
 
+	if (!db_machine_find(db, m->id, &still) && !db_error(db)) {
+		catalogue_abandon(r->console->catalogue);
+		json_decref(command);
+		return request_refuse(r, 404, MSG_MACHINE_UNKNOWN, "machine", m->name, NULL);
+	}
 	db_machine_remove(db, m->id);
 	db_command_drop_all(db, m->id);
 	db_command_add(db, m->id, command);

@@ -800,6 +800,46 @@ static void test_points_are_asked_of_the_server(void **state)
 	caller_done(&s);
 }
 
+static void *remove_it(void *arg)
+{
+	int *statuses = arg;
+	struct http_options o = { .base_url = con.url, .ca_path = con.console.ca_path, .bearer = con.admin_token };
+	json_t *body = NULL;
+	struct fault f;
+	struct http *h;
+
+	assert_int_equal(http_new(&o, &h), 0);
+	*statuses = http_request(h, "DELETE", "/api/godwit/v1/machines/contested?force=1", NULL, 30000, &body, &f);
+	json_decref(body);
+	http_free(h);
+	return NULL;
+}
+
+static void test_of_several_who_remove_a_machine_at_once_one_does(void **state)
+{
+	struct caller a;
+	pthread_t threads[4];
+	int statuses[4], done = 0;
+	json_t *answer, *e;
+	size_t i, events = 0;
+
+	fixture_enrol(&con, &a, "agent", "contested");
+	for (i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, remove_it, &statuses[i]), 0);
+	for (i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_true(statuses[i] == 204 || statuses[i] == 404);
+		done += statuses[i] == 204;
+	}
+	assert_int_equal(done, 1);
+	answer = ADMIN(200, "GET", "/events?machine=contested", NULL);
+	json_array_foreach(json_object_get(answer, "events"), i, e)
+		events += !strcmp(code_of(e), "MACHINE_UNPROTECTED");
+	assert_int_equal(events, 1);
+	json_decref(answer);
+	caller_done(&a);
+}
+
 static void test_a_store_is_listed_as_removed_until_it_is_gone(void **state)
 {
 	struct caller a, s;
@@ -855,6 +895,8 @@ static void test_a_mark_waits_for_agent_and_server(void **state)
 	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "before upgrade")),
 		"LABEL_TAKEN");
 	responder_stop(&taken);
+	json_decref(ADMIN(202, "POST", "/machines/marked/pause", NULL));
+	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "x")), "MACHINE_NOT_RUNNING");
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "latest")), "LABEL_BAD");
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "12:00")), "LABEL_BAD");
 	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "")), "LABEL_BAD");
@@ -1045,6 +1087,7 @@ int main(void)
 		cmocka_unit_test(test_disks_that_come_go_and_grow_are_events),
 		cmocka_unit_test(test_without_a_server_points_are_a_clear_no),
 		cmocka_unit_test(test_a_machine_is_not_removed_behind_its_agents_back),
+		cmocka_unit_test(test_of_several_who_remove_a_machine_at_once_one_does),
 		cmocka_unit_test(test_points_are_asked_of_the_server),
 		cmocka_unit_test(test_a_store_is_listed_as_removed_until_it_is_gone),
 		cmocka_unit_test(test_a_mark_waits_for_agent_and_server),
