@@ -160,11 +160,11 @@ int handle_mark(struct request *r)
 	text = json_string_value(label);
 	if (!names_label_ok(text))
 		return request_refuse(r, 400, MSG_LABEL_BAD, "label", text, NULL);
+	if (strcmp(m.state, "started"))
+		return request_refuse(r, 409, MSG_MACHINE_NOT_RUNNING, "machine", m.name, "state", m.state, NULL);
 	status = check_label_free(r, &m, text);
 	if (!status)
-		if (strcmp(m.state, "started"))
-		return request_refuse(r, 409, MSG_MACHINE_NOT_RUNNING, "machine", m.name, "state", m.state, NULL);
-	status = call_mark(r, &m, text, &epoch);
+		status = call_mark(r, &m, text, &epoch);
 	if (!status)
 		status = wait_for_point(r, &m, epoch, deadline_us, text, &point);
 	if (status)
