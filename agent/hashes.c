@@ -7,7 +7,8 @@
  *		what is written to while it is compared, becomes pending.
  *	verify	a person wants to know.  Points go on; what differs three times in
  *		a row without having been written to in between is counted,
- *		reported, and set pending, which heals it.
+ *		reported, and set pending, which heals it.  (A read sees writes
+ *		in flight; it takes their completion to know that it did.)
  *
  * The server compares a HASH with the disk after every frame before it (W2).
  * So a chunk is asked about only if nothing that the read may hold is still
@@ -22,7 +23,7 @@
 
 #define VERIFY_READS	 2u
 #define VERIFY_DIFFERS	 3u /* in a row: it is so */
-#define VERIFY_TRIES	 8u /* written to again and again: unsettled */
+#define VERIFY_TRIES	 12u /* written to again and again: unsettled */
 
 static uint64_t chunk_end(const struct disk_state *d, uint64_t offset)
 {
@@ -163,12 +164,10 @@ static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint3
 	}
 	q->flying = false;
 	q->not_before_us = now_us(e) + 2 * e->o.epoch_us;
-	if (q->differed != differed) {
-		q->tries = differed ? 0 : q->tries;
-		q->differed = differed;
-	}
 	q->tries++;
-	if (differed && q->tries >= VERIFY_DIFFERS) {
+	q->differed = differed ? (q->written ? 1 : q->differed + 1) : 0;
+	q->written = false;
+	if (q->differed >= VERIFY_DIFFERS) {
 		v->figures.differing_bytes += length;
 		v->figures.checked_bytes += length;
 		report(e, ENGINE_VERIFY_DIFFERS, d->track.disk, offset, NULL);
@@ -179,6 +178,17 @@ static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint3
 		v->figures.unsettled_bytes += length;
 		v->figures.checked_bytes += length;
 		settle_doubt(e, q);
+	}
+}
+
+/* A record was merged. */
+void verify_wrote(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length)
+{
+	for (unsigned int i = 0; i < e->verify.doubt_count; i++) {
+		struct doubt *q = &e->verify.doubts[i];
+
+		if (q->disk == disk && q->offset < offset + length && offset < q->offset + CHUNK_BYTES)
+			q->written = true;
 	}
 }
 

@@ -143,6 +143,7 @@ static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t w
 		if (rec->position < e->replay_until)
 			e->figures.replayed_bytes += rec->length_bytes;
 		sample_overtaken(e, rec->disk, rec->offset_bytes, rec->length_bytes);
+		verify_wrote(e, rec->disk, rec->offset_bytes, rec->length_bytes);
 		if (e->figures.skipped_bytes == skipped) /* else something newer may be in the replica */
 			sample_consider(e, rec);
 	}
