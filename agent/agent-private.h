@@ -76,7 +76,8 @@ struct agent {
 	bool verify_done;
 
 	/* once a second */
-	uint64_t tick_us;
+	uint64_t tick_us, staged_us;
+	uint64_t backlog;	/* bytes, as of the last tick */
 	struct stage_tracker stages;
 	struct stage_forecast forecast;
 	struct session_figures last_session;
@@ -108,6 +109,7 @@ void control_tick(struct agent *a, uint64_t now_us);
 void control_done(struct agent *a);
 
 /* status.c */
+void status_stage(struct agent *a, uint64_t now_us);
 void status_tick(struct agent *a, uint64_t now_us);
 void status_problem(struct agent *a, const struct fault *f);
 

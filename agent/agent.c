@@ -44,6 +44,7 @@
 #endif
 
 #define TICK_US		 USEC_PER_SEC
+#define STAGE_US	 (50 * USEC_PER_MSEC)
 #define LOG_FILE_BYTES	 (16 * MIB)
 #define LOG_FILES	 5
 #define READS		 8
@@ -344,6 +345,9 @@ static void take_reads(struct agent *a)
 
 static void tick(struct agent *a, uint64_t now)
 {
+	/* On the way to continuous protection stages may be short. */
+	if (a->stages.stage != STAGE_CONTINUOUS && now >= a->staged_us + STAGE_US)
+		status_stage(a, now);
 	if (now < a->tick_us + TICK_US)
 		return;
 	if (!a->link && start_link(a) < 0)

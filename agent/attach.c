@@ -229,10 +229,13 @@ static void lose(struct agent *a, struct attached *at)
 static void grow(struct agent *a, struct attached *at, uint64_t size)
 {
 	char old[24], new[24];
-	int err = tracker_resize_disk(a->tracker, at->settings->disk, size);
+	int err;
 
+	session_set_enabled(a->session, false);
+	err = tracker_resize_disk(a->tracker, at->settings->disk, size);
 	if (!err)
 		err = engine_disk_resized(a->engine, at->settings->disk);
+	session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
 	if (err) {
 		log_error("%s grew, and cannot be followed: %s", at->settings->info.path, strerror(-err));
 		return;
@@ -270,13 +273,9 @@ static void look_for(struct agent *a, struct attached *at)
 
 	if (locate(at->settings, &info) < 0)
 		return;
-	if (at->in_engine) {
-		err = regain(a, at, &info);
-	} else { /* it was not there when the agent started */
-		session_set_enabled(a->session, false);
-		err = attach(a, at, &f);
-		session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
-	}
+	session_set_enabled(a->session, false);
+	err = at->in_engine ? regain(a, at, &info) : attach(a, at, &f); /* not there when the agent started */
+	session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
 	if (err) {
 		log_warn("%s is back and cannot be followed yet: %s", info.path, strerror(-err));
 		if (at->fd >= 0)

@@ -37,7 +37,6 @@ struct bad_region {
 
 struct disk_state {
 	bool present, missing;
-	bool announce;		/* its DISK frame must go out before anything else */
 	struct engine_disk_options o;
 	struct tracker_disk track;
 	struct plane planes[TRACKER_PLANES];
@@ -50,6 +49,7 @@ struct disk_state {
 	uint64_t hash_cursor, leisure_cursor, leisure_next_us;
 	struct bad_region *bad;
 	unsigned int bad_count;
+	uint64_t bad_hold_us;	/* so much of it fails that it is left alone until then */
 };
 
 enum read_purpose { READ_PENDING, READ_HASH, READ_LEISURE, READ_VERIFY, READ_SAMPLE };
@@ -92,11 +92,11 @@ struct flight {
 /* A chunk that verify could not compare, or that differed: to be looked at again. */
 struct doubt {
 	uint16_t disk;
-	unsigned int tries;
+	unsigned int tries, differed; /* differed: so often in a row */
 	uint64_t offset;
 	bool flying;
+	bool written; /* since it differed */
 	uint64_t not_before_us;
-	bool differed;
 };
 #define DOUBTS_MAX 1024u
 
@@ -248,6 +248,7 @@ int hashes_differ(struct engine *e, const struct wire_differ *m);
 void hashes_forget(struct engine *e);
 bool hashes_have_room(const struct engine *e);
 void verify_submit(struct engine *e);
+void verify_wrote(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length);
 uint64_t verify_deadline(const struct engine *e);
 
 /* sample.c */

@@ -146,15 +146,16 @@ int engine_disk_resized(struct engine *e, uint16_t disk)
 {
 	struct disk_state *d = &e->disks[disk];
 	uint64_t old_bytes = d->track.size_bytes;
-	int r = tracker_disk(e->tracker, disk, &d->track);
+	int r;
 
+	assert(!e->connected);
+	r = tracker_disk(e->tracker, disk, &d->track);
 	if (r < 0)
 		return r;
 	r = take_planes(e, d);
 	if (r < 0)
 		return r;
 	d->bad_count = 0;
-	d->announce = e->connected;
 	if (d->track.size_bytes > old_bytes)
 		scanner_mark_pending(e, disk, region_first(d, old_bytes),
 				     d->track.region_count - region_first(d, old_bytes));
@@ -163,7 +164,10 @@ int engine_disk_resized(struct engine *e, uint16_t disk)
 
 int engine_disk_back(struct engine *e, uint16_t disk)
 {
-	int r = engine_disk_resized(e, disk);
+	int r;
+
+	e->disks[disk].bad_hold_us = 0;
+	r = engine_disk_resized(e, disk);
 
 	if (r < 0)
 		return r;
@@ -206,25 +210,9 @@ void engine_greet(struct engine *e, const struct uuid *machine, uint64_t boot_ti
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		m.disk_count = (uint16_t)(m.disk_count + e->disks[i].present);
 	outbox_put(&e->outbox, wire_put_hello(outbox_reserve(&e->outbox, WIRE_HEADER_BYTES + WIRE_BODY_MAX), &m));
-	for (unsigned int i = 0; i < e->disk_limit; i++) {
+	for (unsigned int i = 0; i < e->disk_limit; i++)
 		if (e->disks[i].present)
 			put_disk(e, &e->disks[i]);
-		e->disks[i].announce = false;
-	}
-}
-
-/* What has grown is announced before anything that lies there is sent. */
-static bool announce_all(struct engine *e)
-{
-	for (unsigned int i = 0; i < e->disk_limit; i++) {
-		if (!e->disks[i].announce)
-			continue;
-		if (!encoder_ready(&e->encoder))
-			return false;
-		put_disk(e, &e->disks[i]);
-		e->disks[i].announce = false;
-	}
-	return true;
 }
 
 static struct engine_cut *find_cut(struct engine *e, uint64_t epoch)
@@ -361,8 +349,6 @@ uint64_t engine_run(struct engine *e)
 
 	if (!e->connected)
 		return UINT64_MAX;
-	if (!announce_all(e))
-		return cut_deadline(e);
 	do {
 		before = e->outbox.total + e->merged + e->open_number;
 		cut_send(e);

@@ -127,7 +127,12 @@ _must_check_ int engine_add_disk(struct engine *e, const struct engine_disk_opti
 /* No more reads of it for now; what is marked stays marked. */
 void engine_disk_missing(struct engine *e, uint16_t disk, bool missing);
 
-/* After tracker_resize_disk(): the new area is pending, the server is told. */
+/*
+ * Around these two nothing may be connected: reads under way count in regions
+ * that may have become larger, and the server must be told of the new size.
+ *
+ * After tracker_resize_disk(): the new area is pending.
+ */
 _must_check_ int engine_disk_resized(struct engine *e, uint16_t disk);
 
 /* It is there again, perhaps as another device: its maps are taken over anew,

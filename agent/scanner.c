@@ -185,8 +185,11 @@ static void note_bad(struct engine *e, struct disk_state *d, uint64_t region)
 	if (!b) {
 		if (!d->bad)
 			d->bad = calloc(BAD_MAX, sizeof(*d->bad));
-		if (!d->bad || d->bad_count == BAD_MAX)
-			return; /* it stays pending and is tried in every pass */
+		if (!d->bad || d->bad_count == BAD_MAX) {
+			/* More than can be kept in mind: it stays pending, and all of the disk rests. */
+			d->bad_hold_us = now_us(e) + RETRY_LAST_US;
+			return;
+		}
 		b = &d->bad[d->bad_count++];
 		*b = (struct bad_region){ .region = region };
 		report(e, ENGINE_READ_ERROR, d->track.disk, region << d->track.region_shift, NULL);
@@ -303,11 +306,11 @@ static bool arrange_pass(struct engine *e, struct disk_state *d)
 	uint64_t now;
 
 	if (d->in_pass)
-		return true;
+		return now_us(e) >= d->bad_hold_us;
 	if (!tracker_live_count(e->tracker, d->track.disk) && !d->planes[PLANE_PENDING].count)
 		return false;
 	now = now_us(e);
-	if (now - d->pass_began_us < PASS_PAUSE_US && !e->label_wanted)
+	if ((now - d->pass_began_us < PASS_PAUSE_US && !e->label_wanted) || now < d->bad_hold_us)
 		return false;
 	take_live(e, d);
 	d->cursor = 0;

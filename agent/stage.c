@@ -108,17 +108,23 @@ static struct stage_forecast forecast(const struct stage_tracker *t, const struc
 	return f;
 }
 
-enum stage stage_update(struct stage_tracker *t, const struct stage_input *in, bool *ret_changed,
-			struct stage_forecast *ret_forecast)
+bool stage_step(struct stage_tracker *t, const struct stage_input *in)
 {
 	enum stage next;
 
 	/* A new replica begins anew. */
 	t->first_point_seen = in->had_point && (in->synced || !in->connected);
 	next = decide(t, in);
-	*ret_changed = next != t->stage;
+	if (next == t->stage)
+		return false;
+	if (t->stage >= STAGE_INITIAL_SYNC && next > t->stage && next <= STAGE_CONTINUOUS)
+		next = t->stage + 1;
 	t->stage = next;
+	return true;
+}
+
+struct stage_forecast stage_sample(struct stage_tracker *t, const struct stage_input *in)
+{
 	sample(t, in);
-	*ret_forecast = forecast(t, in);
-	return next;
+	return forecast(t, in);
 }

@@ -7,7 +7,7 @@
  *		   -> continuous <-> lagging
  *	rescan, paused, stopped, stalled from anywhere
  *
- * Figures go in once a second; nothing here reads clocks or devices.
+ * Nothing here reads clocks or devices.
  */
 #ifndef GODWIT_STAGE_H
 #define GODWIT_STAGE_H
@@ -60,7 +60,6 @@ struct stage_tracker {
 		bool busy;
 	} samples[STAGE_WINDOW];
 	unsigned int count;
-	uint64_t throttled_seconds;
 };
 
 struct stage_forecast {
@@ -71,8 +70,14 @@ struct stage_forecast {
 	bool throttle_too_low;
 };
 
-/* Returns the stage now; *@ret_changed: it was another before. */
-enum stage stage_update(struct stage_tracker *t, const struct stage_input *in, bool *ret_changed,
-			struct stage_forecast *ret_forecast);
+/*
+ * Go one stage on, if there is reason to.  true: *@t's stage is another now;
+ * call again, for the stages of an initial sync are passed one by one even when
+ * they last no time, so that nobody who follows them misses one.
+ */
+bool stage_step(struct stage_tracker *t, const struct stage_input *in);
+
+/* Once a second: remember the figures and say where they lead. */
+struct stage_forecast stage_sample(struct stage_tracker *t, const struct stage_input *in);
 
 #endif

@@ -141,31 +141,54 @@ static unsigned int percent(uint64_t part, uint64_t whole)
 	return whole ? (unsigned int)MIN(part * 100 / whole, 100) : 0;
 }
 
-static void update_stage(struct agent *a, uint64_t now_us, const struct engine_figures *f, uint64_t backlog)
+static struct stage_input stage_input_of(const struct agent *a, uint64_t now_us, const struct engine_figures *f)
 {
-	struct session_figures s;
-	uint64_t second = now_us - a->tick_us;
-	struct stage_input in = {
+	return (struct stage_input){
 		.now_us = now_us, .wish = a->wish, .connected = f->connected, .synced = f->synced, .clean = f->clean,
-		.rescanning = f->rescanning, .point_sent = f->point_sent, .had_point = f->newest_point_epoch,
-		.lag_us = lag_us(f), .durable_age_us = now_us - MAX(a->durable_at_us, a->connected_at_us),
-		.backlog_bytes = backlog, .drained_bytes = f->payload_bytes + f->zero_bytes,
-		.payload_bytes = f->payload_bytes, .stored_bytes = f->stored_bytes, .epoch_us = f->epoch_us,
-		.throttle_mbit = a->throttle_mbit,
+		.rescanning = f->rescanning, .had_point = f->newest_point_epoch, .lag_us = lag_us(f),
+		.durable_age_us = now_us - MAX(a->durable_at_us, a->connected_at_us), .backlog_bytes = a->backlog,
+		.drained_bytes = f->payload_bytes + f->zero_bytes, .payload_bytes = f->payload_bytes,
+		.stored_bytes = f->stored_bytes, .epoch_us = f->epoch_us, .throttle_mbit = a->throttle_mbit,
 	};
+}
+
+static void follow_stage(struct agent *a, const struct stage_input *in)
+{
 	enum stage before = a->stages.stage;
-	bool changed;
+
+	while (stage_step(&a->stages, in)) {
+		agent_tell_code(a, MSG_STAGE_CHANGED, "from", stage_title(before), "to", stage_title(a->stages.stage),
+				NULL);
+		if (a->stages.stage == STAGE_CONTINUOUS && before != STAGE_LAGGING)
+			agent_tell_code(a, MSG_PROTECTION_CONTINUOUS, NULL);
+		before = a->stages.stage;
+	}
+}
+
+/* Between two ticks: only whether the stage is another by now. */
+void status_stage(struct agent *a, uint64_t now_us)
+{
+	struct engine_figures f;
+	struct stage_input in;
+
+	engine_figures(a->engine, &f);
+	in = stage_input_of(a, now_us, &f);
+	follow_stage(a, &in);
+	a->staged_us = now_us;
+}
+
+static void sample_stage(struct agent *a, uint64_t now_us, const struct engine_figures *f)
+{
+	struct stage_input in = stage_input_of(a, now_us, f);
+	uint64_t second = now_us - a->tick_us;
+	struct session_figures s;
 
 	session_figures(a->session, &s);
 	in.blocked_percent = percent(s.blocked_us - a->last_session.blocked_us, second);
 	in.throttled_percent = percent(s.throttled_us - a->last_session.throttled_us, second);
 	a->last_session = s;
-	stage_update(&a->stages, &in, &changed, &a->forecast);
-	if (!changed)
-		return;
-	agent_tell_code(a, MSG_STAGE_CHANGED, "from", stage_title(before), "to", stage_title(a->stages.stage), NULL);
-	if (a->stages.stage == STAGE_CONTINUOUS && before != STAGE_LAGGING)
-		agent_tell_code(a, MSG_PROTECTION_CONTINUOUS, NULL);
+	follow_stage(a, &in);
+	a->forecast = stage_sample(&a->stages, &in);
 }
 
 /* Compress where the link is the bottleneck, and the harder the slower it is. */
@@ -247,11 +270,11 @@ static json_t *details_json(const struct agent *a, const struct engine_figures *
 	return j;
 }
 
-static json_t *status_json(struct agent *a, const struct engine_figures *f, struct sums *s, uint64_t backlog)
+static json_t *status_json(struct agent *a, const struct engine_figures *f, struct sums *s)
 {
 	json_t *j = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:I}, s:o}", "stage", stage_name(a->stages.stage), "lag_seconds",
 			      f->newest_point_epoch ? json_real((double)(lag_us(f) / 1000) / 1000) : json_null(),
-			      "backlog_bytes", (json_int_t)backlog, "newest_point", point_json(a, f), "capture", "mode",
+			      "backlog_bytes", (json_int_t)a->backlog, "newest_point", point_json(a, f), "capture", "mode",
 			      tracker_mode(a->tracker) == TRACKER_PAYLOAD ? "payload" : "dirty-map",
 			      "lost_to_dirty_map_bytes", (json_int_t)s->lost, "disks", s->disks);
 
@@ -271,18 +294,17 @@ void status_tick(struct agent *a, uint64_t now_us)
 {
 	struct sums s = { .disks = json_array() };
 	struct engine_figures f;
-	uint64_t backlog;
 	json_t *j;
 
 	engine_figures(a->engine, &f);
 	for (unsigned int i = 0; i < a->settings.disk_count; i++)
 		add_disk(a, i, &s);
-	backlog = s.dirty + f.ring_used_bytes + f.scan_in_flight_bytes;
-	update_stage(a, now_us, &f, backlog);
+	a->backlog = s.dirty + f.ring_used_bytes + f.scan_in_flight_bytes;
+	sample_stage(a, now_us, &f);
 	choose_codec(a, now_us, &f);
 	say_problems(a, now_us, &f);
 	forget_problems(a, now_us);
-	j = status_json(a, &f, &s, backlog);
+	j = status_json(a, &f, &s);
 	if (a->link)
 		link_status(a->link, j);
 	json_decref(j);
