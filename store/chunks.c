@@ -11,8 +11,14 @@ static int look(struct chunk_versions *c, unsigned int level)
 	c->waiting &= ~(1u << level);
 	if (c->at[level] >= c->run->entry_count)
 		return 0;
-	err = run_entry(c->run, c->at[level], &c->next[level]);
-	if (err == 0 && c->next[level].key == c->keys[level])
+	if (!c->bytes[level])
+		c->bytes[level] = run_entry_bytes(c->run, c->at[level]);
+	if (!c->bytes[level])
+		return -EBADMSG;
+	if (entry_key(c->bytes[level]) != c->keys[level])
+		return 0;
+	err = entry_get(c->bytes[level], &c->next[level]);
+	if (err == 0)
 		c->waiting |= 1u << level;
 	return err;
 }
@@ -28,6 +34,7 @@ int chunk_versions_begin(struct chunk_versions *c, struct run *r, uint64_t key, 
 		if (!(r->level_mask & 1u << level))
 			continue;
 		c->keys[level] = key_above(key, level);
+		c->bytes[level] = NULL;
 		err = run_seek(r, c->keys[level], version, &c->at[level]);
 		if (err == 0)
 			err = look(c, level);
@@ -49,6 +56,7 @@ int chunk_versions_next(struct chunk_versions *c, struct entry *ret)
 		return 0;
 	*ret = c->next[best];
 	c->at[best]++;
+	c->bytes[best] = c->at[best] % RUN_BLOCK_ENTRIES ? c->bytes[best] + ENTRY_BYTES : NULL;
 	err = look(c, best);
 	return err < 0 ? err : 1;
 }

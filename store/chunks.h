@@ -10,6 +10,7 @@ struct chunk_versions {
 	struct run *run;
 	uint32_t waiting; /* levels with an entry in @next */
 	uint64_t keys[LEVELS], at[LEVELS];
+	const uint8_t *bytes[LEVELS]; /* of the entry at @at, if its block has been looked at; else NULL */
 	struct entry next[LEVELS];
 };
 

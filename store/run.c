@@ -261,13 +261,20 @@ static const uint8_t *block_of(struct run *r, uint64_t block)
 	return at;
 }
 
-int run_entry(struct run *r, uint64_t index, struct entry *ret)
+const uint8_t *run_entry_bytes(struct run *r, uint64_t index)
 {
 	const uint8_t *block;
 
 	assert(index < r->entry_count);
 	block = block_of(r, index / RUN_BLOCK_ENTRIES);
-	return block ? entry_get(block + index % RUN_BLOCK_ENTRIES * ENTRY_BYTES, ret) : -EBADMSG;
+	return block ? block + index % RUN_BLOCK_ENTRIES * ENTRY_BYTES : NULL;
+}
+
+int run_entry(struct run *r, uint64_t index, struct entry *ret)
+{
+	const uint8_t *at = run_entry_bytes(r, index);
+
+	return at ? entry_get(at, ret) : -EBADMSG;
 }
 
 static int seek_in(const uint8_t *entries, uint64_t count, uint64_t key, uint64_t version, uint64_t *ret)

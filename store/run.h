@@ -79,6 +79,9 @@ void run_close(struct run *r); /* NULL is allowed */
 /* Entry number @index, checked. -EBADMSG. */
 _must_check_ int run_entry(struct run *r, uint64_t index, struct entry *ret);
 
+/* Its bytes, in a checked block, of which the rest follows them; NULL: damaged. */
+const uint8_t *run_entry_bytes(struct run *r, uint64_t index);
+
 /* The first entry that is not before (@key, @version): its index, or entry_count. */
 _must_check_ int run_seek(struct run *r, uint64_t key, uint64_t version, uint64_t *ret_index);
 
