@@ -18,7 +18,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define EPOCHS 14
+#define EPOCHS 24
 
 /* Everything that a store does; stops at the first thing that fails. */
 static int work(struct world *w, unsigned int epochs)
@@ -45,12 +45,12 @@ static int work(struct world *w, unsigned int epochs)
 static void check_and_go_on(struct world *w)
 {
 	assert_int_equal(world_open_writer(w), 0);
-	model_check(w->model, WORLD_DIR, w->sys, 0);
+	model_check(w->model, WORLD_DIR, w->sys, 5);
 	model_check_writer(w->model, w->writer);
 	assert_int_equal(work(w, 3), 0);
 	world_close_writer(w);
 	assert_int_equal(world_upkeep(w), 0);
-	model_check(w->model, WORLD_DIR, w->sys, 0);
+	model_check(w->model, WORLD_DIR, w->sys, 5);
 }
 
 /* --- power cuts ------------------------------------------------------------------------ */
@@ -228,7 +228,7 @@ static bool fail_at(uint64_t seed, uint64_t call, int error)
 	failed = memsys_failed(w.mem);
 	memsys_fail(w.mem, UINT64_MAX, 0);
 	world_close_writer(&w);
-	model_check(w.model, WORLD_DIR, w.sys, 0);
+	model_check(w.model, WORLD_DIR, w.sys, 5);
 	power_goes(&w, CUT_LOSE, seed);
 	check_and_go_on(&w);
 	world_done(&w);

@@ -34,8 +34,13 @@ void world_init(struct world *w, uint64_t seed)
 	*w = (struct world){ .mem = memsys_new(seed), .rng = seed };
 	w->sys = memsys_sys(w->mem);
 	w->policy = policies[rng_below(&w->rng, 4)];
-	w->model = model_new(seed, &w->policy);
 	small_limits(w->sys, &w->rng);
+	if (seed % 3 == 0) { /* a world in which much is collected */
+		w->policy = policies[0];
+		w->sys->limits.data_file_bytes = 40000;
+		w->sys->limits.merge_fan_in = 2;
+	}
+	w->model = model_new(seed, &w->policy);
 	memsys_short(w->mem, rng_below(&w->rng, 2));
 }
 
