@@ -5,60 +5,27 @@
 #include "handlers.h"
 #include "resource.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#define VALUE_SIZE 32
-#define CHOICES_MAX 5
 #define TEN_YEARS_S 315360000LL
 
-static const struct setting {
-	const char *name;
-	int64_t least, most, usual;	    /* a number; or ... */
-	const char *choices[CHOICES_MAX]; /* ... one of these, the first is the default */
-	const char *unit, *text;
-} table[] = {
-	{ "throttle_mbit_per_second", 0, 1000000, 0, { NULL }, "Mbit/s", "limit of what the agent sends; 0: none" },
-	{ "epoch_ms", 100, 60000, 500, { NULL }, "ms", "longest time between cuts" },
-	{ "compression", 0, 0, 0, { "auto", "none", "lz4", "zstd" }, "", "of what is sent" },
-	{ "capture", 0, 0, 0, { "payload", "dirty-map" }, "", "what capture takes of a write: its payload or only where" },
-	{ "retention_every_seconds", 60, TEN_YEARS_S, 86400, { NULL }, "s", "every point younger than this is kept" },
-	{ "retention_hourly_seconds", 0, TEN_YEARS_S, 7 * 86400, { NULL }, "s", "then one an hour until this age" },
-	{ "retention_daily_seconds", 0, TEN_YEARS_S, 30 * 86400, { NULL }, "s", "then one a day until this age" },
+static const struct value_kind table[] = {
+	{ "throttle_mbit_per_second", 0, 1000000, 0, { NULL }, 0, "Mbit/s", "limit of what the agent sends; 0: none" },
+	{ "epoch_ms", 100, 60000, 500, { NULL }, 0, "ms", "longest time between cuts" },
+	{ "compression", 0, 0, 0, { "auto", "none", "lz4", "zstd" }, 0, "", "of what is sent" },
+	{ "capture", 0, 0, 0, { "payload", "dirty-map" }, 0, "", "what capture takes of a write: its payload or only where" },
+	{ "retention_every_seconds", 60, TEN_YEARS_S, 86400, { NULL }, 0, "s", "every point younger than this is kept" },
+	{ "retention_hourly_seconds", 0, TEN_YEARS_S, 7 * 86400, { NULL }, 0, "s", "then one an hour until this age" },
+	{ "retention_daily_seconds", 0, TEN_YEARS_S, 30 * 86400, { NULL }, 0, "s", "then one a day until this age" },
+	{ "drill_every_seconds", 0, TEN_YEARS_S, 0, { NULL }, 0, "s", "a drill so often, at least 60 s apart; 0: none" },
 };
 
-static const struct setting *find(const char *name)
+static const struct value_kind *find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (!strcmp(table[i].name, name))
-			return &table[i];
-	return NULL;
-}
-
-static bool is_number(const struct setting *s)
-{
-	return !s->choices[0];
+	return value_find(table, ARRAY_LEN(table), name);
 }
 
 /* --- values ------------------------------------------------------------------------------ */
-
-static json_t *value_of(const struct setting *s, const char *text)
-{
-	if (!is_number(s))
-		return json_string(text ? text : s->choices[0]);
-	return json_integer(text ? strtoll(text, NULL, 10) : s->usual);
-}
-
-static const char *value_text(const json_t *value, char *buf, size_t size)
-{
-	if (json_is_string(value))
-		snprintf(buf, size, "%s", json_string_value(value));
-	else
-		snprintf(buf, size, "%lld", (long long)json_integer_value(value));
-	return buf;
-}
 
 json_t *settings_in_force(struct db *db, const char *machine_id)
 {
@@ -71,118 +38,25 @@ json_t *settings_in_force(struct db *db, const char *machine_id)
 	return all;
 }
 
-/* --- checking ------------------------------------------------------------------------------ */
-
-/* Whatever was sent, as a person would see it. */
-static void shown(const json_t *value, char *buf, size_t size)
+int settings_check(const char *name, const json_t *value, char ret[VALUE_SIZE], struct fault *ret_fault)
 {
-	char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+	const struct value_kind *k = find(name);
+	char known[FAULT_VALUE_MAX];
 
-	snprintf(buf, size, "%.100s", json_is_string(value) ? json_string_value(value) : text ? text : "?");
-	free(text);
-}
-
-static int unknown_setting(const char *name, struct fault *f)
-{
-	char known[FAULT_VALUE_MAX] = "";
-	size_t used = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(table) && used < sizeof(known); i++)
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "", table[i].name);
-	return fault_set(f, -EINVAL, MSG_SETTING_UNKNOWN, "setting", name, "known", known, NULL);
-}
-
-static bool whole_number(const json_t *value, int64_t *ret)
-{
-	const char *text = json_string_value(value);
-	char *end;
-
-	if (json_is_integer(value)) {
-		*ret = json_integer_value(value);
-		return true;
-	}
-	if (!text || (*text != '-' && (*text < '0' || *text > '9')))
-		return false;
-	errno = 0;
-	*ret = strtoll(text, &end, 10);
-	return !*end && !errno && strlen(text) == json_string_length(value);
-}
-
-static int check_number(const struct setting *s, const json_t *value, char *ret, size_t size, struct fault *f)
-{
-	char least[24], most[24], text[128];
-	int64_t number;
-
-	if (whole_number(value, &number) && number >= s->least && number <= s->most) {
-		snprintf(ret, size, "%lld", (long long)number);
-		return 0;
-	}
-	shown(value, text, sizeof(text));
-	snprintf(least, sizeof(least), "%lld", (long long)s->least);
-	snprintf(most, sizeof(most), "%lld", (long long)s->most);
-	return fault_set(f, -EINVAL, MSG_SETTING_OUT_OF_RANGE, "setting", s->name, "value", text, "least", least, "most",
-			 most, NULL);
-}
-
-static int check_choice(const struct setting *s, const json_t *value, char *ret, size_t size, struct fault *f)
-{
-	const char *given = json_string_value(value);
-	char choices[128] = "", text[128];
-	size_t used = 0;
-
-	for (size_t i = 0; i < CHOICES_MAX && s->choices[i]; i++) {
-		if (given && !strcmp(given, s->choices[i])) {
-			snprintf(ret, size, "%s", given);
-			return 0;
-		}
-		used += (size_t)snprintf(choices + used, sizeof(choices) - used, "%s%s", i ? ", " : "", s->choices[i]);
-	}
-	shown(value, text, sizeof(text));
-	return fault_set(f, -EINVAL, MSG_SETTING_NOT_A_CHOICE, "setting", s->name, "value", text, "choices", choices,
-			 NULL);
-}
-
-int settings_check(const char *name, const json_t *value, char *ret, size_t size, struct fault *ret_fault)
-{
-	const struct setting *s = find(name);
-
-	if (!s)
-		return unknown_setting(name, ret_fault);
-	if (json_is_null(value)) {
-		*ret = '\0';
-		return 0;
-	}
-	return is_number(s) ? check_number(s, value, ret, size, ret_fault) : check_choice(s, value, ret, size, ret_fault);
+	if (k)
+		return value_check(k, value, ret, ret_fault);
+	return fault_set(ret_fault, -EINVAL, MSG_SETTING_UNKNOWN, "setting", name, "known",
+			 value_names(table, ARRAY_LEN(table), known, sizeof(known)), NULL);
 }
 
 /* --- handlers --------------------------------------------------------------------------------- */
-
-static json_t *describe(const struct setting *s)
-{
-	json_t *d = json_pack("{s:s, s:s}", "name", s->name, "type", is_number(s) ? "integer" : "choice");
-	json_t *choices;
-
-	if (is_number(s)) {
-		json_object_set_new(d, "minimum", json_integer(s->least));
-		json_object_set_new(d, "maximum", json_integer(s->most));
-	} else {
-		choices = json_array();
-		for (size_t i = 0; i < CHOICES_MAX && s->choices[i]; i++)
-			json_array_append_new(choices, json_string(s->choices[i]));
-		json_object_set_new(d, "choices", choices);
-	}
-	json_object_set_new(d, "default", value_of(s, NULL));
-	json_object_set_new(d, "unit", json_string(s->unit));
-	json_object_set_new(d, "text", json_string(s->text));
-	return d;
-}
 
 int handle_settings_table(struct request *r)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		json_array_append_new(list, describe(&table[i]));
+		json_array_append_new(list, value_describe(&table[i]));
 	return request_answer(r, 200, json_pack("{s:o}", "settings", list));
 }
 
@@ -213,7 +87,7 @@ static int check_all(struct request *r)
 	if (!json_is_object(r->body))
 		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "the settings must be a JSON object", NULL);
 	json_object_foreach(r->body, name, value)
-		if (settings_check(name, value, text, sizeof(text), &f)) {
+		if (settings_check(name, value, text, &f)) {
 			r->fault = f;
 			return 400;
 		}
@@ -221,7 +95,7 @@ static int check_all(struct request *r)
 }
 
 /* Put one, and record it if that changed what is in force. */
-static void change_one(struct request *r, struct db *db, const struct machine_row *m, const struct setting *s,
+static void change_one(struct request *r, struct db *db, const struct machine_row *m, const struct value_kind *s,
 		       const char *text)
 {
 	json_t *before = settings_in_force(db, m->id), *after, *changes;
@@ -257,7 +131,7 @@ int handle_settings_change(struct request *r)
 		char text[VALUE_SIZE];
 		struct fault f;
 
-		if (settings_check(name, value, text, sizeof(text), &f) == 0)
+		if (settings_check(name, value, text, &f) == 0)
 			change_one(r, db, &m, find(name), text);
 	}
 	settings = settings_in_force(db, m.id);

@@ -5,15 +5,16 @@
 
 #include "catalogue.h"
 #include "message.h"
+#include "value.h"
 
 /* {name: value} of all settings in force. */
 json_t *settings_in_force(struct db *db, const char *machine_id);
 
 /*
- * Check one value as it came; the text that is kept for it in @ret (at most 32
- * bytes with the NUL), "" for null: back to the default.  -EINVAL with the fault.
+ * Check one value as it came; the text that is kept for it in @ret, ""
+ * for null: back to the default.  -EINVAL with the fault.
  */
-_must_check_ int settings_check(const char *name, const json_t *value, char *ret, size_t size,
+_must_check_ int settings_check(const char *name, const json_t *value, char ret[VALUE_SIZE],
 				struct fault *ret_fault);
 
 #endif

@@ -120,7 +120,7 @@ static void test_wrong_attempts_are_counted_by_address_and_forgotten(void **stat
 static int check(const char *name, json_t *value, char *ret)
 {
 	struct fault f;
-	int err = settings_check(name, value, ret, 32, &f);
+	int err = settings_check(name, value, ret, &f);
 
 	json_decref(value);
 	return err;
@@ -128,7 +128,7 @@ static int check(const char *name, json_t *value, char *ret)
 
 static void test_settings_at_the_edges_of_their_ranges(void **state)
 {
-	char kept[32];
+	char kept[VALUE_SIZE];
 
 	assert_int_equal(check("epoch_ms", json_integer(100), kept), 0);
 	assert_string_equal(kept, "100");
