@@ -6,6 +6,7 @@
  */
 #include "console.h"
 #include "exports.h"
+#include "launches.h"
 #include "log.h"
 #include "stores.h"
 #include "wallclock.h"
@@ -205,6 +206,82 @@ static void do_scrub(struct server *s, const char *command, const struct uuid *m
 		reply_empty(s, command);
 }
 
+static void launch_done(void *context, const json_t *result, const struct fault *fault)
+{
+	struct pending *p = context;
+
+	reply(p->server, p->id, result, fault);
+	free(p);
+}
+
+static void do_launch(struct server *s, const char *command, const struct uuid *machine, const json_t *c)
+{
+	const char *launch = json_string_value(json_object_get(c, "launch"));
+	struct launch_request q = { .machine = *machine,
+				    .at = json_string_value(json_object_get(c, "at")) ?: "latest",
+				    .kind = json_string_value(json_object_get(c, "kind")) ?: "test",
+				    .blueprint = json_object_get(c, "blueprint"),
+				    .source_firmware = json_string_value(json_object_get(c, "source_firmware")),
+				    .done = launch_done };
+
+	if (!launch || uuid_parse(launch, &q.launch)) {
+		reply_fault(s, command, MSG_LAUNCH_BAD_SPEC, "member", "launch");
+		return;
+	}
+	q.context = new_pending(s, command, machine);
+	if (q.context)
+		launches_start(s->launches, &q);
+}
+
+static const char *launch_of(const json_t *c)
+{
+	return json_string_value(json_object_get(c, "launch")) ?: "";
+}
+
+static void do_keep(struct server *s, const char *command, const struct uuid *machine, const json_t *c)
+{
+	struct fault f;
+
+	if (launches_keep(s->launches, launch_of(c), &f))
+		reply(s, command, NULL, &f);
+	else
+		reply_empty(s, command);
+}
+
+static void do_terminate(struct server *s, const char *command, const struct uuid *machine, const json_t *c)
+{
+	launches_terminate(s->launches, launch_of(c));
+	reply_empty(s, command);
+}
+
+/* @err with @result, or with @f; the result is taken over. */
+static void reply_either(struct server *s, const char *command, int err, json_t *result, const struct fault *f)
+{
+	reply(s, command, err ? NULL : result, err ? f : NULL);
+	if (!err)
+		json_decref(result);
+}
+
+static void do_console_log(struct server *s, const char *command, const struct uuid *machine, const json_t *c)
+{
+	const json_t *from = json_object_get(c, "from");
+	json_int_t offset = json_is_integer(from) ? json_integer_value(from) : -1;
+	json_t *result = NULL;
+	struct fault f;
+	int err = launches_console_log(s->launches, launch_of(c), offset, &result, &f);
+
+	reply_either(s, command, err, result, &f);
+}
+
+static void do_screenshot(struct server *s, const char *command, const struct uuid *machine, const json_t *c)
+{
+	json_t *result = NULL;
+	struct fault f;
+	int err = launches_screenshot(s->launches, launch_of(c), &result, &f);
+
+	reply_either(s, command, err, result, &f);
+}
+
 static const struct verb {
 	const char *name;
 	bool needs_machine;
@@ -212,7 +289,10 @@ static const struct verb {
 } verbs[] = {
 	{ "points", true, do_points },	   { "point", true, do_point },	      { "label", true, do_label },
 	{ "export", true, do_export },	   { "unexport", false, do_unexport }, { "exports", false, do_exports },
-	{ "scrub", true, do_scrub },
+	{ "scrub", true, do_scrub },	   { "launch", true, do_launch },      { "keep", false, do_keep },
+	{ "terminate", false, do_terminate },
+	{ "console_log", false, do_console_log },
+	{ "screenshot", false, do_screenshot },
 };
 
 static void take_command(struct server *s, const json_t *c)
@@ -304,7 +384,8 @@ static void post_status(struct server *s)
 						       "";
 	json_t *status = json_pack("{s:s, s:i}", "address", address, "port", listener_port(s->listener));
 
-	if (status && stores_status(s->stores, status) == 0)
+	if (status && json_object_set_new(status, "launches", launches_status(s->launches)) == 0 &&
+	    stores_status(s->stores, status) == 0)
 		link_status(s->link, status);
 	json_decref(status);
 }
@@ -314,6 +395,7 @@ static void tick(void *context)
 	struct server *s = context;
 
 	stores_check_room(s->stores);
+	launches_look(s->launches);
 	if (s->link && !s->stopping)
 		post_status(s);
 	loop_set_timer(s->loop, &the_console.tick, monotonic_now_us() + CONSOLE_STATUS_EVERY_US);

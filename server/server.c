@@ -3,6 +3,7 @@
 #include "console.h"
 #include "daemon.h"
 #include "exports.h"
+#include "launches.h"
 #include "log.h"
 #include "stores.h"
 #include "wallclock.h"
@@ -98,8 +99,9 @@ static void reap_children(struct server *s)
 
 	/* The link's process is the link's to wait for: only ours are taken. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (!worker_reaped(pid, status) && !listener_reaped(s->listener, pid, status))
-			(void)exports_reaped(s->exports, pid, status);
+		if (!worker_reaped(pid, status) && !listener_reaped(s->listener, pid, status) &&
+		    !exports_reaped(s->exports, pid, status))
+			(void)launches_reaped(s->launches, pid, status);
 	}
 }
 
@@ -259,6 +261,8 @@ static int start(struct server *s, struct fault *f)
 	if (!err)
 		err = exports_new(s, &s->exports);
 	if (!err)
+		err = launches_new(s, &s->launches);
+	if (!err)
 		err = stores_new(s, &s->stores);
 	if (err)
 		return fault_set(f, err, MSG_SERVER_STATE_UNUSABLE, "state", s->settings.state, "reason",
@@ -283,7 +287,7 @@ static int run(struct server *s)
 
 	while (!err) {
 		if (s->stopping && listener_is_idle(s->listener) && stores_is_idle(s->stores) &&
-		    exports_is_idle(s->exports))
+		    exports_is_idle(s->exports) && launches_is_idle(s->launches))
 			break;
 		if (s->stopping && !stop_by_us)
 			stop_by_us = monotonic_now_us() + STOP_US;
@@ -301,6 +305,7 @@ static void done(struct server *s)
 	console_stop(s);
 	listener_free(s->listener);
 	exports_free(s->exports);
+	launches_free(s->launches);
 	stores_free(s->stores);
 	tls_context_free(s->tls);
 	registry_done(&s->registry);

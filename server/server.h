@@ -29,6 +29,7 @@ struct server_options {
 
 struct stores;
 struct exports;
+struct launches;
 
 struct server {
 	struct server_options options;
@@ -40,6 +41,7 @@ struct server {
 	struct listener *listener;
 	struct stores *stores;
 	struct exports *exports;
+	struct launches *launches;
 	struct link *link; /* NULL: no console */
 	int signal_fd;
 	bool stopping;

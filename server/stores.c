@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stores.h"
 #include "exports.h"
+#include "launches.h"
 #include "fileio.h"
 #include "log.h"
 #include "staging.h"
@@ -191,7 +192,8 @@ static bool may_start(const struct stores *st, const struct record *r, enum work
 	if (kind != REMOVAL)
 		return !is_removed(st, r);
 	return !r->running[SUMMARY] && !r->running[UPKEEP] && !r->running[SCRUB] &&
-	       !listener_is_inside(st->server->listener, &r->id) && !exports_of(st->server->exports, &r->id);
+	       !listener_is_inside(st->server->listener, &r->id) && !exports_of(st->server->exports, &r->id) &&
+	       !launches_of(st->server->launches, &r->id);
 }
 
 static struct record *most_urgent(const struct stores *st, enum work_kind kind)
@@ -546,6 +548,7 @@ void stores_check_machines(struct stores *st)
 			continue;
 		stop_work_on(st, r);
 		exports_stop_machine(st->server->exports, &r->id);
+		launches_stop_machine(st->server->launches, &r->id);
 		r->due_us[REMOVAL] = monotonic_now_us();
 	}
 	stores_schedule(st);

@@ -25,6 +25,8 @@
 
 #define MEMORY_SPARE	(256 * MIB) /* for qemu itself and everybody else */
 #define NBDKIT_START_US (20 * USEC_PER_SEC)
+#define PICTURE_US	(5 * USEC_PER_SEC)
+#define STORE_LOOK_US	(2 * USEC_PER_SEC)
 #define TAIL_BYTES	512u /* of the serial console, searched for the proof */
 
 struct disk {
@@ -49,7 +51,11 @@ struct launch {
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
+	bool asked_to_end;
 	bool standing;		    /* L3 */
+	bool read_failed, full;	    /* said already */
+	struct store_reader *point; /* until the NBD servers hold the point themselves */
+	struct loop_timer store_look;
 	size_t tail_used;
 	char tail[TAIL_BYTES + 1];
 };
@@ -76,7 +82,7 @@ static void end_disks(struct launch *l)
 		close_watched(l, &d->process.ready_fd);
 		close_watched(l, &d->process.stderr_fd);
 		if (d->process.pid > 0) {
-			(void)kill(d->process.pid, SIGTERM);
+			(void)kill(d->process.pid, SIGKILL); /* it only reads */
 			(void)waitpid(d->process.pid, NULL, 0);
 			d->process.pid = 0;
 		}
@@ -84,30 +90,50 @@ static void end_disks(struct launch *l)
 	}
 }
 
-/* L2.  The disk files of a machine that stood on its own are somebody's machine:
- * they go, too, but only when it is asked to end. */
+/* L2.  The disks of a machine that stands on its own, and of a cutover that has booted, are
+ * somebody's data: they go only when it is asked to end. */
+static bool is_somebodys_data(const struct launch *l)
+{
+	enum launch_state state = record_current(l->record);
+	bool booted = state == LAUNCH_BOOTED || state == LAUNCH_KEEPING;
+
+	return !l->asked_to_end && (l->standing || (l->spec.kind == LAUNCH_CUTOVER && booted));
+}
+
 static void remove_files(struct launch *l)
 {
 	static const char *const names[] = { "qmp.sock", "serial.sock", "agent.sock", "control", "vars.fd" };
+	bool keep_disks = is_somebodys_data(l);
 	char path[PATH_MAX];
 
-	for (unsigned int i = 0; i < ARRAY_LEN(names); i++) {
+	for (unsigned int i = 0; i < ARRAY_LEN(names) - keep_disks; i++) {
 		snprintf(path, sizeof(path), "%s/%s", l->folder, names[i]);
 		(void)unlink(path);
 	}
-	for (unsigned int i = 0; i < l->disk_count; i++) {
+	if (keep_disks)
+		record_disks_kept(l->record);
+	for (unsigned int i = 0; i < l->disk_count && !keep_disks; i++) {
 		snprintf(path, sizeof(path), "%s/disk%u.qcow2", l->folder, i);
 		(void)unlink(path);
 	}
+}
+
+static void let_go_of_point(struct launch *l)
+{
+	if (l->point)
+		store_reader_close(l->point);
+	l->point = NULL;
 }
 
 static void finish(struct launch *l)
 {
 	l->ops->free(l->target);
 	l->target = NULL;
+	let_go_of_point(l);
 	end_disks(l);
 	remove_files(l);
 	loop_clear_timer(l->loop, &l->deadline);
+	loop_clear_timer(l->loop, &l->store_look);
 	if (l->failing)
 		record_fail(l->record, &l->why);
 	else
@@ -131,6 +157,11 @@ static void picture_then_end(void *context, const char *error)
 	end(context);
 }
 
+static void picture_too_late(void *context)
+{
+	end(context);
+}
+
 static void fail(struct launch *l, const struct fault *f)
 {
 	char path[PATH_MAX];
@@ -143,6 +174,10 @@ static void fail(struct launch *l, const struct fault *f)
 		end(l);
 		return;
 	}
+	/* A last picture, unless it is too far gone for one. */
+	l->deadline.fire = picture_too_late;
+	l->deadline.context = l;
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + PICTURE_US);
 	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
 	l->ops->screenshot(l->target, path, picture_then_end, l);
 }
@@ -176,7 +211,7 @@ static void keep(struct launch *l)
 {
 	enum launch_state state = record_current(l->record);
 
-	if (state != LAUNCH_BOOTED && state != LAUNCH_BOOTING)
+	if (l->failing || l->ending || (state != LAUNCH_BOOTED && state != LAUNCH_BOOTING))
 		return;
 	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
 	l->ops->keep(l->target);
@@ -258,6 +293,53 @@ static void target_started(void *context)
 	record_state(l->record, LAUNCH_BOOTING, "its processors run");
 }
 
+static bool store_is_there(const struct launch *l)
+{
+	return access(l->spec.store, R_OK | X_OK) == 0;
+}
+
+static void fail_without_store(struct launch *l)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", l->spec.machine, NULL);
+	fail(l, &f);
+}
+
+static void target_disk_trouble(void *context, const char *disk, const char *reason, bool full)
+{
+	struct launch *l = context;
+	bool *said = full ? &l->full : &l->read_failed;
+	struct fault f;
+
+	if (!l->standing && !store_is_there(l)) {
+		fail_without_store(l);
+		return;
+	}
+	if (*said)
+		return;
+	*said = true;
+	if (full)
+		(void)fault_set(&f, 0, MSG_LAUNCH_DISK_FULL, NULL);
+	else
+		(void)fault_set(&f, 0, MSG_LAUNCH_READ_FAILED, "disk", disk, "reason", reason, "machine",
+				l->spec.machine, NULL);
+	record_note(l->record, &f);
+}
+
+/* What is open of a store that was deleted can be read on; what is opened next cannot. */
+static void look_for_store(void *context)
+{
+	struct launch *l = context;
+
+	if (l->standing || l->ending)
+		return;
+	if (!store_is_there(l))
+		fail_without_store(l);
+	else
+		loop_set_timer(l->loop, &l->store_look, monotonic_now_us() + STORE_LOOK_US);
+}
+
 static void target_stopped(void *context, const char *why)
 {
 	struct launch *l = context;
@@ -275,6 +357,7 @@ static const struct target_events target_events = {
 	.agent = target_agent,
 	.kept = target_kept,
 	.progress = target_progress,
+	.disk_trouble = target_disk_trouble,
 	.stopped = target_stopped,
 };
 
@@ -309,6 +392,12 @@ static void start_machine(struct launch *l)
 	};
 	struct fault f;
 
+	let_go_of_point(l); /* the NBD servers hold it now */
+	l->store_look.fire = look_for_store;
+	l->store_look.context = l;
+	look_for_store(l);
+	if (l->failing)
+		return;
 	record_state(l->record, LAUNCH_STARTING, "starting a %s machine with %u processors and %llu MiB",
 		     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
 	if (l->ops->start(l->loop, &m, &target_events, l, &l->target, &f)) {
@@ -464,8 +553,8 @@ static int look_at_disks(struct launch *l, struct fault *f)
 	note_disks(l, k.reader);
 	record_point(l->record, store_reader_point(k.reader));
 	s.count = l->disk_count;
+	l->point = k.reader;
 	err = bootdisk_find(&s, l->spec.firmware ?: l->spec.source_firmware, &b);
-	store_reader_close(k.reader);
 	if (err)
 		return fault_set(f, err, MSG_LAUNCH_NO_POINT, "machine", l->spec.machine, "reason", strerror(-err),
 				 NULL);
@@ -509,10 +598,12 @@ static void prepare(struct launch *l)
 	struct fault f = { 0 };
 
 	record_state(l->record, LAUNCH_PREPARING, "looking at the disks of the point");
-	if (l->ops->probe(&f) || check_memory(l, &f) || look_at_disks(l, &f))
+	if (l->ops->probe(&f) || check_memory(l, &f) || look_at_disks(l, &f)) {
 		fail(l, &f);
-	else
-		serve_disks(l);
+		return;
+	}
+	daemon_ready(0); /* it is on its way; what fails from here on is in the record */
+	serve_disks(l);
 }
 
 /* --- from outside ------------------------------------------------------------------------------------------- */
@@ -525,7 +616,7 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
-		end(l);
+		end(l); /* as when this machine is shut down: nobody asked for the data to go */
 		return;
 	}
 	for (unsigned int i = 0; i < l->disk_count; i++) {
@@ -552,7 +643,8 @@ static void control_came(void *context, uint32_t events)
 		return;
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (read(fd, line, sizeof(line) - 1) > 0) {
-		if (strncmp(line, "terminate", 9) == 0)
+		l->asked_to_end |= strncmp(line, "terminate", 9) == 0;
+		if (l->asked_to_end)
 			end(l);
 		else if (strncmp(line, "keep", 4) == 0)
 			keep(l);
@@ -601,6 +693,8 @@ int launch_run(const char *folder)
 	snprintf(path, sizeof(path), "%s/spec.json", folder);
 	if (spec_read(path, &l.spec, &f)) {
 		log_error("%s", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
+		(void)!record_refused(folder, &f);
+		daemon_ready(2);
 		return 2;
 	}
 	err = record_new(folder, &l.spec, &l.record) ?: begin(&l);
@@ -608,7 +702,6 @@ int launch_run(const char *folder)
 		log_error("%s: %s", folder, strerror(-err));
 		return 2;
 	}
-	daemon_ready(0);
 	prepare(&l);
 	while (!l.done && !err)
 		err = loop_turn(l.loop);
@@ -619,5 +712,6 @@ int launch_run(const char *folder)
 	close_watched(&l, &l.control_fd);
 	close_watched(&l, &l.signal_fd);
 	loop_free(l.loop);
+	daemon_ready(1); /* unless it was on its way */
 	return l.failing || err ? 1 : 0;
 }

@@ -54,10 +54,16 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/launch.log.0", folder);
 	if (log_to_file(path, 1 << 20, 3))
 		log_warn("%s cannot be written", path);
+	/* What is started here has the folder as its working folder: by that it is known, and
+	 * the sockets' names stay short. */
+	if (chdir(folder)) {
+		log_error("%s: %s", folder, strerror(errno));
+		return 2;
+	}
 	if (background) {
 		if (daemon_detach())
 			return 2;
 		log_quiet_stderr();
 	}
-	return launch_run(folder);
+	return launch_run(".");
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define LOG_LINES_MAX 500u
+#define ASKED_AGO_MAX_US (60 * USEC_PER_SEC)
 
 static const struct {
 	const char *name;
@@ -67,16 +68,22 @@ static void add_line(struct record *r, const char *message)
 int record_new(const char *folder, const struct launch_spec *spec, struct record **ret)
 {
 	static const char *const kinds[] = { "test", "cutover", "drill" };
-	char id[UUID_TEXT_LEN + 1];
+	char id[UUID_TEXT_LEN + 1], asked[WALLCLOCK_TEXT_LEN + 1];
+	uint64_t ago_us;
 	struct record *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
 	snprintf(r->path, sizeof(r->path), "%s/launch.json", folder);
 	r->asked_us = monotonic_now_us();
-	r->shown = json_pack("{s:s,s:s,s:s,s:s,s:o,s:{s:o},s:{},s:[]}", "launch", uuid_format(&spec->id, id), "machine",
+	ago_us = spec->asked_us && spec->asked_us < r->asked_us ? r->asked_us - spec->asked_us : 0;
+	if (ago_us > ASKED_AGO_MAX_US) /* of another boot of this machine */
+		ago_us = 0;
+	r->asked_us -= ago_us;
+	wallclock_format(wallclock_now_us() - ago_us, asked);
+	r->shown = json_pack("{s:s,s:s,s:s,s:s,s:o,s:{s:s},s:{},s:[]}", "launch", uuid_format(&spec->id, id), "machine",
 			     spec->machine, "kind", kinds[spec->kind], "state", states[r->state].name, "since",
-			     now_text(), "times", "asked", now_text(), "milliseconds", "log");
+			     now_text(), "times", "asked", asked, "milliseconds", "log");
 	if (!r->shown) {
 		free(r);
 		return -ENOMEM;
@@ -132,6 +139,25 @@ void record_fail(struct record *r, const struct fault *f)
 	json_object_set_new(r->shown, "fault", fault_to_json(f));
 	enter(r, LAUNCH_FAILED);
 	record_note(r, f);
+}
+
+void record_disks_kept(struct record *r)
+{
+	json_object_set_new(r->shown, "disks_kept", json_true());
+}
+
+int record_refused(const char *folder, const struct fault *f)
+{
+	json_t *j = json_pack("{s:s,s:o,s:o}", "state", states[LAUNCH_FAILED].name, "since", now_text(), "fault",
+			      fault_to_json(f));
+	char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL, path[PATH_MAX];
+	int err;
+
+	snprintf(path, sizeof(path), "%s/launch.json", folder);
+	err = text ? fileio_replace(path, text, strlen(text), 0600) : -ENOMEM;
+	free(text);
+	json_decref(j);
+	return err;
 }
 
 void record_point(struct record *r, const struct store_epoch *point)

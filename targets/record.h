@@ -7,7 +7,8 @@
  *	 "times": {"asked", "started", "output", "kernel", "proof"},	RFC 3339
  *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
- *	 "fault": {"code", "args"}, "log": [{"time", "message"}]}
+ *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
+ *	 "disks_kept": true when it is over and its disk files are still there}
  *
  * What has not happened is absent.  The file is replaced at every change.
  */
@@ -42,6 +43,11 @@ void record_state(struct record *r, enum launch_state state, const char *format,
 enum launch_state record_current(const struct record *r);
 void record_fail(struct record *r, const struct fault *f); /* FAILED, and why */
 void record_note(struct record *r, const struct fault *f); /* a line in the log */
+
+void record_disks_kept(struct record *r); /* before its end is recorded */
+
+/* There is no usable spec.json: only that and why is recorded. */
+_must_check_ int record_refused(const char *folder, const struct fault *f);
 
 void record_point(struct record *r, const struct store_epoch *point);
 void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);

@@ -94,7 +94,8 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "disk_bus", buses, ARRAY_LEN(buses), BUS_VIRTIO, &bus, f) ?:
 	      take_choice(o, "proof", proofs, ARRAY_LEN(proofs), PROOF_LOGIN, &proof, f) ?:
 	      take_text(o, "proof_text", proof == PROOF_TEXT, s->proof_text, sizeof(s->proof_text), f) ?:
-	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f);
+	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f) ?:
+	      take_number(o, "asked_us", 0, UINT64_MAX, 0, &s->asked_us, f);
 	if (err)
 		return err;
 	if (uuid_parse(id, &s->id))

@@ -14,7 +14,7 @@ enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT };
 struct launch_spec {
 	struct uuid id;
 	char machine[64];	/* name */
-	char store[256];	/* folder of the machine's store */
+	char store[4096];	/* folder of the machine's store */
 	uint64_t epoch;
 	enum launch_kind kind;
 	unsigned int cpus;	/* 2 */
@@ -26,6 +26,7 @@ struct launch_spec {
 	enum launch_proof proof; /* login */
 	char proof_text[128];
 	unsigned int proof_seconds; /* 600 */
+	uint64_t asked_us;	/* by the monotonic clock; 0: now */
 };
 
 /* @path's JSON; every member is checked.  -EINVAL with what is wrong. */

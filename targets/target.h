@@ -48,6 +48,8 @@ struct target_events {
 	void (*agent)(void *context);	  /* the guest agent has answered */
 	void (*kept)(void *context, const char *error); /* NULL: all is its own */
 	void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes); /* of keeping */
+	/* A disk could not be read or written; @full: no room, and the machine waits for it. */
+	void (*disk_trouble)(void *context, const char *disk, const char *reason, bool full);
 	void (*stopped)(void *context, const char *why); /* it ended; NULL: it was asked to */
 };
 

@@ -76,6 +76,11 @@ const char *kvm_accelerator(const char *qemu, const char *cache_path)
 	(void)!fileio_read_line("/proc/sys/kernel/random/boot_id", boot, sizeof(boot));
 	if (fileio_read_line(cache_path, line, sizeof(line)) == 0 && strncmp(line, boot, strlen(boot)) == 0)
 		return strstr(line, " kvm") ? "kvm" : "tcg";
+	snprintf(image, sizeof(image), "%s", cache_path);
+	if (strrchr(image, '/')) {
+		*strrchr(image, '/') = 0;
+		(void)!fileio_mkdirs(image, 0755);
+	}
 	snprintf(image, sizeof(image), "%s.probe", cache_path);
 	kvm = probe(qemu, image);
 	snprintf(line, sizeof(line), "%s %s\n", boot, kvm ? "kvm" : "tcg");

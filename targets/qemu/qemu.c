@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #define QEMU	      "qemu-system-x86_64"
-#define KVM_CACHE     "/run/godwit-kvm"
+#define KVM_CACHE     "/run/godwit/kvm"
 #define CONNECT_US    (20 * USEC_PER_SEC)
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
@@ -62,6 +62,7 @@ struct target {
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
 	uint64_t deadline_us;
 	bool running_said, agent_said;
+	bool full;		 /* it waits for room on its disks */
 	unsigned int streaming;	 /* disks whose data is on its way */
 	bool keeping;
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
@@ -228,6 +229,18 @@ static void keep(struct target *t)
 	}
 }
 
+/* Without room the machine is stopped by qemu (its default), and goes on when it is told to. */
+static void disk_trouble(struct target *t, const json_t *data)
+{
+	const char *node = json_string_value(json_object_get(data, "node-name")) ?: "";
+	const char *reason = json_string_value(json_object_get(data, "reason")) ?: "";
+	const char *action = json_string_value(json_object_get(data, "action")) ?: "";
+
+	if (strcmp(action, "stop") == 0)
+		t->full = true;
+	t->events->disk_trouble(t->context, strncmp(node, "disk", 4) == 0 ? node + 4 : node, reason, t->full);
+}
+
 static void line_event(void *context, const char *name, const json_t *data)
 {
 	struct target *t = context;
@@ -242,6 +255,8 @@ static void line_event(void *context, const char *name, const json_t *data)
 	} else if (strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
 		t->streaming--;
 		kept(t, "the copying was cancelled");
+	} else if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
+		disk_trouble(t, data);
 	}
 }
 
@@ -347,6 +362,10 @@ static void timer_fired(void *context)
 	case RUNNING:
 		if (!t->agent_said && t->agent_fd >= 0)
 			(void)!write(t->agent_fd, ping, sizeof(ping) - 1);
+		if (t->full) {
+			t->full = false;
+			qmp_command(t->qmp, "cont", NULL, NULL, NULL);
+		}
 		if (t->keeping)
 			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
 		again_in(t, t->keeping ? PROGRESS_US : AGENT_PING_US);
@@ -562,7 +581,7 @@ static int probe(struct fault *ret_fault)
 
 /* --- start -------------------------------------------------------------------------------------------- */
 
-static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd)
+static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd, pid_t parent)
 {
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -570,6 +589,8 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent) /* it had died before that */
+		_exit(126);
 	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || confine_capabilities(NULL, 0))
 		_exit(126);
 	execvp(argv[0], argv);
@@ -579,13 +600,14 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd
 
 static int spawn(struct target *t, struct args *a)
 {
+	pid_t parent = getpid();
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
 	t->pid = fork();
 	if (t->pid == 0)
-		exec_qemu(a->v, fds[1]);
+		exec_qemu(a->v, fds[1], parent);
 	close(fds[1]);
 	t->error_fd = fds[0];
 	if (t->pid < 0)
