@@ -43,29 +43,32 @@ bool cut_nothing_pending(const struct engine *e)
 	return true;
 }
 
-/* A disk of which something may have escaped ring and live map is compared. */
-static void look_suspect(struct engine *e, struct disk_state *d)
+/* A disk of which something may have escaped ring and live map is compared.
+ * Returns whether it can be said that nothing has. */
+static bool look_suspect(struct engine *e, struct disk_state *d)
 {
 	const char *why = NULL;
+	int suspect = tracker_suspect(e->tracker, d->track.disk, &why);
 
-	if (tracker_suspect(e->tracker, d->track.disk, &why) != 1)
-		return;
+	if (suspect != 1)
+		return suspect == 0;
 	report(e, ENGINE_SUSPECT, d->track.disk, 0, why);
 	engine_rescan(e, d->track.disk);
 	tracker_suspect_clear(e->tracker, d->track.disk); /* it is noted in a pinned plane */
+	return false;
 }
 
 bool cut_look_clean(struct engine *e)
 {
-	bool live = false;
+	bool live = false, sure = true;
 
 	for (unsigned int i = 0; i < e->disk_limit; i++) {
 		struct disk_state *d = &e->disks[i];
 
-		if (d->present)
-			look_suspect(e, d);
+		if (d->present && !look_suspect(e, d))
+			sure = false;
 	}
-	if (!cut_nothing_pending(e))
+	if (!sure || !cut_nothing_pending(e))
 		return false; /* counting what is live as well would be for nothing */
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		live = live || (e->disks[i].present && tracker_live_count(e->tracker, (uint16_t)i) > 0);

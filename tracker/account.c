@@ -120,11 +120,15 @@ int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 		*ret_why = "an operation completed whose range is not known";
 		return 1;
 	}
-	if (books_disagree(t, disk)) {
+	switch (books_look(t, disk)) {
+	case BOOKS_DISAGREE:
 		*ret_why = "the kernel has written more to the disk than capture saw";
 		return 1;
+	case BOOKS_DOUBT:
+		return -EAGAIN;
+	default:
+		return 0;
 	}
-	return 0;
 }
 
 void tracker_suspect_clear(struct tracker *t, uint16_t disk)

@@ -9,16 +9,21 @@
  *
  *	excess = the kernel's bytes - ours
  *
- * Both cannot be read at the same moment.  So a reading counts only if ours did not
- * move around it, and is believed when several, apart in time, agree:
+ * Both cannot be read at the same moment.  But ours goes first: read the kernel's
+ * and then ours, and what was unseen before can only come out too small.  If ours
+ * did not move around the reading it comes out exactly.
  *
- *	no base yet		the excess is the base
- *	more than the base	unseen: the disk is suspect, until the base is moved
+ *	no base yet		the excess is the base once several exact readings,
+ *				apart in time, agree
+ *	more than the base	unseen: no point for now, and if it is so several
+ *				times the disk is suspect, until the base is moved
  *	less than the base	the kernel does not count this one (iostats off, an
- *				audit that was wrong): the base is moved
+ *				audit that was wrong): the base is moved once several
+ *				agree
  *
- * A disk so busy that its count moves around every reading is not judged; this
- * comes after overlap table and audit, and stands in for neither.
+ * On a disk so busy that its count moves around every reading, what completes
+ * meanwhile may hide as much that was unseen, until it pauses for microseconds.
+ * This comes after overlap table and audit, and stands in for neither.
  */
 #include "tracker-private.h"
 #include "wallclock.h"
@@ -63,8 +68,8 @@ static int read_ours(const struct tracker *t, uint16_t disk, uint64_t *ret_bytes
 	return err;
 }
 
-/* The excess, if there was a still moment to read it in. */
-static int read_excess(struct tracker *t, uint16_t disk, int64_t *ret)
+/* The excess, or less than it; *@ret_exact: it is that. */
+static int read_excess(struct tracker *t, uint16_t disk, int64_t *ret, bool *ret_exact)
 {
 	uint64_t before, after, kernel;
 	int err = audit(t);
@@ -75,20 +80,21 @@ static int read_excess(struct tracker *t, uint16_t disk, int64_t *ret)
 		err = read_stat(t->config->disks[disk].device, &kernel);
 	if (!err)
 		err = read_ours(t, disk, &after);
-	if (!err && before != after)
-		err = -EAGAIN;
-	if (!err)
-		*ret = (int64_t)(kernel - before);
-	return err;
+	if (err)
+		return err;
+	*ret = (int64_t)(kernel - after);
+	*ret_exact = before == after;
+	return 0;
 }
 
-/* Has this reading come often enough to be believed? */
-static bool agreed(struct books *b, int64_t excess, uint64_t now_us)
+/* Has this reading come often enough to be believed?  @same: no other counts. */
+static bool agreed(struct books *b, int64_t excess, bool same, uint64_t now_us)
 {
-	if (!b->readings || b->excess != excess) {
-		*b = (struct books){ .excess = excess, .readings = 1, .at_us = now_us };
+	if (!b->readings || (same && b->excess != excess)) {
+		*b = (struct books){ .excess = excess, .above = b->above, .readings = 1, .at_us = now_us };
 		return false;
 	}
+	b->excess = excess;
 	if (now_us - b->at_us < READINGS_APART_US)
 		return b->readings >= READINGS;
 	b->at_us = now_us;
@@ -96,27 +102,36 @@ static bool agreed(struct books *b, int64_t excess, uint64_t now_us)
 	return b->readings >= READINGS;
 }
 
-bool books_disagree(struct tracker *t, uint16_t disk)
+enum books_word books_look(struct tracker *t, uint16_t disk)
 {
 	struct shared_disk *s = &t->config->disks[disk];
 	struct books *b = &t->disks[disk].books;
 	int64_t excess;
+	bool exact, above;
 
-	if (read_excess(t, disk, &excess) || !agreed(b, excess, monotonic_now_us()))
-		return false;
-	if (!s->base_known || excess < s->base_excess) {
-		s->base_excess = excess;
-		s->base_known = 1;
-	}
-	return excess > s->base_excess;
+	if (read_excess(t, disk, &excess, &exact))
+		return BOOKS_AGREE;
+	above = s->base_known && excess > s->base_excess;
+	if (above != b->above)
+		*b = (struct books){ .above = above };
+	if (!above && !exact)
+		return BOOKS_AGREE;
+	if (!agreed(b, excess, !above, monotonic_now_us()))
+		return above ? BOOKS_DOUBT : BOOKS_AGREE;
+	if (above)
+		return BOOKS_DISAGREE;
+	s->base_excess = excess;
+	s->base_known = 1;
+	return BOOKS_AGREE;
 }
 
 void books_settle(struct tracker *t, uint16_t disk)
 {
 	struct books *b = &t->disks[disk].books;
 
-	if (b->readings >= READINGS)
+	if (b->above && b->readings >= READINGS)
 		t->config->disks[disk].base_excess = b->excess;
+	*b = (struct books){ 0 };
 }
 
 void books_begin(struct tracker *t, uint16_t disk)

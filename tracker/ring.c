@@ -183,8 +183,25 @@ int tracker_ring_fd(const struct tracker *t)
 	return t->ring.epoll_fd;
 }
 
+/* Between two readings of clocks the caller may be off the processor for long.  The
+ * result errs to the early side, by @OFFSET_ERROR_US at most if that can be had:
+ * no write acknowledged before a time that is made with it lies behind it. */
+#define OFFSET_ERROR_US 50
+#define OFFSET_TRIES	16
+
 int64_t tracker_clock_offset_us(const struct tracker *t)
 {
+	uint64_t best_us = UINT64_MAX;
+	int64_t offset = 0;
+
 	(void)t;
-	return (int64_t)(wallclock_now_us() - boottime_now_us());
+	for (int i = 0; i < OFFSET_TRIES && best_us > OFFSET_ERROR_US; i++) {
+		uint64_t before = boottime_now_us(), wall = wallclock_now_us(), after = boottime_now_us();
+
+		if (after - before < best_us) {
+			best_us = after - before;
+			offset = (int64_t)(wall - after);
+		}
+	}
+	return offset;
 }

@@ -27,6 +27,7 @@ struct live {
 /* The last readings of a disk's excess (books.c). */
 struct books {
 	int64_t excess;
+	bool above;	       /* the base */
 	unsigned int readings; /* that said so */
 	uint64_t at_us;
 };
@@ -91,7 +92,8 @@ uint32_t disk_kernel_device(dev_t device);
 _must_check_ int counters_sum(const struct tracker *t, uint16_t disk, struct shared_counters *ret);
 
 /* books.c: has the kernel written what nobody here saw?  Settle: that is known now.  Begin: a new count. */
-bool books_disagree(struct tracker *t, uint16_t disk);
+enum books_word { BOOKS_AGREE, BOOKS_DOUBT, BOOKS_DISAGREE };
+enum books_word books_look(struct tracker *t, uint16_t disk);
 void books_settle(struct tracker *t, uint16_t disk);
 void books_begin(struct tracker *t, uint16_t disk);
 

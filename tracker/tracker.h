@@ -235,7 +235,7 @@ _must_check_ int tracker_counters(struct tracker *t, uint16_t disk, struct track
 /*
  * Has anything happened that could have escaped both ring and live map (T5)?
  * 1: yes, the whole disk needs a rescan by hashes; *@ret_why is a static text.
- * 0: no.  It stays 1, agent restarts included, until tracker_suspect_clear(),
+ * -EAGAIN: it looks so; call again, at least 50 ms later.  0: no.  It stays 1, agent restarts included, until tracker_suspect_clear(),
  * which is called when the rescan is noted where a crash does not lose it; what
  * happens between the two calls makes it 1 again.
  */
