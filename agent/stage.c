@@ -35,24 +35,36 @@ const char *stage_title(enum stage stage)
 	return words[stage].title;
 }
 
+static bool is_lagging(const struct stage_input *in)
+{
+	return in->lag_us > MAX(LAGGING_US, 4 * in->epoch_us);
+}
+
+/* Without a connection: the lag goes on growing; before the first point there is none. */
+static enum stage decide_alone(const struct stage_tracker *t, const struct stage_input *in)
+{
+	if (!in->had_point || t->stage == STAGE_PAUSED || t->stage == STAGE_STOPPED)
+		return STAGE_INITIATING;
+	return is_lagging(in) ? STAGE_LAGGING : t->stage;
+}
+
 static enum stage decide(const struct stage_tracker *t, const struct stage_input *in)
 {
 	if (in->wish == STAGE_WISH_STOPPED)
 		return STAGE_STOPPED;
 	if (in->wish == STAGE_WISH_PAUSED)
 		return STAGE_PAUSED;
-	if (!in->connected) /* the lag goes on growing; before the first point there is none */
-		return in->had_point ? (in->lag_us > MAX(LAGGING_US, 4 * in->epoch_us) ? STAGE_LAGGING : t->stage) :
-				       STAGE_INITIATING;
+	if (!in->connected)
+		return decide_alone(t, in);
 	if (in->durable_age_us > STALLED_US && in->backlog_bytes)
 		return STAGE_STALLED;
 	if (!in->synced)
 		return STAGE_INITIAL_SYNC;
 	if (in->rescanning)
 		return STAGE_RESCAN;
-	if (!t->first_point_seen)
+	if (!in->had_point)
 		return in->clean ? STAGE_CREATING_FIRST_SNAPSHOT : STAGE_FLUSHING_BACKLOG;
-	return in->lag_us > MAX(LAGGING_US, 4 * in->epoch_us) ? STAGE_LAGGING : STAGE_CONTINUOUS;
+	return is_lagging(in) ? STAGE_LAGGING : STAGE_CONTINUOUS;
 }
 
 static void sample(struct stage_tracker *t, const struct stage_input *in)
@@ -112,14 +124,14 @@ bool stage_step(struct stage_tracker *t, const struct stage_input *in)
 {
 	enum stage next;
 
-	/* A new replica begins anew. */
-	t->first_point_seen = in->had_point && (in->synced || !in->connected);
+	t->without_point = t->without_point || !in->had_point;
 	next = decide(t, in);
 	if (next == t->stage)
 		return false;
-	if (t->stage >= STAGE_INITIAL_SYNC && next > t->stage && next <= STAGE_CONTINUOUS)
+	if ((t->stage >= STAGE_INITIAL_SYNC || t->without_point) && next > t->stage && next <= STAGE_CONTINUOUS)
 		next = t->stage + 1;
 	t->stage = next;
+	t->without_point = t->without_point && next != STAGE_CONTINUOUS;
 	return true;
 }
 

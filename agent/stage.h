@@ -53,7 +53,7 @@ struct stage_input {
 
 struct stage_tracker {
 	enum stage stage;
-	bool first_point_seen;
+	bool without_point; /* there was none when it began: an initial sync is to be told of */
 	/* one sample a second, newest last */
 	struct {
 		uint64_t time_us, backlog, drained, payload, stored;
