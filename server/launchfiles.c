@@ -131,10 +131,16 @@ static json_t *now_text(void)
 	return json_string(wallclock_format(wallclock_now_us(), text));
 }
 
+static void add_line(json_t *log, const char *message)
+{
+	(void)json_array_append_new(log, json_pack("{s:o, s:s}", "time", now_text(), "message", message));
+}
+
 int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f, bool disks_kept)
 {
 	json_t *record = launchfiles_read(path), *log;
-	char line[512] = "the machine is gone", *text;
+	char line[512] = "the machine is gone", folder[FAULT_VALUE_MAX], *text;
+	struct fault kept;
 	int err;
 
 	if (!record)
@@ -150,11 +156,15 @@ int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f
 		(void)json_object_set_new(record, "fault", fault_to_json(f));
 		(void)fault_format(f, LANGUAGE_EN, line, sizeof(line));
 	}
-	(void)json_array_append_new(log, json_pack("{s:o, s:s}", "time", now_text(), "message", line));
+	add_line(log, line);
+	if (disks_kept) {
+		(void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+		(void)fault_set(&kept, 0, MSG_LAUNCH_DISKS_KEPT, "folder", folder, NULL);
+		add_line(log, fault_format(&kept, LANGUAGE_EN, line, sizeof(line)));
+		(void)json_object_set_new(record, "disks_kept", json_true());
+	}
 	(void)json_object_set_new(record, "state", json_string(f ? "failed" : "ended"));
 	(void)json_object_set_new(record, "since", now_text());
-	if (disks_kept)
-		(void)json_object_set_new(record, "disks_kept", json_true());
 	text = json_dumps(record, JSON_INDENT(1));
 	json_decref(record);
 	err = text ? fileio_replace(path, text, strlen(text), 0600) : -ENOMEM;

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LOG_LINES_MAX 500u
 #define ASKED_AGO_MAX_US (60 * USEC_PER_SEC)
@@ -143,6 +144,12 @@ void record_fail(struct record *r, const struct fault *f)
 
 void record_disks_kept(struct record *r)
 {
+	char folder[PATH_MAX] = "", text[512];
+	struct fault f;
+
+	(void)!getcwd(folder, sizeof(folder)); /* the launch's (main.c) */
+	(void)fault_set(&f, 0, MSG_LAUNCH_DISKS_KEPT, "folder", folder, NULL);
+	add_line(r, fault_format(&f, LANGUAGE_EN, text, sizeof(text)));
 	json_object_set_new(r->shown, "disks_kept", json_true());
 }
 
