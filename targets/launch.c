@@ -46,6 +46,7 @@ struct launch {
 	struct disk disks[DISKS_MAX];
 	unsigned int disk_count;
 	unsigned int boot_disk;
+	uint64_t esp_offset, esp_bytes;
 	enum bootdisk_firmware firmware;
 	int signal_fd, control_fd;
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
@@ -285,6 +286,11 @@ static void target_agent(void *context)
 		proved(l, "its guest agent answers");
 }
 
+static void target_note(void *context, const char *text)
+{
+	record_line(((struct launch *)context)->record, text);
+}
+
 static void target_started(void *context)
 {
 	struct launch *l = context;
@@ -352,6 +358,7 @@ static void target_stopped(void *context, const char *why)
 }
 
 static const struct target_events target_events = {
+	.note = target_note,
 	.started = target_started,
 	.output = target_output,
 	.agent = target_agent,
@@ -385,6 +392,8 @@ static void start_machine(struct launch *l)
 		.memory_bytes = l->spec.memory_bytes,
 		.firmware = l->firmware,
 		.boot_disk = l->boot_disk,
+		.esp_offset = l->esp_offset,
+		.esp_bytes = l->esp_bytes,
 		.network = l->spec.network,
 		.bus = l->spec.bus,
 		.disks = l->target_disks,
@@ -561,6 +570,8 @@ static int look_at_disks(struct launch *l, struct fault *f)
 	if (b.firmware == FIRMWARE_NONE)
 		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NOT_BOOTABLE, "machine", l->spec.machine, NULL);
 	l->boot_disk = b.disk;
+	l->esp_offset = b.esp_offset;
+	l->esp_bytes = b.esp_bytes;
 	l->firmware = l->spec.firmware ?: b.firmware;
 	record_boot(l->record, bootdisk_firmware_name(l->firmware), b.disk, b.gpt);
 	return 0;

@@ -127,12 +127,17 @@ enum launch_state record_current(const struct record *r)
 	return r->state;
 }
 
+void record_line(struct record *r, const char *text)
+{
+	add_line(r, text);
+	save(r);
+}
+
 void record_note(struct record *r, const struct fault *f)
 {
 	char text[512];
 
-	add_line(r, fault_format(f, LANGUAGE_EN, text, sizeof(text)));
-	save(r);
+	record_line(r, fault_format(f, LANGUAGE_EN, text, sizeof(text)));
 }
 
 void record_fail(struct record *r, const struct fault *f)

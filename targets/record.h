@@ -42,6 +42,7 @@ void record_state(struct record *r, enum launch_state state, const char *format,
 	__attribute__((format(printf, 3, 4)));
 enum launch_state record_current(const struct record *r);
 void record_fail(struct record *r, const struct fault *f); /* FAILED, and why */
+void record_line(struct record *r, const char *text); /* a line in the log */
 void record_note(struct record *r, const struct fault *f); /* a line in the log */
 
 void record_disks_kept(struct record *r); /* before its end is recorded */

@@ -8,8 +8,8 @@
  *	start() -> started() ... output() ... proved() ... stopped()
  *	keep()  -> kept()		all data is its own from then on
  *
- * Everything is asynchronous, on the launch's loop; the callbacks are never
- * called from inside the functions.
+ * Everything is asynchronous, on the launch's loop; the callbacks, but for note(), are
+ * never called from inside the functions.
  */
 #ifndef GODWIT_TARGET_H
 #define GODWIT_TARGET_H
@@ -36,6 +36,7 @@ struct target_machine {
 	uint64_t memory_bytes;
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
+	uint64_t esp_offset, esp_bytes; /* of the boot disk's EFI system partition; 0: none */
 	enum target_network network;
 	enum target_bus bus;
 	const struct target_disk *disks;
@@ -43,6 +44,7 @@ struct target_machine {
 };
 
 struct target_events {
+	void (*note)(void *context, const char *text); /* something was done; also from inside start() */
 	void (*started)(void *context);	  /* its processors run */
 	void (*output)(void *context, const char *text, size_t len); /* of the serial console */
 	void (*agent)(void *context);	  /* the guest agent has answered */

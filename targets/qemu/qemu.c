@@ -14,8 +14,10 @@
 #include "base.h"
 #include "confine.h"
 #include "kvm.h"
+#include "loader.h"
 #include "qmp.h"
 #include "target.h"
+#include "tool.h"
 #include "wallclock.h"
 
 #include <errno.h>
@@ -497,35 +499,6 @@ static void build_args(struct args *a, const struct target_machine *m)
 
 /* --- before it starts ------------------------------------------------------------------------------ */
 
-/* Run a short program to its end.  0, or -EIO with its last words. */
-static int run_tool(const char *const argv[], char *said, size_t size)
-{
-	int fds[2], status;
-	size_t used = 0;
-	ssize_t n;
-	pid_t pid;
-
-	if (pipe2(fds, O_CLOEXEC))
-		return -errno;
-	pid = fork();
-	if (pid == 0) {
-		(void)dup2(fds[1], 1);
-		(void)dup2(fds[1], 2);
-		execvp(argv[0], (char *const *)argv);
-		dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
-		_exit(127);
-	}
-	close(fds[1]);
-	while (pid > 0 && (n = read(fds[0], said + used, size - 1 - used)) > 0)
-		used = MIN(used + (size_t)n, size - 2);
-	close(fds[0]);
-	said[used] = 0;
-	said[strcspn(said, "\n")] = 0;
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-}
-
 static int make_overlay(const struct target_machine *m, unsigned int i, struct fault *f)
 {
 	char base[160], file[PATH_MAX], size[24], said[192];
@@ -535,8 +508,26 @@ static int make_overlay(const struct target_machine *m, unsigned int i, struct f
 	snprintf(base, sizeof(base), "nbd+unix:///?socket=%s", m->disks[i].socket);
 	snprintf(file, sizeof(file), "%s/disk%u.qcow2", m->folder, i);
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)m->disks[i].size_bytes);
-	err = run_tool(argv, said, sizeof(said));
+	err = tool_run(argv, m->folder, said, sizeof(said));
 	return err ? fault_set(f, err, MSG_LAUNCH_NOT_STARTED, "reason", said, NULL) : 0;
+}
+
+static int see_to_loader(const struct target_machine *m, const struct target_events *events, void *context,
+			 struct fault *f)
+{
+	char overlay[PATH_MAX], note[384];
+	struct loader l = { .folder = m->folder, .socket = m->disks[m->boot_disk].socket, .overlay = overlay,
+			    .esp_offset = m->esp_offset, .esp_bytes = m->esp_bytes };
+	int err;
+
+	if (m->esp_bytes == 0)
+		return 0;
+	snprintf(overlay, sizeof(overlay), "%s/disk%u.qcow2", m->folder, m->boot_disk);
+	err = loader_ensure(&l, note, sizeof(note));
+	if (note[0])
+		events->note(context, note);
+	/* Whether it starts is for its firmware to say, unless there is nothing to start. */
+	return err == -ENOENT ? fault_set(f, err, MSG_LAUNCH_NO_LOADER, "machine", m->name, NULL) : 0;
 }
 
 static int copy_variables(const struct target_machine *m, struct fault *f)
@@ -556,25 +547,12 @@ static int copy_variables(const struct target_machine *m, struct fault *f)
 	return err ? fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL) : 0;
 }
 
-static bool in_path(const char *program)
-{
-	char *path = strdup(getenv("PATH") ?: "/usr/sbin:/usr/bin:/sbin:/bin"), full[PATH_MAX], *save = NULL;
-	bool found = false;
-
-	for (char *dir = strtok_r(path, ":", &save); dir && !found; dir = strtok_r(NULL, ":", &save)) {
-		snprintf(full, sizeof(full), "%s/%s", dir, program);
-		found = access(full, X_OK) == 0;
-	}
-	free(path);
-	return found;
-}
-
 static int probe(struct fault *ret_fault)
 {
 	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit" };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(programs); i++)
-		if (!in_path(programs[i]))
+		if (!tool_is_there(programs[i]))
 			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", programs[i], NULL);
 	return 0;
 }
@@ -646,7 +624,7 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	for (unsigned int i = 0; i < m->disk_count && !err; i++)
 		err = make_overlay(m, i, ret_fault);
 	if (!err && m->firmware == FIRMWARE_UEFI)
-		err = copy_variables(m, ret_fault);
+		err = copy_variables(m, ret_fault) ?: see_to_loader(m, events, context, ret_fault);
 	if (err)
 		return err;
 	t = calloc(1, sizeof(*t));

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tool - a short program run to its end, without rights and with one folder to write to. */
+#ifndef GODWIT_TOOL_H
+#define GODWIT_TOOL_H
+
+#include "base.h"
+
+bool tool_is_there(const char *program); /* in PATH */
+
+/* What it says goes to @said: all of it on success, its first line on failure.  0; -EIO: it
+ * failed; -errno: it could not be started. */
+_must_check_ int tool_run(const char *const argv[], const char *folder, char *said, size_t size);
+
+#endif
