@@ -7,7 +7,8 @@
 
 #define COLUMNS \
 	"id, name, state, project_id, server_id, key_sha256, enrolled_us, last_seen_us, connected, " \
-	"removed_us IS NOT NULL, told_us IS NOT NULL, store_gone_us IS NOT NULL"
+	"removed_us IS NOT NULL, told_us IS NOT NULL, store_gone_us IS NOT NULL, " \
+	"connection_us, first_byte_us, first_point_us"
 
 static void read_row(sqlite3_stmt *s, struct machine_row *m)
 {
@@ -16,7 +17,10 @@ static void read_row(sqlite3_stmt *s, struct machine_row *m)
 				   .connected = sqlite3_column_int(s, 8),
 				   .removed = sqlite3_column_int(s, 9),
 				   .told = sqlite3_column_int(s, 10),
-				   .store_gone = sqlite3_column_int(s, 11) };
+				   .store_gone = sqlite3_column_int(s, 11),
+				   .connection_us = sqlite3_column_int64(s, 12),
+				   .first_byte_us = sqlite3_column_int64(s, 13),
+				   .first_point_us = sqlite3_column_int64(s, 14) };
 	db_text(s, 0, m->id, sizeof(m->id));
 	db_text(s, 1, m->name, sizeof(m->name));
 	db_text(s, 2, m->state, sizeof(m->state));
@@ -115,12 +119,23 @@ void db_machine_set_store_gone(struct db *db, const char *id)
 	       (int64_t)wallclock_now_us(), id);
 }
 
+void db_machine_set_firsts(struct db *db, const char *id, int64_t connection_us, int64_t first_byte_us,
+			   int64_t first_point_us)
+{
+	db_run(db,
+	       "UPDATE machines SET connection_us = coalesce(connection_us, NULLIF(?, 0)), "
+	       "first_byte_us = coalesce(first_byte_us, NULLIF(?, 0)), "
+	       "first_point_us = coalesce(first_point_us, NULLIF(?, 0)) WHERE id = ?",
+	       "iiit", connection_us, first_byte_us, first_point_us, id);
+}
+
 void db_machine_remove(struct db *db, const char *id)
 {
 	db_run(db, "UPDATE machines SET removed_us = ?, state = 'stopped', status = NULL WHERE id = ?", "it",
 	       (int64_t)wallclock_now_us(), id);
 	db_run(db, "DELETE FROM settings WHERE machine_id = ?", "t", id);
 	db_run(db, "DELETE FROM disks WHERE machine_id = ?", "t", id);
+	db_run(db, "DELETE FROM blueprints WHERE machine_id = ?", "t", id);
 }
 
 void db_machine_assign_homeless(struct db *db, const char *server_id)

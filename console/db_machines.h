@@ -14,6 +14,7 @@ struct machine_row {
 	char server_id[ID_SIZE]; /* "" while there is no server */
 	uint8_t key[16];	 /* pki_pin() of its certificate */
 	int64_t enrolled_us, last_seen_us;
+	int64_t connection_us, first_byte_us, first_point_us; /* 0: not yet */
 	bool connected, removed, told, store_gone;
 };
 
@@ -35,6 +36,9 @@ void db_machine_set_state(struct db *db, const char *id, const char *state);
 void db_machine_set_facts(struct db *db, const char *id, const json_t *facts);
 void db_machine_set_told(struct db *db, const char *id);
 void db_machine_set_store_gone(struct db *db, const char *id);
+/* How far its life has come, for the first time; 0 leaves what is there. */
+void db_machine_set_firsts(struct db *db, const char *id, int64_t connection_us, int64_t first_byte_us,
+			   int64_t first_point_us);
 void db_machine_remove(struct db *db, const char *id);
 void db_machine_assign_homeless(struct db *db, const char *server_id); /* those without a server */
 void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t seen_us, const json_t *status);

@@ -39,6 +39,24 @@ int handle_export_create(struct request *r);
 int handle_export_list(struct request *r);
 int handle_export_remove(struct request *r);
 
+/* blueprint.c */
+int handle_blueprint_table(struct request *r);
+int handle_blueprint_get(struct request *r);
+int handle_blueprint_change(struct request *r);
+
+/* launch_api.c */
+int handle_launch_create(struct request *r);
+int handle_launch_list(struct request *r);
+int handle_launch_get(struct request *r);
+int handle_launch_log(struct request *r);
+int handle_launch_screenshot(struct request *r);
+int handle_launch_keep(struct request *r);
+int handle_launch_end(struct request *r);
+
+/* jobs.c */
+int handle_job_list(struct request *r);
+int handle_job_get(struct request *r);
+
 /* verify.c */
 int handle_verify_start(struct request *r);
 int handle_verify_get(struct request *r);

@@ -192,8 +192,10 @@ static struct MHD_Response *response_of(struct request *r, int status)
 	if (r->text) {
 		text = r->text;
 		r->text = NULL;
-		response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+		response = MHD_create_response_from_buffer(r->text_len ? r->text_len : strlen(text), text,
+							   MHD_RESPMEM_MUST_FREE);
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+					r->text_type ? r->text_type : "text/plain; version=0.0.4; charset=utf-8");
 		return response;
 	}
 	body = status >= 400 ? request_fault_body(&r->fault, r->language) : json_incref(r->answer);

@@ -414,6 +414,21 @@ void live_command(struct live *l, const char *peer_id, json_t *command, bool kep
 	pthread_mutex_unlock(&l->lock);
 }
 
+void live_withdraw(struct live *l, const char *peer_id, const char *command_id)
+{
+	struct command *c = NULL;
+	struct peer *p;
+
+	pthread_mutex_lock(&l->lock);
+	p = find(l, peer_id);
+	if (p)
+		c = unlink_command(p, command_id);
+	assert(!c || c->kept);
+	pthread_mutex_unlock(&l->lock);
+	if (c)
+		command_free(c);
+}
+
 int live_call(struct live *l, const char *peer_id, json_t *command, uint64_t deadline_mono_us, json_t **ret_result,
 	      struct fault *ret_fault)
 {

@@ -82,6 +82,10 @@ void live_news_free(struct live_news *news, size_t count);
  */
 void live_command(struct live *l, const char *peer_id, json_t *command, bool kept);
 
+/* A kept command is not to be handed out any more; what was handed out already
+ * may still be done. */
+void live_withdraw(struct live *l, const char *peer_id, const char *command_id);
+
 /* Queue a command and wait for its answer: 0 with the result; -EREMOTEIO with
  * the fault that the peer answered; -ETIMEDOUT; -ESHUTDOWN.  Takes @command. */
 _must_check_ int live_call(struct live *l, const char *peer_id, json_t *command, uint64_t deadline_mono_us,

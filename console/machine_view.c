@@ -6,6 +6,7 @@
  */
 #include "machine_view.h"
 
+#include "launch_view.h"
 #include "resource.h"
 #include "settings.h"
 #include "wallclock.h"
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 
 #define CLOCKS_DIFFER_US (5 * USEC_PER_SEC)
-#define TEXT_MAX 1024
 
 struct sources {
 	const struct request *r;
@@ -98,53 +98,27 @@ static const char *stage(const struct sources *s)
 	return "initiating";
 }
 
-static const char *severity_text(enum message_code code)
-{
-	static const char *const names[] = { "info", "warning", "error" };
-
-	return names[message_severity(code)];
-}
-
-/* @args of the JSON, for message.h. */
-static void add_problem(json_t *list, const struct request *r, enum message_code code, json_t *args, json_t *since)
-{
-	struct message_arg a[FAULT_ARGS_MAX + 1] = { 0 };
-	char text[TEXT_MAX], remedy[TEXT_MAX];
-	const char *name;
-	json_t *value;
-	size_t n = 0;
-
-	json_object_foreach(args, name, value)
-		if (n < FAULT_ARGS_MAX && json_is_string(value))
-			a[n++] = (struct message_arg){ name, json_string_value(value) };
-	message_text(code, r->language, a, text, sizeof(text));
-	message_remedy(code, r->language, a, remedy, sizeof(remedy));
-	json_array_append_new(list,
-			      json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "code", message_name(code), "severity",
-					severity_text(code), "text", text, "remedy", remedy, "args", args, "since", since));
-}
-
 static void add_own_problems(json_t *list, const struct sources *s)
 {
 	char seen[WALLCLOCK_TEXT_LEN + 1], seconds[32];
 	uint64_t server_seen = MAX(s->server.seen_us, (uint64_t)s->server_row.last_seen_us);
 
 	if (s->agent.seen_us && !s->agent.connected)
-		add_problem(list, s->r, MSG_AGENT_DISCONNECTED,
+		resource_problem(list, s->r, MSG_AGENT_DISCONNECTED,
 			    json_pack("{s:s, s:s}", "machine", s->m->name, "seen",
 				      resource_time_or_never(s->agent.seen_us, seen)),
 			    resource_time(s->agent.seen_us));
 	if (!s->has_server)
-		add_problem(list, s->r, MSG_NO_SERVER, json_object(), resource_time((uint64_t)s->m->enrolled_us));
+		resource_problem(list, s->r, MSG_NO_SERVER, json_object(), resource_time((uint64_t)s->m->enrolled_us));
 	else if (!s->server.connected)
-		add_problem(list, s->r, MSG_SERVER_AWAY,
+		resource_problem(list, s->r, MSG_SERVER_AWAY,
 			    json_pack("{s:s, s:s}", "server", s->server_row.name, "seen",
 				      resource_time_or_never(server_seen, seen)),
 			    resource_time(server_seen));
 	if (s->agent.connected && s->agent.clock_known &&
 	    (uint64_t)llabs(s->agent.clock_ahead_us) > CLOCKS_DIFFER_US) {
 		snprintf(seconds, sizeof(seconds), "%.1f", (double)s->agent.clock_ahead_us / USEC_PER_SEC);
-		add_problem(list, s->r, MSG_CLOCKS_DIFFER,
+		resource_problem(list, s->r, MSG_CLOCKS_DIFFER,
 			    json_pack("{s:s, s:s}", "machine", s->m->name, "seconds", seconds), json_null());
 	}
 }
@@ -161,7 +135,7 @@ static json_t *problems(const struct sources *s)
 		enum message_code code;
 
 		if (name && message_from_name(name, &code) == 0)
-			add_problem(list, s->r, code, json_is_object(args) ? json_deep_copy(args) : json_object(),
+			resource_problem(list, s->r, code, json_is_object(args) ? json_deep_copy(args) : json_object(),
 				    since ? json_deep_copy(since) : json_null());
 	}
 	return list;
@@ -271,6 +245,7 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_object_set_new(view, "store", json_is_object(usage) ? json_deep_copy(usage) : json_null());
 	json_object_set_new(view, "facts", db_machine_facts(db, m->id));
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
+	json_object_set_new(view, "life_cycle", launch_view_life_cycle(db, m));
 	live_view_done(&s.agent);
 	live_view_done(&s.server);
 	return view;

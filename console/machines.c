@@ -2,6 +2,7 @@
 #include "db_events.h"
 #include "db_work.h"
 #include "handlers.h"
+#include "launches.h"
 #include "machine_view.h"
 #include "names.h"
 #include "resource.h"
@@ -120,19 +121,68 @@ int handle_machine_rescan(struct request *r)
 
 /* --- removal ------------------------------------------------------------------------------------- */
 
+/* Those that run from the machine's store; who stands on its own does not. */
+static size_t list_dependent(struct db *db, const struct machine_row *m, struct launch_row **ret)
+{
+	struct launch_row *rows;
+	size_t count = db_launch_list_open(db, NULL, &rows), n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(rows[i].machine_id, m->id) && strcmp(rows[i].state, "standing"))
+			rows[n++] = rows[i];
+	*ret = rows;
+	return n;
+}
+
+static int refuse_launches(struct request *r, const struct machine_row *m)
+{
+	struct db *db = catalogue_read(r->console->catalogue);
+	char ids[FAULT_VALUE_MAX] = "", number[24];
+	struct launch_row *rows;
+	size_t count = list_dependent(db, m, &rows), used = 0;
+	int err = catalogue_read_end(r->console->catalogue);
+
+	for (size_t i = 0; i < count && used < sizeof(ids); i++)
+		used += (size_t)snprintf(ids + used, sizeof(ids) - used, "%s%s", i ? ", " : "", rows[i].id);
+	free(rows);
+	if (err)
+		return request_catalogue_failed(r, "looking for launches", err);
+	snprintf(number, sizeof(number), "%zu", count);
+	return count ? request_refuse(r, 409, MSG_MACHINE_HAS_LAUNCHES, "machine", m->name, "count", number, "launches", ids,
+				      NULL)
+		     : 0;
+}
+
+/* The commands that end them onto @commands. */
+static void end_launches(struct request *r, struct db *db, const struct machine_row *m, json_t *commands)
+{
+	struct launch_row *rows;
+	size_t count = list_dependent(db, m, &rows);
+
+	for (size_t i = 0; i < count; i++) {
+		json_array_append_new(commands, launches_end(db, &rows[i]));
+		resource_event(r, db, m, NULL, MSG_LAUNCH_TERMINATED, "launch", rows[i].id, NULL);
+	}
+	free(rows);
+}
+
 /* From the commit on the machine is gone for everybody but its agent and its
  * server, who are told when they come.  Takes @command. */
 static int remove_machine(struct request *r, const struct machine_row *m, json_t *command)
 {
 	struct db *db = catalogue_write(r->console->catalogue);
+	json_t *ends = json_array(), *end;
 	struct machine_row still;
+	size_t i;
 	int err;
 
 	if (!db_machine_find(db, m->id, &still) && !db_error(db)) {
 		catalogue_abandon(r->console->catalogue);
 		json_decref(command);
+		json_decref(ends);
 		return request_refuse(r, 404, MSG_MACHINE_UNKNOWN, "machine", m->name, NULL);
 	}
+	end_launches(r, db, m, ends);
 	db_machine_remove(db, m->id);
 	db_command_drop_all(db, m->id);
 	db_command_add(db, m->id, command);
@@ -142,8 +192,12 @@ static int remove_machine(struct request *r, const struct machine_row *m, json_t
 	err = catalogue_commit(r->console->catalogue);
 	if (err) {
 		json_decref(command);
+		json_decref(ends);
 		return request_catalogue_failed(r, "removing a machine", err);
 	}
+	json_array_foreach(ends, i, end)
+		launches_send(r->console, m->server_id, json_deep_copy(end));
+	json_decref(ends);
 	live_command(r->console->live, m->id, command, true);
 	live_wake(r->console->live, m->server_id);
 	live_announce(r->console->live, LIVE_EVENTS);
@@ -162,6 +216,8 @@ int handle_machine_remove(struct request *r)
 		status = request_query_bool(r, "force", &force);
 	if (!status && !force)
 		status = resource_need_agent(r, &m);
+	if (!status && !force)
+		status = refuse_launches(r, &m);
 	if (status)
 		return status;
 	command = resource_command("remove");

@@ -85,6 +85,7 @@ static void keep_time(struct console *c, int signals)
 		    (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT))
 			return;
 		ticks_run(c, tick % KEEP_EVERY_TICKS == 0);
+		ticks_launches(c);
 	}
 }
 

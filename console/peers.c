@@ -8,6 +8,7 @@
 #include "db_work.h"
 #include "desired.h"
 #include "handlers.h"
+#include "launches.h"
 #include "link.h"
 #include "resource.h"
 #include "verify.h"
@@ -60,7 +61,7 @@ int handle_link_poll(struct request *r)
 /* --- replies --------------------------------------------------------------------------------- */
 
 /* What a kept command's answer means beyond that it need not be told again. */
-static void after_kept(struct request *r, struct db *db, const json_t *command, bool ok)
+static void after_kept(struct request *r, struct db *db, const json_t *command, const struct fault *f)
 {
 	const char *verb = json_string_value(json_object_get(command, "verb"));
 	const char *id = json_string_value(json_object_get(command, "id"));
@@ -69,16 +70,20 @@ static void after_kept(struct request *r, struct db *db, const json_t *command, 
 	if (!strcmp(verb, "remove"))
 		db_machine_set_told(db, r->peer_id);
 	if (!strcmp(verb, "verify"))
-		db_job_set(db, id, ok ? "STARTED" : "FAILED", NULL, ok ? 0 : wallclock_now_us());
+		db_job_set(db, id, f ? "FAILED" : "STARTED", NULL, f ? wallclock_now_us() : 0);
+	if (!strcmp(verb, "launch") || !strcmp(verb, "terminate"))
+		launches_answered(db, command, f);
 }
 
-static int end_kept(struct request *r, const json_t *command, bool ok)
+static int end_kept(struct request *r, const json_t *command, const struct fault *f)
 {
 	struct db *db = catalogue_write(r->console->catalogue);
 	int err;
 
-	after_kept(r, db, command, ok);
+	after_kept(r, db, command, f);
 	err = catalogue_commit(r->console->catalogue);
+	live_announce(r->console->live, LIVE_STATUSES);
+	live_announce(r->console->live, LIVE_EVENTS);
 	return err ? request_catalogue_failed(r, "ending a command", err) : 0;
 }
 
@@ -124,7 +129,7 @@ int handle_link_reply(struct request *r)
 	if (err)
 		return request_refuse(r, 404, MSG_COMMAND_UNKNOWN, "id", json_string_value(id), NULL);
 	if (kept)
-		status = end_kept(r, command, !failed);
+		status = end_kept(r, command, failed ? &f : NULL);
 	json_decref(command);
 	return status ? status : request_nothing(r);
 }
@@ -142,6 +147,19 @@ static bool read_clock(const json_t *status, int64_t *ret_ahead_us)
 	return true;
 }
 
+/* The first time of each. */
+static int note_firsts(struct request *r, const struct machine_row *m)
+{
+	int64_t now = (int64_t)wallclock_now_us();
+	bool sends = resource_integer(r->body, "sent_bytes", 0) > 0;
+	bool has_point = json_is_object(json_object_get(r->body, "newest_point"));
+
+	if (m->connection_us && (m->first_byte_us || !sends) && (m->first_point_us || !has_point))
+		return 0;
+	db_machine_set_firsts(catalogue_write(r->console->catalogue), m->id, now, sends ? now : 0, has_point ? now : 0);
+	return catalogue_commit(r->console->catalogue);
+}
+
 static int take_agent_status(struct request *r)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
@@ -156,6 +174,9 @@ static int take_agent_status(struct request *r)
 		return request_catalogue_failed(r, "looking up a machine", err);
 	if (!known || m.removed)
 		return request_nothing(r);
+	err = note_firsts(r, &m);
+	if (err)
+		return request_catalogue_failed(r, "keeping a machine's dates", err);
 	before = live_view(r->console->live, r->peer_id);
 	verify_take_status(r, &m, before.status, r->body);
 	live_view_done(&before);
@@ -225,6 +246,7 @@ static int take_server_status(struct request *r)
 	struct db *db = catalogue_read(r->console->catalogue);
 	struct server_row s = { 0 };
 	bool known = db_server_find(db, r->peer_id, &s), moved;
+	struct live_view before;
 	size_t gone = note_gone_stores(r, db, false);
 	int err = catalogue_read_end(r->console->catalogue);
 
@@ -239,6 +261,9 @@ static int take_server_status(struct request *r)
 	}
 	if (err)
 		return request_catalogue_failed(r, "keeping a server's status", err);
+	before = live_view(r->console->live, r->peer_id);
+	launches_take_status(r->console, r->peer_id, before.status, r->body);
+	live_view_done(&before);
 	live_set_status(r->console->live, r->peer_id, request_take_body(r), NULL);
 	if (moved)
 		wake_machines_of(r);

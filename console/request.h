@@ -45,6 +45,8 @@ struct request {
 
 	json_t *answer;
 	char *text;		/* instead of answer: not JSON */
+	size_t text_len;	/* 0: to its NUL */
+	const char *text_type;	/* NULL: Prometheus' */
 	struct fault fault;
 
 	struct MHD_Connection *connection; /* httpd's own, like the rest */

@@ -11,6 +11,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define TEXT_MAX 1024
+
 int resource_machine(struct request *r, struct machine_row *ret)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
@@ -156,6 +158,33 @@ void resource_event(struct request *r, struct db *db, const struct machine_row *
 		add_arg(&f, name, va_arg(ap, const char *));
 	va_end(ap);
 	db_event_add(db, &e);
+}
+
+/* --- problems ---------------------------------------------------------------------------------- */
+
+static const char *severity_text(enum message_code code)
+{
+	static const char *const names[] = { "info", "warning", "error" };
+
+	return names[message_severity(code)];
+}
+
+void resource_problem(json_t *list, const struct request *r, enum message_code code, json_t *args, json_t *since)
+{
+	struct message_arg a[FAULT_ARGS_MAX + 1] = { 0 };
+	char text[TEXT_MAX], remedy[TEXT_MAX];
+	const char *name;
+	json_t *value;
+	size_t n = 0;
+
+	json_object_foreach(args, name, value)
+		if (n < FAULT_ARGS_MAX && json_is_string(value))
+			a[n++] = (struct message_arg){ name, json_string_value(value) };
+	message_text(code, r->language, a, text, sizeof(text));
+	message_remedy(code, r->language, a, remedy, sizeof(remedy));
+	json_array_append_new(list,
+			      json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "code", message_name(code), "severity",
+					severity_text(code), "text", text, "remedy", remedy, "args", args, "since", since));
 }
 
 /* --- small things ---------------------------------------------------------------------------------- */

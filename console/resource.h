@@ -33,6 +33,10 @@ _must_check_ int resource_need_agent(struct request *r, const struct machine_row
 void resource_event(struct request *r, struct db *db, const struct machine_row *m, const json_t *changes,
 		    enum message_code code, ...) __attribute__((sentinel));
 
+/* Something that stands in the way now, as the API shows it, onto @list; takes
+ * @args (texts) and @since. */
+void resource_problem(json_t *list, const struct request *r, enum message_code code, json_t *args, json_t *since);
+
 /* Where @r's sender reaches the server: the address that is known of it; of one
  * on the console's own machine that listens on every address, the name by which
  * the sender calls the console. */

@@ -14,6 +14,11 @@
  *	names as well as ids, and no foreign keys
  *	tokens: installation tokens; expires_us NULL is a project's own, which
  *	does not expire
+ *	launches n---1 machines, 1---n jobs: machines started from points, with
+ *	the server's last record of each; those that are over stay until they
+ *	are deleted.  They outlive the machine that they were made from, so
+ *	they carry its name
+ *	blueprints: of a machine; members that are not the defaults
  *	commands: to be told to an agent or a server when it comes, kept until
  *	it has answered
  *
@@ -112,5 +117,31 @@ static const char step_1[] =
 	"CREATE INDEX events_machine ON events(machine_id, id);\n"
 	"CREATE INDEX events_machine_name ON events(machine_name, id);\n";
 
-const char *const schema_steps[] = { step_1 };
+/* What is known of machines that were there before: when the agent was first
+ * heard is in the events; the first byte came no earlier. */
+static const char step_2[] =
+	"ALTER TABLE machines ADD COLUMN connection_us INTEGER;\n"
+	"ALTER TABLE machines ADD COLUMN first_byte_us INTEGER;\n"
+	"ALTER TABLE machines ADD COLUMN first_point_us INTEGER;\n"
+	"UPDATE machines SET connection_us = coalesce((SELECT min(time_us) FROM events\n"
+	"	WHERE machine_id = machines.id AND code = 'AGENT_CONNECTED'), enrolled_us)\n"
+	"	WHERE last_seen_us IS NOT NULL;\n"
+	"ALTER TABLE jobs ADD COLUMN launch_id TEXT;\n"
+	"CREATE INDEX jobs_launch ON jobs(launch_id) WHERE launch_id IS NOT NULL;\n"
+	"CREATE INDEX jobs_created ON jobs(created_us);\n"
+	"CREATE INDEX job_log_job ON job_log(job_id);\n"
+	"CREATE TABLE launches(\n"
+	"	id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES projects ON DELETE CASCADE,\n"
+	"	machine_id TEXT NOT NULL, machine_name TEXT NOT NULL, server_id TEXT NOT NULL,\n"
+	"	job_id TEXT NOT NULL, kind TEXT NOT NULL CHECK(kind IN ('test', 'cutover', 'drill')),\n"
+	"	at TEXT NOT NULL, blueprint TEXT NOT NULL, initiated_by TEXT NOT NULL,\n"
+	"	state TEXT NOT NULL, record TEXT, created_us INTEGER NOT NULL, ended_us INTEGER\n"
+	") STRICT;\n"
+	"CREATE INDEX launches_machine ON launches(machine_id, created_us);\n"
+	"CREATE INDEX launches_open ON launches(server_id) WHERE ended_us IS NULL;\n"
+	"CREATE TABLE blueprints(\n"
+	"	machine_id TEXT PRIMARY KEY REFERENCES machines ON DELETE CASCADE, members TEXT NOT NULL\n"
+	") STRICT, WITHOUT ROWID;\n";
+
+const char *const schema_steps[] = { step_1, step_2 };
 const size_t schema_step_count = ARRAY_LEN(schema_steps);

@@ -5,6 +5,8 @@
 #include "db_machines.h"
 #include "db_servers.h"
 #include "db_work.h"
+#include "drills.h"
+#include "launches.h"
 #include "wallclock.h"
 
 #include <stdio.h>
@@ -96,4 +98,10 @@ void ticks_run(struct console *c, bool keep)
 		live_announce(c->live, LIVE_EVENTS);
 	}
 	live_news_free(news, count);
+}
+
+void ticks_launches(struct console *c)
+{
+	launches_expire(c);
+	drills_start_due(c);
 }

@@ -11,4 +11,7 @@ _must_check_ int ticks_load(struct console *c);
 /* Once a second.  @keep: also write the newest statuses (now and then, and at the end). */
 void ticks_run(struct console *c, bool keep);
 
+/* Once a second: drills that are due, launches that nobody tells about any more. */
+void ticks_launches(struct console *c);
+
 #endif

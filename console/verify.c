@@ -28,17 +28,12 @@ static const json_t *told_of(const json_t *status, const char *id)
 	return its && !strcmp(its, id) ? v : NULL;
 }
 
-static bool is_over(const struct job_row *j)
-{
-	return !strcmp(j->status, "COMPLETED") || !strcmp(j->status, "FAILED");
-}
-
 static bool is_still_alive(struct request *r, const struct machine_row *m, const struct job_row *j)
 {
 	struct live_view v;
 	bool alive;
 
-	if (is_over(j))
+	if (db_job_is_over(j))
 		return false;
 	v = live_view(r->console->live, m->id);
 	alive = !v.connected || told_of(v.status, j->id) ||
@@ -65,7 +60,7 @@ int handle_verify_start(struct request *r)
 	if (!running) {
 		uuid_format(&id, j.id);
 		command = json_pack("{s:s, s:s, s:s}", "id", j.id, "verb", "verify", "verify", j.id);
-		db_job_add(db, j.id, m.project_id, m.id, TYPE, r->who);
+		db_job_add(db, j.id, m.project_id, m.id, TYPE, r->who, NULL);
 		db_command_add(db, m.id, command);
 		resource_event(r, db, &m, NULL, MSG_VERIFY_REQUESTED, NULL);
 	}
@@ -168,7 +163,7 @@ void verify_take_status(struct request *r, const struct machine_row *m, const js
 	if (!id || !state || (before && json_equal(before, told)))
 		return;
 	db = catalogue_write(r->console->catalogue);
-	if (db_job_newest(db, m->id, TYPE, &j, &result) && !strcmp(j.id, id) && !is_over(&j)) {
+	if (db_job_newest(db, m->id, TYPE, &j, &result) && !strcmp(j.id, id) && !db_job_is_over(&j)) {
 		if (done || failed)
 			end_job(r, db, m, id, told, failed);
 		else if (strcmp(j.status, "STARTED"))

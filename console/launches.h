@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launches - machines started from points: asked for here, done by the
+ * replication server, followed through its status.
+ *
+ *	asked --> preparing ... booted ... standing --> ended | failed
+ *	      \-> failed (the server refused it, or did not take it)
+ *
+ * The server's record of a launch (docs/api.md, section 8) is the truth; the
+ * catalogue keeps the last one that came.  Jobs follow it:
+ *
+ *	TEST_LAUNCH, CUTOVER_LAUNCH	COMPLETED when booted
+ *	DRILL				COMPLETED when over, having booted
+ *	KEEP				COMPLETED when it stands on its own
+ *	CLEANUP				COMPLETED when over
+ *
+ * and FAILED when that cannot be any more.  A server that is away proves
+ * nothing, so nothing fails while it is; a launch that a connected server does
+ * not list any more is over.
+ */
+#ifndef GODWIT_CONSOLE_LAUNCHES_H
+#define GODWIT_CONSOLE_LAUNCHES_H
+
+#include "console.h"
+#include "db_launches.h"
+#include "db_work.h"
+
+/* For so long a launch may be asked for without the server's taking it. */
+#define LAUNCH_TAKE_US (60 * USEC_PER_SEC)
+#define LAUNCH_DRILLS_KEPT 20 /* of a machine, that are over */
+
+/* Ask for a launch; returns when that is in the catalogue, not when it is
+ * answered.  0 with the row, or -errno of the catalogue. */
+_must_check_ int launches_begin(struct console *c, const struct machine_row *m, const char *kind, const char *at,
+				const json_t *blueprint, const char *who, struct launch_row *ret);
+
+/* Tell its server to end it; a server that is away is told when it comes.  In
+ * a write transaction; returns the command, for launches_send() after it. */
+json_t *launches_end(struct db *db, const struct launch_row *l);
+void launches_send(struct console *c, const char *server_id, json_t *command);
+
+/* A server's answer to the kept command "launch" or "terminate"; @fault NULL: it went well. */
+void launches_answered(struct db *db, const json_t *command, const struct fault *fault);
+
+/* A server's status came; the one before may be NULL. */
+void launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status);
+
+/* What nobody will tell about any more. */
+void launches_expire(struct console *c);
+
+/* A job that was begun for a launch: does its record settle it already? */
+void launches_settle(struct db *db, const struct launch_row *l);
+
+bool launches_state_is_over(const char *state);
+bool launches_state_has_booted(const char *state);
+
+#endif

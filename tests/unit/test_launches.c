@@ -1,0 +1,874 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches, drills, jobs and blueprints, with a server that does what a test tells it. */
+#include "console_fixture.h"
+#include "db_launches.h"
+#include "db_work.h"
+#include "launches.h"
+#include "ticks.h"
+#include "wallclock.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static struct fixture con;
+static struct caller agent, server;
+
+#define ADMIN(status, method, path, ...) fixture_admin(&con, status, method, path, __VA_ARGS__)
+
+static const char *text_in(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name));
+}
+
+static int64_t number_in(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+static bool is_null_in(const json_t *object, const char *name)
+{
+	return json_is_null(json_object_get(object, name));
+}
+
+static void refused(json_t *error, const char *code)
+{
+	assert_non_null(code_of(error));
+	assert_string_equal(code_of(error), code);
+	assert_non_null(text_in(error, "message"));
+	json_decref(error);
+}
+
+static json_t *get(const char *what, const char *id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/%s/%s", what, id);
+	return ADMIN(200, "GET", path, NULL);
+}
+
+/* About one launch. */
+static json_t *call(int status, const char *method, const char *launch, const char *what)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/launches/%s%s", launch, what);
+	return ADMIN(status, method, path, NULL);
+}
+
+/* --- a server that answers what it is asked, until it is told to stop ------------------------ */
+
+struct answer {
+	const char *verb, *fault; /* NULL: it goes well, with ... */
+	json_t *result;		  /* ... this, or nothing */
+};
+
+struct fake {
+	pthread_t thread;
+	struct caller line; /* of its own: a connection is for one thread */
+	const struct answer *answers; /* ends with a NULL verb; a verb that is not there is not answered */
+	json_t *commands;	      /* as they came */
+	bool stop;
+	pthread_mutex_t lock;
+	pthread_cond_t came;
+};
+
+static void reply(struct fake *f, const json_t *command, const struct answer *a)
+{
+	json_t *body = json_pack("{s:s, s:b}", "id", text_in(command, "id"), "ok", a->fault == NULL);
+
+	if (a->fault)
+		json_object_set_new(body, "fault", json_pack("{s:s, s:{s:s*}}", "code", a->fault, "args", "machine",
+							     text_in(command, "machine")));
+	else
+		json_object_set_new(body, "result", a->result ? json_deep_copy(a->result) : json_object());
+	json_decref(caller_call(&con, &f->line, 204, "POST", "/link/reply", body));
+}
+
+static void take_command(struct fake *f, const json_t *command)
+{
+	for (const struct answer *a = f->answers; a->verb; a++)
+		if (!strcmp(a->verb, text_in(command, "verb")))
+			reply(f, command, a);
+	pthread_mutex_lock(&f->lock);
+	json_array_append_new(f->commands, json_deep_copy(command));
+	pthread_cond_broadcast(&f->came);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static bool is_stopped(struct fake *f)
+{
+	bool yes;
+
+	pthread_mutex_lock(&f->lock);
+	yes = f->stop;
+	pthread_mutex_unlock(&f->lock);
+	return yes;
+}
+
+static void *serve(void *arg)
+{
+	struct fake *f = arg;
+	int64_t version = 0;
+
+	while (!is_stopped(f)) {
+		json_t *answer, *c;
+		char path[96];
+		size_t i;
+
+		snprintf(path, sizeof(path), "/link?wait=30&version=%lld", (long long)version);
+		answer = caller_call(&con, &f->line, 200, "GET", path, NULL);
+		version = number_in(answer, "version");
+		json_array_foreach(json_object_get(answer, "commands"), i, c)
+			take_command(f, c);
+		json_decref(answer);
+	}
+	return NULL;
+}
+
+static void fake_start(struct fake *f, const struct answer *answers)
+{
+	json_t *first, *c;
+	size_t i;
+
+	*f = (struct fake){ .answers = answers, .commands = json_array(), .lock = PTHREAD_MUTEX_INITIALIZER,
+			    .came = PTHREAD_COND_INITIALIZER, .line = server };
+	f->line.http = NULL;
+	caller_connect(&con, &f->line);
+	first = caller_call(&con, &f->line, 200, "GET", "/link?wait=0", NULL);
+	json_array_foreach(json_object_get(first, "commands"), i, c)
+		take_command(f, c);
+	json_decref(first);
+	assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
+}
+
+static void fake_stop(struct fake *f)
+{
+	pthread_mutex_lock(&f->lock);
+	f->stop = true;
+	pthread_mutex_unlock(&f->lock);
+	live_command(con.console.live, server.id, json_pack("{s:s, s:s}", "id", "stop", "verb", "stop"), true);
+	pthread_join(f->thread, NULL);
+	live_withdraw(con.console.live, server.id, "stop");
+	caller_done(&f->line);
+	json_decref(f->commands);
+}
+
+/* The command of that verb, waited for. */
+static json_t *command_of(struct fake *f, const char *verb)
+{
+	struct timespec deadline;
+	json_t *found = NULL, *c;
+	size_t i;
+
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += 20;
+	pthread_mutex_lock(&f->lock);
+	while (!found) {
+		json_array_foreach(f->commands, i, c)
+			if (!strcmp(text_in(c, "verb"), verb))
+				found = json_deep_copy(c);
+		if (!found && pthread_cond_timedwait(&f->came, &f->lock, &deadline))
+			break;
+	}
+	pthread_mutex_unlock(&f->lock);
+	assert_non_null(found);
+	return found;
+}
+
+/* --- records --------------------------------------------------------------------------------- */
+
+static void post_status(json_t *records)
+{
+	json_t *status = json_pack("{s:s, s:i, s:[{s:s, s:{s:i, s:s}}], s:o}", "address", "", "port", 1500, "machines", "id",
+				   agent.id, "newest_point", "epoch", 7, "time", "2026-11-22T09:41:07Z", "launches", records);
+
+	json_decref(caller_call(&con, &server, 204, "POST", "/link/status", status));
+}
+
+static void post_one(const json_t *record)
+{
+	post_status(json_pack("[O]", record));
+}
+
+static json_t *new_record(const char *launch, const char *kind)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:s}, s:{s:s}, s:{}, s:[]}", "launch", launch, "machine", "m",
+			 "machine_id", agent.id, "kind", kind, "state", "preparing", "since",
+			 "2026-11-22T10:00:00.000000Z", "point", "epoch", 7, "time", "2026-11-22T09:41:07.000000Z", "times",
+			 "asked", "2026-11-22T10:00:00.000000Z", "milliseconds", "log");
+}
+
+static void move(json_t *record, const char *state, const char *message)
+{
+	char now[WALLCLOCK_TEXT_LEN + 1];
+
+	wallclock_format(wallclock_now_us(), now);
+	json_object_set_new(record, "state", json_string(state));
+	json_object_set_new(record, "since", json_string(now));
+	json_array_append_new(json_object_get(record, "log"), json_pack("{s:s, s:s}", "time", now, "message", message));
+	post_one(record);
+}
+
+static void boot(json_t *record)
+{
+	json_object_set_new(record, "proof", json_string("a login prompt is on its serial console"));
+	json_object_set_new(record, "milliseconds", json_pack("{s:i}", "proof", 12345));
+	move(record, "booted", "it runs: a login prompt is on its serial console");
+}
+
+static void fault_of(json_t *record, const char *code)
+{
+	json_object_set_new(record, "fault", json_pack("{s:s, s:{s:s, s:s}}", "code", code, "args", "machine", "m", "reason",
+						       "why not"));
+}
+
+/* POST, answered by a server that takes everything; ids into the buffers. */
+static const struct answer all_well[] = { { "launch" }, { "terminate" }, { "keep" }, { NULL } };
+
+static void ask(const char *kind, char launch[ID_SIZE], char job[ID_SIZE])
+{
+	json_t *answer = ADMIN(202, "POST", "/machines/m/launches", json_pack("{s:s}", "kind", kind));
+
+	snprintf(launch, ID_SIZE, "%s", text_in(answer, "launch"));
+	snprintf(job, ID_SIZE, "%s", text_in(answer, "job"));
+	json_decref(answer);
+}
+
+static void expect_job(const char *id, const char *type, const char *status, size_t lines)
+{
+	json_t *j = get("jobs", id);
+
+	assert_string_equal(text_in(j, "type"), type);
+	assert_string_equal(text_in(j, "status"), status);
+	assert_int_equal(json_array_size(json_object_get(j, "log")), lines);
+	assert_int_equal(is_null_in(j, "ended"), !strcmp(status, "STARTED") || !strcmp(status, "PENDING"));
+	assert_string_equal(text_in(json_array_get(json_object_get(j, "participating_machines"), 0), "id"), agent.id);
+	json_decref(j);
+}
+
+static void expect_state(const char *launch, const char *state)
+{
+	json_t *l = get("launches", launch);
+
+	assert_string_equal(text_in(l, "state"), state);
+	json_decref(l);
+}
+
+static bool has_event(const char *code, const char *launch)
+{
+	json_t *answer = ADMIN(200, "GET", "/events?limit=1000", NULL), *e;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "events"), i, e)
+		if (!strcmp(text_in(e, "code"), code) &&
+		    (!launch || !strcmp(text_in(json_object_get(e, "args"), "launch"), launch)))
+			found = true;
+	json_decref(answer);
+	return found;
+}
+
+/* --- tests ----------------------------------------------------------------------------------- */
+
+static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *l, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	expect_job(job, "TEST_LAUNCH", "STARTED", 0);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(c, "machine"), agent.id);
+	assert_string_equal(text_in(c, "at"), "latest");
+	assert_string_equal(text_in(c, "kind"), "test");
+	assert_int_equal(number_in(json_object_get(c, "blueprint"), "cpus"), 2);
+	assert_null(json_object_get(json_object_get(c, "blueprint"), "proof_text"));
+	json_decref(c);
+	record = new_record(launch, "test");
+	move(record, "preparing", "looking at the disks");
+	expect_job(job, "TEST_LAUNCH", "STARTED", 1);
+	move(record, "starting", "starting");
+	move(record, "booting", "its processors run");
+	post_one(record);
+	expect_job(job, "TEST_LAUNCH", "STARTED", 3);
+	boot(record);
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 4);
+	l = get("launches", launch);
+	assert_string_equal(text_in(l, "state"), "booted");
+	assert_string_equal(text_in(l, "machine"), "m");
+	assert_string_equal(text_in(l, "initiated_by"), "admin");
+	assert_int_equal(strlen(text_in(json_object_get(l, "point"), "id")), 36);
+	assert_int_equal(number_in(json_object_get(l, "milliseconds"), "proof"), 12345);
+	assert_int_equal(json_array_size(json_object_get(l, "log")), 4);
+	assert_true(is_null_in(l, "ended"));
+	json_decref(l);
+	assert_true(has_event("LAUNCH_BOOTED", launch));
+	move(record, "ended", "the machine is gone");
+	expect_state(launch, "ended");
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 4);
+	assert_true(has_event("LAUNCH_ENDED", launch));
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_what_the_server_refuses_is_said_and_kept_as_a_failed_job(void **state)
+{
+	const struct answer answers[] = { { "launch", "POINT_NONE" }, { NULL } };
+	json_t *answer, *job, *l;
+	struct fake f;
+
+	fake_start(&f, answers);
+	refused(ADMIN(404, "POST", "/machines/m/launches", json_pack("{s:s}", "at", "2h ago")), "POINT_NONE");
+	answer = ADMIN(200, "GET", "/jobs?machine=m&limit=1", NULL);
+	job = json_array_get(json_object_get(answer, "jobs"), 0);
+	assert_string_equal(text_in(job, "status"), "FAILED");
+	assert_string_equal(code_of(json_object_get(job, "fault")), "POINT_NONE");
+	assert_int_equal(json_array_size(json_object_get(job, "log")), 1);
+	l = get("launches", text_in(job, "launch"));
+	assert_string_equal(text_in(l, "state"), "failed");
+	assert_false(is_null_in(l, "ended"));
+	assert_true(has_event("LAUNCH_FAILED", text_in(l, "id")));
+	json_decref(l);
+	json_decref(answer);
+	fake_stop(&f);
+}
+
+static void test_bad_launches_are_refused_before_anything_begins(void **state)
+{
+	json_t *before = ADMIN(200, "GET", "/jobs?limit=1000", NULL), *after;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	refused(ADMIN(404, "POST", "/machines/nobody/launches", NULL), "MACHINE_UNKNOWN");
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:s}", "kind", "fun")), "VALUE_BAD");
+	refused(ADMIN(422, "POST", "/machines/m/launches", json_pack("{s:s}", "blueprint", "x")), "API_NOT_UNDERSTOOD");
+	refused(ADMIN(422, "POST", "/machines/m/launches", json_pack("{s:i}", "at", 5)), "API_NOT_UNDERSTOOD");
+	refused(ADMIN(404, "POST", "/machines/m/launches", json_pack("{s:s}", "at", "")), "POINT_UNKNOWN");
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:i}}", "blueprint", "cpus", 0)),
+		"SETTING_OUT_OF_RANGE");
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:i}}", "blueprint", "gpus", 1)),
+		"BLUEPRINT_UNKNOWN");
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:s}}", "blueprint", "proof", "text")),
+		"BLUEPRINT_NO_TEXT");
+	refused(ADMIN(404, "GET", "/launches/none", NULL), "LAUNCH_UNKNOWN");
+	refused(ADMIN(404, "POST", "/launches/none/keep", NULL), "LAUNCH_UNKNOWN");
+	refused(ADMIN(404, "DELETE", "/launches/none", NULL), "LAUNCH_UNKNOWN");
+	refused(ADMIN(404, "GET", "/launches/none/console-log", NULL), "LAUNCH_UNKNOWN");
+	refused(ADMIN(404, "GET", "/jobs/none", NULL), "JOB_UNKNOWN");
+	after = ADMIN(200, "GET", "/jobs?limit=1000", NULL);
+	assert_true(json_equal(before, after));
+	json_decref(before);
+	json_decref(after);
+	fake_stop(&f);
+}
+
+static void test_a_machine_that_fails_fails_its_job_with_the_reason(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *j;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	record = new_record(launch, "cutover");
+	fault_of(record, "LAUNCH_NOT_STARTED");
+	move(record, "failed", "the machine could not be started: why not");
+	j = get("jobs", job);
+	assert_string_equal(text_in(j, "status"), "FAILED");
+	assert_string_equal(text_in(j, "type"), "CUTOVER_LAUNCH");
+	assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_NOT_STARTED");
+	json_decref(j);
+	assert_true(has_event("LAUNCH_FAILED", launch));
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_launch_that_vanishes_is_over(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE], asked[ID_SIZE], asked_job[ID_SIZE];
+	json_t *record, *j;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	ask("test", asked, asked_job);
+	record = new_record(launch, "test");
+	move(record, "booting", "its processors run");
+	/* The second is not there yet, and may still come. */
+	expect_state(asked, "asked");
+	post_status(json_array());
+	j = get("jobs", job);
+	assert_string_equal(text_in(j, "status"), "FAILED");
+	assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_VANISHED");
+	json_decref(j);
+	expect_state(launch, "failed");
+	expect_state(asked, "asked");
+	expect_job(asked_job, "TEST_LAUNCH", "STARTED", 0);
+	json_decref(record);
+	record = new_record(asked, "test");
+	move(record, "ended", "the machine is gone");
+	j = get("jobs", asked_job);
+	assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_ENDED_EARLY");
+	json_decref(j);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void backdate(const char *launch)
+{
+	db_run(catalogue_write(con.console.catalogue), "UPDATE launches SET created_us = created_us - 61000000 WHERE id = ?",
+	       "t", launch);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+}
+
+static void test_a_launch_that_is_not_taken_fails_and_is_not_taken_later(void **state)
+{
+	const struct answer nothing[] = { { NULL } };
+	struct machine_row m;
+	struct launch_row l;
+	json_t *blueprint = json_object(), *j, *answer;
+	struct db *db = catalogue_read(con.console.catalogue);
+	struct fake f;
+
+	assert_true(db_machine_find(db, "m", &m));
+	assert_int_equal(catalogue_read_end(con.console.catalogue), 0);
+	fake_start(&f, nothing);
+	fake_stop(&f);
+	assert_int_equal(launches_begin(&con.console, &m, "test", "latest", blueprint, "admin", &l), 0);
+	ticks_launches(&con.console);
+	expect_state(l.id, "asked");
+	backdate(l.id);
+	ticks_launches(&con.console);
+	j = get("jobs", l.job_id);
+	assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_NOT_TAKEN");
+	json_decref(j);
+	answer = caller_call(&con, &server, 200, "GET", "/link", NULL);
+	assert_int_equal(json_array_size(json_object_get(answer, "commands")), 0);
+	json_decref(answer);
+	json_decref(blueprint);
+}
+
+static void test_a_server_that_is_away_fails_nothing_but_is_said(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *j, *answer, *again, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	move(record, "booting", "its processors run");
+	fake_stop(&f);
+	live_forget(con.console.live, server.id); /* as after 15 s of silence */
+	ticks_launches(&con.console);
+	j = get("jobs", job);
+	assert_string_equal(text_in(j, "status"), "STARTED");
+	assert_string_equal(text_in(json_array_get(json_object_get(j, "problems"), 0), "code"), "SERVER_AWAY");
+	json_decref(j);
+	refused(ADMIN(503, "POST", "/machines/m/launches", NULL), "SERVER_AWAY");
+	/* The end that was asked for waits for it, over a restart, too. */
+	answer = call(202, "DELETE", launch, "");
+	again = call(202, "DELETE", launch, "");
+	assert_string_equal(text_in(answer, "job"), text_in(again, "job"));
+	fixture_halt(&con);
+	fixture_continue(&con);
+	caller_connect(&con, &server);
+	caller_connect(&con, &agent);
+	expect_job(text_in(answer, "job"), "CLEANUP", "STARTED", 0);
+	fake_start(&f, all_well);
+	c = command_of(&f, "terminate");
+	assert_string_equal(text_in(c, "launch"), launch);
+	json_decref(c);
+	move(record, "ended", "the machine is gone");
+	expect_job(text_in(answer, "job"), "CLEANUP", "COMPLETED", 1);
+	expect_job(job, "TEST_LAUNCH", "FAILED", 2);
+	json_decref(answer);
+	json_decref(again);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_machine_is_kept_and_stands(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
+	json_t *record, *answer, *again;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	move(record, "booting", "its processors run");
+	refused(call(409, "POST", launch, "/keep"), "LAUNCH_NOT_BOOTED");
+	boot(record);
+	answer = call(202, "POST", launch, "/keep");
+	again = call(202, "POST", launch, "/keep");
+	snprintf(keep_job, sizeof(keep_job), "%s", text_in(answer, "job"));
+	assert_string_equal(keep_job, text_in(again, "job"));
+	json_decref(again);
+	json_decref(answer);
+	expect_job(keep_job, "KEEP", "STARTED", 0);
+	move(record, "keeping", "copying");
+	move(record, "standing", "all its data is its own");
+	expect_job(keep_job, "KEEP", "COMPLETED", 2);
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 2);
+	assert_true(has_event("LAUNCH_STANDS", launch));
+	answer = call(202, "POST", launch, "/keep");
+	expect_job(text_in(answer, "job"), "KEEP", "COMPLETED", 0);
+	json_decref(answer);
+	move(record, "ended", "the machine is gone");
+	refused(call(409, "POST", launch, "/keep"), "LAUNCH_OVER");
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_machine_that_could_not_be_kept_is_still_booted(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
+	json_t *record, *answer, *j;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	for (int seen = 0; seen < 2; seen++) { /* with and without its being seen to begin */
+		ask("test", launch, job);
+		record = new_record(launch, "test");
+		boot(record);
+		answer = call(202, "POST", launch, "/keep");
+		snprintf(keep_job, sizeof(keep_job), "%s", text_in(answer, "job"));
+		json_decref(answer);
+		if (seen)
+			move(record, "keeping", "copying");
+		move(record, "booted", "it still needs the store");
+		j = get("jobs", keep_job);
+		assert_string_equal(text_in(j, "status"), "FAILED");
+		assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_NOT_KEPT");
+		json_decref(j);
+		expect_state(launch, "booted");
+		expect_job(job, "TEST_LAUNCH", "COMPLETED", 1);
+		move(record, "ended", "gone");
+		json_decref(record);
+	}
+	fake_stop(&f);
+}
+
+static void test_a_keep_that_the_server_refuses_is_said(void **state)
+{
+	const struct answer answers[] = { { "launch" }, { "keep", "LAUNCH_OVER" }, { NULL } };
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *answer;
+	struct fake f;
+
+	fake_start(&f, answers);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	boot(record);
+	refused(call(409, "POST", launch, "/keep"), "LAUNCH_OVER");
+	answer = ADMIN(200, "GET", "/jobs?machine=m&limit=1", NULL);
+	assert_string_equal(text_in(json_array_get(json_object_get(answer, "jobs"), 0), "status"), "FAILED");
+	json_decref(answer);
+	move(record, "ended", "gone");
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_what_is_over_is_forgotten_when_deleted_again(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	boot(record);
+	move(record, "ended", "the machine is gone");
+	json_decref(call(204, "DELETE", launch, ""));
+	c = command_of(&f, "terminate");
+	assert_string_equal(text_in(c, "launch"), launch);
+	json_decref(c);
+	refused(call(404, "GET", launch, ""), "LAUNCH_UNKNOWN");
+	post_one(record); /* a status that was under way */
+	refused(call(404, "GET", launch, ""), "LAUNCH_UNKNOWN");
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 1);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_console_log_and_screenshot_are_the_servers(void **state)
+{
+	const char png[] = "iVBORw0KGgpBQg=="; /* the magic, "AB" */
+	struct answer answers[] = { { "launch" },
+				    { "console_log", NULL, json_pack("{s:s, s:i, s:i}", "text", "login: ", "from", 3, "size", 10) },
+				    { "screenshot", NULL, json_pack("{s:s}", "png", png) },
+				    { NULL } };
+	char launch[ID_SIZE], job[ID_SIZE], path[128], command[512];
+	json_t *answer, *c;
+	struct fake f;
+	FILE *out;
+	char bytes[64];
+	size_t n;
+
+	fake_start(&f, answers);
+	ask("test", launch, job);
+	snprintf(path, sizeof(path), "/launches/%s/console-log?from=3", launch);
+	answer = ADMIN(200, "GET", path, NULL);
+	assert_string_equal(text_in(answer, "text"), "login: ");
+	json_decref(answer);
+	c = command_of(&f, "console_log");
+	assert_int_equal(number_in(c, "from"), 3);
+	json_decref(c);
+	snprintf(command, sizeof(command),
+		 "curl -s --cacert %s -k -H 'Authorization: Bearer %s' "
+		 "%s/api/godwit/v1/launches/%s/screenshot",
+		 con.console.ca_path, con.admin_token, con.url, launch);
+	out = popen(command, "r");
+	assert_non_null(out);
+	n = fread(bytes, 1, sizeof(bytes), out);
+	assert_int_equal(pclose(out), 0);
+	assert_int_equal(n, 10);
+	assert_memory_equal(bytes, "\x89PNG\r\n\x1a\nAB", 10);
+	fake_stop(&f);
+	json_decref(answers[1].result);
+	json_decref(answers[2].result);
+	answers[2].result = json_pack("{s:s}", "png", "c29tZXRoaW5nIGVsc2U=");
+	fake_start(&f, answers);
+	snprintf(path, sizeof(path), "/launches/%s/screenshot", launch);
+	refused(ADMIN(404, "GET", path, NULL), "LAUNCH_NO_SCREENSHOT");
+	fake_stop(&f);
+	json_decref(answers[2].result);
+	post_status(json_array());
+}
+
+static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **state)
+{
+	json_t *table = ADMIN(200, "GET", "/blueprint", NULL), *b = ADMIN(200, "GET", "/machines/m/blueprint", NULL), *e, *m, *c;
+	char launch[ID_SIZE], job[ID_SIZE];
+	struct fake f;
+	size_t i;
+
+	json_array_foreach(json_object_get(table, "members"), i, m)
+		assert_true(json_equal(json_object_get(m, "default"), json_object_get(b, text_in(m, "name"))));
+	assert_int_equal(i, json_object_size(b));
+	json_decref(b);
+	json_decref(table);
+	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
+		  json_pack("{s:i, s:s, s:s, s:s}", "cpus", 3, "memory_mib", "2048", "proof", "text", "proof_text", "準備完了"));
+	assert_int_equal(number_in(b, "cpus"), 3);
+	assert_int_equal(number_in(b, "memory_mib"), 2048);
+	json_decref(b);
+	e = ADMIN(200, "GET", "/events?limit=4", NULL);
+	m = json_array_get(json_object_get(e, "events"), 0);
+	assert_string_equal(text_in(m, "code"), "BLUEPRINT_CHANGED");
+	assert_string_equal(text_in(m, "who"), "admin");
+	m = json_array_get(json_object_get(m, "changes"), 0);
+	assert_string_equal(text_in(m, "name"), "cpus");
+	assert_string_equal(text_in(m, "old"), "2");
+	assert_string_equal(text_in(m, "new"), "3");
+	json_decref(e);
+	/* All or nothing. */
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:i, s:s}", "cpus", 4, "network", "wifi")),
+		"SETTING_NOT_A_CHOICE");
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "proof_text")), "BLUEPRINT_NO_TEXT");
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "proof_text", "a\nb")), "VALUE_BAD");
+	refused(ADMIN(422, "PATCH", "/machines/m/blueprint", json_array()), "API_NOT_UNDERSTOOD");
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	c = command_of(&f, "launch");
+	b = json_object_get(c, "blueprint");
+	assert_int_equal(number_in(b, "cpus"), 3);
+	assert_string_equal(text_in(b, "proof_text"), "準備完了");
+	assert_string_equal(text_in(b, "network"), "isolated");
+	json_decref(c);
+	fake_stop(&f);
+	post_status(json_array());
+	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
+		  json_pack("{s:n, s:n, s:n, s:n}", "cpus", "memory_mib", "proof", "proof_text"));
+	assert_int_equal(number_in(b, "cpus"), 2);
+	json_decref(b);
+}
+
+static json_t *newest_job(void)
+{
+	json_t *answer = ADMIN(200, "GET", "/jobs?limit=1", NULL);
+	json_t *job = json_incref(json_array_get(json_object_get(answer, "jobs"), 0));
+
+	json_decref(answer);
+	return job;
+}
+
+static void set_drills(int seconds)
+{
+	json_decref(ADMIN(200, "PATCH", "/machines/m/settings", json_pack("{s:i}", "drill_every_seconds", seconds)));
+}
+
+static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
+{
+	char launch[ID_SIZE];
+	json_t *job, *again, *record, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	post_status(json_array());
+	ticks_launches(&con.console);
+	job = newest_job();
+	assert_string_not_equal(text_in(job, "type"), "DRILL");
+	json_decref(job);
+	set_drills(3600);
+	ticks_launches(&con.console);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(c, "kind"), "drill");
+	json_decref(c);
+	job = newest_job();
+	assert_string_equal(text_in(job, "type"), "DRILL");
+	assert_string_equal(text_in(job, "initiated_by"), "console");
+	snprintf(launch, sizeof(launch), "%s", text_in(job, "launch"));
+	record = new_record(launch, "drill");
+	boot(record);
+	expect_job(text_in(job, "id"), "DRILL", "STARTED", 1);
+	refused(call(409, "POST", launch, "/keep"), "LAUNCH_IS_DRILL");
+	move(record, "ended", "the machine is gone");
+	expect_job(text_in(job, "id"), "DRILL", "COMPLETED", 2);
+	assert_true(has_event("DRILL_SUCCEEDED", launch));
+	assert_false(has_event("DRILL_FAILED", launch));
+	/* Not again before its time. */
+	ticks_launches(&con.console);
+	again = newest_job();
+	assert_string_equal(text_in(again, "id"), text_in(job, "id"));
+	json_decref(again);
+	db_run(catalogue_write(con.console.catalogue), "UPDATE jobs SET created_us = created_us - 3600000000 WHERE id = ?", "t",
+	       text_in(job, "id"));
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+	ticks_launches(&con.console);
+	ticks_launches(&con.console);
+	again = newest_job();
+	assert_string_not_equal(text_in(again, "id"), text_in(job, "id"));
+	json_decref(record);
+	record = new_record(text_in(again, "launch"), "drill");
+	fault_of(record, "LAUNCH_NOT_BOOTABLE");
+	move(record, "failed", "none of the disks can start a machine");
+	expect_job(text_in(again, "id"), "DRILL", "FAILED", 1);
+	assert_true(has_event("DRILL_FAILED", text_in(again, "launch")));
+	set_drills(0);
+	json_decref(again);
+	json_decref(job);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_the_life_of_a_machine_has_its_dates(void **state)
+{
+	json_t *m, *life;
+	struct caller a;
+
+	fixture_enrol(&con, &a, "agent", "young");
+	m = get("machines", "young");
+	life = json_object_get(m, "life_cycle");
+	assert_false(is_null_in(life, "agent_installation"));
+	assert_true(is_null_in(life, "connection_established"));
+	assert_true(is_null_in(life, "first_byte"));
+	assert_true(is_null_in(life, "last_test_launch"));
+	json_decref(m);
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_pack("{s:i}", "sent_bytes", 0)));
+	m = get("machines", "young");
+	life = json_object_get(m, "life_cycle");
+	assert_false(is_null_in(life, "connection_established"));
+	assert_true(is_null_in(life, "first_byte"));
+	json_decref(m);
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:i, s:{s:i, s:s}}", "sent_bytes", 10, "newest_point", "epoch", 1, "time",
+					  "2026-11-22T09:41:07Z")));
+	m = get("machines", "young");
+	life = json_object_get(m, "life_cycle");
+	assert_false(is_null_in(life, "first_byte"));
+	assert_false(is_null_in(life, "first_point"));
+	json_decref(m);
+	m = get("machines", "m");
+	life = json_object_get(m, "life_cycle");
+	assert_false(is_null_in(life, "last_test_launch"));
+	assert_false(is_null_in(life, "last_test_launch_job"));
+	assert_true(is_null_in(life, "last_cutover"));
+	assert_false(is_null_in(life, "last_drill"));
+	json_decref(m);
+	caller_done(&a);
+}
+
+static void test_a_machine_is_not_removed_under_its_launches(void **state)
+{
+	char launch[ID_SIZE], kept[ID_SIZE], job[ID_SIZE];
+	json_t *record, *other, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	ask("cutover", kept, job);
+	record = new_record(launch, "test");
+	other = new_record(kept, "cutover");
+	json_object_set_new(other, "state", json_string("standing"));
+	json_object_set_new(record, "state", json_string("booting"));
+	post_status(json_pack("[O, O]", record, other));
+	json_decref(caller_call(&con, &agent, 204, "POST", "/link/status", json_object()));
+	refused(ADMIN(409, "DELETE", "/machines/m", NULL), "MACHINE_HAS_LAUNCHES");
+	json_decref(ADMIN(204, "DELETE", "/machines/m?force=1", NULL));
+	c = command_of(&f, "terminate");
+	assert_string_equal(text_in(c, "launch"), launch);
+	json_decref(c);
+	/* What stands on its own outlives it. */
+	expect_state(kept, "standing");
+	c = ADMIN(200, "GET", "/launches?machine=m&limit=1000", NULL);
+	assert_true(json_array_size(json_object_get(c, "launches")) >= 2);
+	json_decref(c);
+	json_decref(call(202, "DELETE", kept, ""));
+	json_object_set_new(record, "state", json_string("ended"));
+	json_object_set_new(other, "state", json_string("ended"));
+	post_status(json_pack("[O, O]", record, other));
+	expect_state(kept, "ended");
+	json_decref(record);
+	json_decref(other);
+	fake_stop(&f);
+}
+
+static int setup(void **state)
+{
+	fixture_start(&con);
+	fixture_enrol(&con, &server, "server", "s");
+	fixture_enrol(&con, &agent, "agent", "m");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	caller_done(&agent);
+	caller_done(&server);
+	fixture_stop(&con);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_launch_and_its_job_follow_the_servers_record),
+		cmocka_unit_test(test_what_the_server_refuses_is_said_and_kept_as_a_failed_job),
+		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
+		cmocka_unit_test(test_a_machine_that_fails_fails_its_job_with_the_reason),
+		cmocka_unit_test(test_a_launch_that_vanishes_is_over),
+		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
+		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
+		cmocka_unit_test(test_a_machine_is_kept_and_stands),
+		cmocka_unit_test(test_a_machine_that_could_not_be_kept_is_still_booted),
+		cmocka_unit_test(test_a_keep_that_the_server_refuses_is_said),
+		cmocka_unit_test(test_what_is_over_is_forgotten_when_deleted_again),
+		cmocka_unit_test(test_console_log_and_screenshot_are_the_servers),
+		cmocka_unit_test(test_a_blueprint_has_defaults_and_its_changes_are_events),
+		cmocka_unit_test(test_drills_are_started_by_the_console_one_at_a_time),
+		cmocka_unit_test(test_the_life_of_a_machine_has_its_dates),
+		cmocka_unit_test(test_a_machine_is_not_removed_under_its_launches),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
