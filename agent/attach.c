@@ -163,7 +163,7 @@ static int attach(struct agent *a, struct attached *at, struct fault *f)
 	if (err)
 		return err;
 	if (!kept || !a->resumed)
-		a->memory->armed_disks &= ~(1ULL << d->disk);
+		engine_memory_disarm(a->memory, d->disk);
 	err = open_disk(at);
 	if (err)
 		return fault_set(f, err, MSG_DISK_BUSY_ELSEWHERE, "disk", info.path, "reason", strerror(-err), NULL);

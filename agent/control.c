@@ -8,6 +8,7 @@
 #include "agent-private.h"
 #include "fileio.h"
 #include "log.h"
+#include "utf8.h"
 #include "wallclock.h"
 
 #include <errno.h>
@@ -175,7 +176,8 @@ static void on_mark(struct agent *a, const char *id, const json_t *command)
 	for (unsigned int i = 0; i < a->mark_count; i++)
 		if (strcmp(a->marks[i].id, id) == 0)
 			return;
-	if (!label || !*label || strlen(label) > WIRE_LABEL_MAX || a->mark_count == MARKS_MAX) {
+	if (!label || !*label || strlen(label) > WIRE_LABEL_MAX || !utf8_is_printable(label, strlen(label)) ||
+	    a->mark_count == MARKS_MAX) {
 		refuse(a, id, MSG_LABEL_BAD, "label", label ? label : "");
 		return;
 	}

@@ -88,15 +88,7 @@ void cut_begin_epoch(struct engine *e, uint64_t number)
 
 static void remember(struct engine *e, const struct flight *f)
 {
-	struct engine_cut *cut = &e->memory->cuts[f->commit.epoch % ENGINE_CUTS];
-
-	/* The agent may be killed between any two of these. */
-	cut->epoch = 0;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	cut->position = f->position;
-	cut->time_us = f->commit.time_us;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	cut->epoch = f->commit.epoch;
+	memory_set_cut(e->memory, f->commit.epoch, f->position, f->commit.time_us);
 	e->memory->last_time_us = f->commit.time_us;
 }
 
@@ -218,14 +210,12 @@ int cut_durable(struct engine *e, const struct wire_durable *m)
 		for (unsigned int i = 0; i < e->disk_limit; i++)
 			if (e->disks[i].present)
 				plane_clear_all(generation(&e->disks[i], f->commit.epoch));
-		e->memory->durable_epoch = f->commit.epoch;
+		memory_set_durable(e->memory, f->commit.epoch);
 		e->memory->durable_time_us = f->commit.time_us;
 		if (f->position > tracker_consumed(e->tracker))
 			tracker_consume(e->tracker, f->position);
-		if (f->commit.flags & WIRE_COMMIT_POINT) {
-			e->memory->point_time_us = f->commit.time_us;
-			e->memory->point_epoch = f->commit.epoch;
-		}
+		if (f->commit.flags & WIRE_COMMIT_POINT)
+			memory_set_point(e->memory, f->commit.epoch, f->commit.time_us);
 		e->o.ops->durable(e->o.context, &f->commit, m);
 	}
 	memmove(e->flights, e->flights + n, (e->flight_count - n) * sizeof(*e->flights));

@@ -209,6 +209,15 @@ static inline void plane_set_bytes(struct disk_state *d, struct plane *p, uint64
 	plane_set(p, region_first(d, offset), region_end(d, end) - region_first(d, offset));
 }
 
+/* memory.c */
+void memory_arm(struct engine_memory *m, uint16_t disk);
+void memory_set_synced(struct engine_memory *m, uint16_t disk, bool synced);
+void memory_set_durable(struct engine_memory *m, uint64_t epoch);
+void memory_raise_horizon(struct engine_memory *m, uint64_t position);
+void memory_set_point(struct engine_memory *m, uint64_t epoch, uint64_t time_us);
+void memory_set_cut(struct engine_memory *m, uint64_t epoch, uint64_t position, uint64_t time_us);
+void memory_forget_cuts(struct engine_memory *m);
+
 /* merge.c */
 void merge_run(struct engine *e);
 void merge_retire(struct engine *e, uint64_t target);

@@ -2,6 +2,7 @@
 /* engine - life, disks, connection, figures; the algorithm is in merge.c, cut.c,
  * scanner.c, hashes.c and sample.c, the invariants are in engine.h. */
 #include "engine-private.h"
+#include "utf8.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,13 +65,6 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
-void engine_memory_reset(struct engine_memory *m)
-{
-	m->armed_disks = 0;
-	m->horizon = 0;
-	memset(m->cuts, 0, sizeof(m->cuts));
-}
-
 /* --- disks ------------------------------------------------------------------- */
 
 static int take_planes(struct engine *e, struct disk_state *d)
@@ -102,8 +96,7 @@ static void arm_disk(struct engine *e, struct disk_state *d)
 	for (unsigned int i = 0; i < TRACKER_PLANES; i++)
 		plane_clear_all(&d->planes[i]);
 	plane_set(&d->planes[PLANE_HASH], 0, d->track.region_count);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	e->memory->armed_disks |= 1ULL << d->o.disk;
+	memory_arm(e->memory, d->o.disk);
 }
 
 int engine_add_disk(struct engine *e, const struct engine_disk_options *o)
@@ -189,7 +182,7 @@ static void sync_disk(struct engine *e, struct disk_state *d)
 {
 	plane_clear_all(&d->planes[PLANE_HASH]);
 	scanner_mark_pending(e, d->o.disk, 0, d->track.region_count);
-	e->memory->synced_disks &= ~(1ULL << d->o.disk);
+	memory_set_synced(e->memory, d->o.disk, false);
 }
 
 /* --- the connection ----------------------------------------------------------- */
@@ -236,10 +229,10 @@ static uint64_t newest_cut(const struct engine *e)
 static void resolve_generations(struct engine *e, struct disk_state *d, uint64_t durable)
 {
 	uint64_t open = MAX(newest_cut(e), e->memory->durable_epoch) + 1, run, count;
+	uint64_t oldest = open < GENERATIONS ? 1 : open - GENERATIONS + 1;
 
-	for (uint64_t n = e->memory->durable_epoch + 1; n <= MIN(open, durable); n++)
-		if (open - n < GENERATIONS)
-			plane_clear_all(generation(d, n));
+	for (uint64_t n = MAX(e->memory->durable_epoch + 1, oldest); n <= MIN(open, durable); n++)
+		plane_clear_all(generation(d, n));
 	for (uint64_t g = 0; g < GENERATIONS; g++) {
 		struct plane *p = generation(d, g);
 
@@ -265,16 +258,19 @@ static void compare_histories(struct engine *e, uint64_t durable)
 		return;
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		engine_rescan(e, (uint16_t)i);
+	memory_forget_cuts(e->memory); /* of another history; after the planes */
+	memory_set_point(e->memory, 0, 0);
 }
 
 void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 {
 	uint64_t durable = welcome->durable_epoch;
-	const struct engine_cut *cut = find_cut(e, durable);
+	const struct engine_cut *cut;
 
 	assert(!e->connected);
 	e->connected = true;
 	compare_histories(e, durable);
+	cut = find_cut(e, durable);
 	for (unsigned int i = 0; i < e->disk_limit; i++) {
 		struct disk_state *d = &e->disks[i];
 
@@ -285,16 +281,16 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 			sync_disk(e, d);
 	}
 	if (!durable)
-		e->memory->point_epoch = e->memory->point_time_us = 0;
+		memory_set_point(e->memory, 0, 0);
 	/* Go on in the ring after the last durable cut; where that is not known,
 	 * what is merged again may be durable already, and is no point. */
 	if (cut && cut->position > tracker_consumed(e->tracker))
 		tracker_consume(e->tracker, cut->position);
 	if (!cut)
-		e->memory->horizon = MAX(e->memory->horizon, tracker_position(e->tracker));
+		memory_raise_horizon(e->memory, tracker_position(e->tracker));
 	e->replay_until = MAX(e->merged, e->replay_until);
 	e->merged = tracker_consumed(e->tracker);
-	e->memory->durable_epoch = durable;
+	memory_set_durable(e->memory, durable);
 	e->memory->durable_time_us = cut ? cut->time_us : e->memory->durable_time_us;
 	e->open_since_us = cut ? cut->time_us : 0;
 	cut_begin_epoch(e, durable + 1);
@@ -381,6 +377,10 @@ void engine_set_codec(struct engine *e, enum payload_codec codec, int level)
 
 int engine_mark(struct engine *e, const char *label)
 {
+	size_t length = strlen(label);
+
+	if (!length || length > WIRE_LABEL_MAX || !utf8_is_printable(label, length))
+		return -EINVAL;
 	if (e->label_wanted)
 		return -EBUSY;
 	snprintf(e->label, sizeof(e->label), "%s", label);

@@ -51,6 +51,10 @@
  * What must outlive the agent beside the tracker's planes, in memory that the
  * caller maps from a file of the state folder.  Everything about the ring is
  * worthless after a reboot: the caller then calls engine_memory_reset().
+ *
+ * The sums tell a damaged one (engine_memory_is_sound()).  They follow what they
+ * are of by an instruction or two: an agent killed just there has lost it, and
+ * everything is compared by hashes.
  */
 struct engine_memory {
 	uint64_t armed_disks;	/* bit n: the planes of disk n say what is to be done */
@@ -62,7 +66,10 @@ struct engine_memory {
 	uint64_t point_epoch, point_time_us; /* newest point known to be durable; 0: none */
 	struct engine_cut {
 		uint64_t epoch, position, time_us; /* epoch 0: nothing here */
+		uint64_t sum;
 	} cuts[ENGINE_CUTS];
+	uint64_t durable_sum, horizon_sum, point_sum;
+	uint64_t disks_sum; /* last: a file that was cut short lacks it */
 };
 
 enum engine_event {
@@ -109,6 +116,12 @@ _must_check_ int engine_new(const struct engine_options *o, struct engine **ret)
 void engine_free(struct engine *e);
 
 void engine_memory_reset(struct engine_memory *m);
+
+/* false: it says what no engine wrote, and nothing in it may be believed. */
+bool engine_memory_is_sound(const struct engine_memory *m);
+
+/* What is known of a disk holds no more: all of it is compared when it is added. */
+void engine_memory_disarm(struct engine_memory *m, uint16_t disk);
 
 struct engine_disk_options {
 	uint16_t disk;
@@ -169,7 +182,8 @@ void engine_set_epoch_us(struct engine *e, uint64_t epoch_us);
 void engine_set_codec(struct engine *e, enum payload_codec codec, int level);
 
 /* The next point of a moment after this one gets the label (points made while a
- * backlog is caught up are of earlier moments); -EBUSY: one is waiting already. */
+ * backlog is caught up are of earlier moments).  -EINVAL: it is empty, too long or
+ * not printable, and no server would take it; -EBUSY: one is waiting already. */
 _must_check_ int engine_mark(struct engine *e, const char *label);
 void engine_unmark(struct engine *e); /* nobody waits any more */
 

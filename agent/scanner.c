@@ -296,7 +296,7 @@ static void end_pass(struct engine *e, struct disk_state *d)
 	d->in_pass = false;
 	if (e->memory->synced_disks & bit || d->planes[PLANE_HASH].count || d->planes[PLANE_PENDING].count)
 		return;
-	e->memory->synced_disks |= bit;
+	memory_set_synced(e->memory, d->track.disk, true);
 	report(e, ENGINE_SYNCED, d->track.disk, 0, NULL);
 }
 
@@ -467,7 +467,7 @@ static bool emit_chunk(struct engine *e, struct scan_read *r)
 
 	if (!encoder_ready(&e->encoder))
 		return false;
-	e->memory->horizon = MAX(e->memory->horizon, r->ended);
+	memory_raise_horizon(e->memory, r->ended);
 	plane_set_bytes(d, generation(d, e->open_number), offset, end); /* R4 */
 	while (at < stop) {
 		bool send;

@@ -9,10 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MEMORY_MAGIC 0x31304d4557444f47ULL /* GODWEM01 */
+#define MEMORY_MAGIC 0x32304d4557444f47ULL /* GODWEM02 */
 
 struct memory_file {
 	uint64_t magic, bytes;
@@ -100,6 +101,7 @@ static bool disk_from_json(const json_t *j, struct settings_disk *d)
 	d->info.size_bytes = (uint64_t)json_integer_value(json_object_get(j, "size_bytes"));
 	d->info.sector_bytes = (uint16_t)json_integer_value(json_object_get(j, "sector_bytes"));
 	return take(j, "id", uuid, sizeof(uuid)) && uuid_parse(uuid, &d->id) == 0 && disk >= 0 && disk < DISKS_MAX &&
+	       json_is_integer(json_object_get(j, "disk")) &&
 	       take(j, "device", d->info.path, sizeof(d->info.path)) &&
 	       take(id, "wwid", d->info.identity.wwid, sizeof(d->info.identity.wwid)) &&
 	       take(id, "serial", d->info.identity.serial, sizeof(d->info.identity.serial)) &&
@@ -108,21 +110,37 @@ static bool disk_from_json(const json_t *j, struct settings_disk *d)
 	       take(id, "content", d->info.identity.content, sizeof(d->info.identity.content));
 }
 
+/* Its number is what planes, wire and store know a disk by. */
+static bool disk_is_twice(const struct settings *s, const struct settings_disk *d)
+{
+	for (unsigned int i = 0; i < s->disk_count; i++)
+		if (s->disks[i].disk == d->disk || uuid_equal(&s->disks[i].id, &d->id))
+			return true;
+	return false;
+}
+
+static void server_from_json(const json_t *server, struct settings *s)
+{
+	json_int_t port = json_integer_value(json_object_get(server, "port"));
+
+	if (take(server, "address", s->server_address, sizeof(s->server_address)) && port > 0 && port <= UINT16_MAX)
+		s->server_port = (uint16_t)port;
+}
+
 static int from_json(const json_t *j, struct settings *s)
 {
-	const json_t *server = json_object_get(j, "server"), *disks = json_object_get(j, "disks"), *d;
+	const json_t *disks = json_object_get(j, "disks"), *d;
 	char uuid[64];
 	size_t i;
 
 	if (!take(j, "id", uuid, sizeof(uuid)) || uuid_parse(uuid, &s->machine) || !take(j, "name", s->name, sizeof(s->name)) ||
 	    !take(j, "console", s->console, sizeof(s->console)) || !take(j, "proxy", s->proxy, sizeof(s->proxy)) ||
-	    json_array_size(disks) > DISKS_MAX)
+	    !json_is_array(disks) || json_array_size(disks) > DISKS_MAX)
 		return -EBADMSG;
-	if (take(server, "address", s->server_address, sizeof(s->server_address)))
-		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
+	server_from_json(json_object_get(j, "server"), s);
 	s->disk_count = 0;
 	json_array_foreach(disks, i, d) {
-		if (!disk_from_json(d, &s->disks[s->disk_count]))
+		if (!disk_from_json(d, &s->disks[i]) || disk_is_twice(s, &s->disks[i]))
 			return -EBADMSG;
 		s->disk_count++;
 	}
@@ -156,27 +174,48 @@ void settings_boot_id(char ret[64])
 		ret[0] = '\0';
 }
 
-int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot)
+/* @ret_whole: it has the length that it should have. */
+static int map_memory(const char *path, struct memory_file **ret, bool *ret_whole)
 {
-	char path[SETTINGS_PATH_MAX], boot_id[64];
-	int fd = open(settings_path(s, "agent.memory", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), err = 0;
-	struct memory_file *m;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), err = 0;
+	struct memory_file *m = NULL;
+	struct stat st;
 
 	if (fd < 0)
 		return -errno;
 	/* Allocated, so that a full disk is an error here and not a signal later. */
-	if (ftruncate(fd, sizeof(*m)) < 0)
+	if (fstat(fd, &st) < 0 || ftruncate(fd, sizeof(*m)) < 0)
 		err = -errno;
 	if (!err)
 		err = -posix_fallocate(fd, 0, sizeof(*m));
-	m = err ? NULL : mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (!err)
+		m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m == MAP_FAILED)
 		err = -errno;
 	close(fd);
 	if (err)
 		return err;
+	*ret = m;
+	*ret_whole = st.st_size == sizeof(*m);
+	return 0;
+}
+
+static bool memory_is_sound(const struct memory_file *m)
+{
+	return m->magic == MEMORY_MAGIC && m->bytes == sizeof(*m) && engine_memory_is_sound(&m->engine);
+}
+
+int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot)
+{
+	char path[SETTINGS_PATH_MAX], boot_id[64];
+	struct memory_file *m;
+	bool whole;
+	int err = map_memory(settings_path(s, "agent.memory", path), &m, &whole);
+
+	if (err)
+		return err;
 	settings_boot_id(boot_id);
-	if (m->magic != MEMORY_MAGIC || m->bytes != sizeof(*m))
+	if (!whole || !memory_is_sound(m)) /* damaged, or not ours: it is of no boot */
 		*m = (struct memory_file){ .magic = MEMORY_MAGIC, .bytes = sizeof(*m) };
 	*ret_same_boot = boot_id[0] && memcmp(m->boot_id, boot_id, sizeof(boot_id)) == 0;
 	if (!*ret_same_boot) {

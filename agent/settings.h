@@ -51,8 +51,8 @@ _must_check_ int settings_save(const struct settings *s);
 void settings_boot_id(char ret[64]);
 
 /*
- * Map agent.memory.  *@ret_same_boot: it is of this boot and of this layout;
- * otherwise what is worthless after a reboot has been reset.
+ * Map agent.memory.  *@ret_same_boot: it is of this boot, of this layout and
+ * whole; otherwise what is worthless after a reboot, or all of it, has been reset.
  */
 _must_check_ int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot);
 
