@@ -43,7 +43,7 @@ struct verb_option {
 };
 
 /* What a verb's operands are, for completion. */
-enum verb_operand { OPERAND_NONE, OPERAND_MACHINE, OPERAND_DISK, OPERAND_FILE, OPERAND_VERB };
+enum verb_operand { OPERAND_NONE, OPERAND_MACHINE, OPERAND_DISK, OPERAND_FILE, OPERAND_VERB, OPERAND_LAUNCH };
 
 /* Options that many verbs have. */
 #define USES_DATA    1u /* --data */

@@ -6,6 +6,7 @@
 static const char *const kinds[] = {
 	[OPERAND_NONE] = "none",  [OPERAND_MACHINE] = "machine", [OPERAND_DISK] = "disk",
 	[OPERAND_FILE] = "file", [OPERAND_VERB] = "verb",
+	[OPERAND_LAUNCH] = "launch",
 };
 
 static void print_verbs(void)
@@ -74,6 +75,7 @@ void completion_print(void)
 	       "\tkind=$first\n\t((n > 0)) && kind=$others\n"
 	       "\tcase $kind in\n"
 	       "\tmachine) COMPREPLY=($(compgen -W \"$(godwit status --names \"${data[@]}\" 2>/dev/null)\" -- \"$word\")) ;;\n"
+	       "\tlaunch) COMPREPLY=($(compgen -W \"$(godwit launches --ids \"${data[@]}\" 2>/dev/null)\" -- \"$word\")) ;;\n"
 	       "\tdisk) COMPREPLY=($(compgen -W \"$(lsblk -dnpo NAME 2>/dev/null)\" -- \"$word\")) ;;\n"
 	       "\tfile) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n"
 	       "\tverb) COMPREPLY=($(compgen -W '");

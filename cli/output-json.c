@@ -69,6 +69,22 @@ static void json_settings(const struct cli *c, const json_t *before, const json_
 	json_decref(document);
 }
 
+static void json_blueprint(const struct cli *c, const json_t *before, const json_t *blueprint, const json_t *described)
+{
+	json_t *document = wrap("blueprint", blueprint);
+
+	print(document);
+	json_decref(document);
+}
+
+static void json_launches(const struct cli *c, const json_t *launches)
+{
+	json_t *document = wrap("launches", launches);
+
+	print(document);
+	json_decref(document);
+}
+
 static void json_events(const struct cli *c, const json_t *events)
 {
 	json_t *document = wrap("events", events);
@@ -116,6 +132,9 @@ const struct output output_json = {
 	.points = json_as_it_came,
 	.marked = json_marked,
 	.settings = json_settings,
+	.blueprint = json_blueprint,
+	.launches = json_launches,
+	.launch = json_as_it_came,
 	.events = json_events,
 	.event = json_event,
 	.exports = json_exports,

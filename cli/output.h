@@ -26,6 +26,10 @@ struct output {
 	void (*exports)(const struct cli *c, const json_t *exports);
 	void (*served)(const struct cli *c, const char *machine, const json_t *export);
 	void (*image)(const struct cli *c, const json_t *image); /* machine, disk, file, format, point, size_bytes */
+	void (*blueprint)(const struct cli *c, const json_t *before, const json_t *blueprint,
+			  const json_t *described);
+	void (*launches)(const struct cli *c, const json_t *launches);
+	void (*launch)(const struct cli *c, const json_t *launch); /* one, and what can be done with it */
 	void (*verified)(const struct cli *c, const char *machine, const json_t *verify);
 	void (*token)(const struct cli *c, const json_t *token);
 	void (*instance)(const struct cli *c, const json_t *instance);
@@ -33,6 +37,10 @@ struct output {
 	/* It was done, and there is nothing else to show.  @text is in c->language. */
 	void (*done)(const struct cli *c, const char *what, const char *machine, const char *text);
 };
+
+/* Of output_text, in a file of their own. */
+void output_text_launches(const struct cli *c, const json_t *launches);
+void output_text_launch(const struct cli *c, const json_t *launch);
 
 extern const struct output output_text, output_json;
 

@@ -1,58 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit settings - show a machine's settings, or change some. */
 #include "api.h"
-#include "instance.h"
+#include "assign.h"
 #include "output.h"
-#include "when.h"
-#include <errno.h>
-#include <stdlib.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-
-	return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* A number where it is one, else a string: whether it is a good value is for
- * the console to say.  Durations may have a unit. */
-static json_t *value_of(const char *key, const char *text)
-{
-	uint64_t seconds;
-	char *end;
-	long long number;
-
-	if (strcmp(text, "default") == 0)
-		return json_null();
-	if (ends_with(key, "_seconds") && when_duration(text, &seconds) == 0)
-		return json_integer((json_int_t)seconds);
-	errno = 0;
-	number = strtoll(text, &end, 10);
-	if (errno == 0 && end != text && *end == '\0')
-		return json_integer(number);
-	return json_string(text);
-}
-
-/* The words KEY=VALUE as an object, or NULL after saying what is wrong. */
-static json_t *changes(struct cli *c)
-{
-	json_t *body = json_object();
-
-	for (size_t i = 1; i < c->operand_count; i++) {
-		char *word = c->operands[i], *equals = strchr(word, '='), *key;
-
-		if (!equals || equals == word || !equals[1]) {
-			cli_usage(c, "\"%s\" is not KEY=VALUE", word);
-			json_decref(body);
-			return NULL;
-		}
-		key = text_copy(word);
-		key[equals - word] = '\0';
-		json_object_set_new(body, key, value_of(key, equals + 1));
-		free(key);
-	}
-	return body;
-}
 
 static int show(struct cli *c, const json_t *before, const json_t *settings)
 {
@@ -67,7 +17,7 @@ static int show(struct cli *c, const json_t *before, const json_t *settings)
 
 static int change(struct cli *c, const char *name, const json_t *before)
 {
-	json_t *body = changes(c), *after;
+	json_t *body = assign_read(c), *after;
 	int r;
 
 	if (!body)
@@ -105,6 +55,7 @@ const struct verb verb_settings = {
 		"  retention_hourly_seconds   then one an hour until this age (7d)\n"
 		"  retention_daily_seconds    then one a day until this age (30d)\n"
 		"  capture                    payload, or dirty-map\n"
+		"  drill_every_seconds        a drill so often: is the newest point still a machine? 0: never\n"
 		"Durations may be given with a unit: s, m, h, d, w. KEY=default goes back to the default.\n"
 		"A change is in force within a second and is an event.",
 	.uses = USES_CONSOLE | USES_JSON,

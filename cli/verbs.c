@@ -3,7 +3,8 @@
 #include "cli.h"
 
 #define VERBS(X) \
-	X(up) X(down) X(protect) X(unprotect) X(status) X(points) X(mark) X(export) X(serve) X(verify) X(settings) \
+	X(up) X(down) X(protect) X(unprotect) X(status) X(points) X(mark) X(export) X(serve) X(verify) \
+	X(launch) X(launches) X(console_log) X(keep) X(terminate) X(drill) X(blueprint) X(settings) \
 	X(pause) X(resume) X(rescan) X(scrub) X(events) X(token) X(log) X(version) X(help)
 
 #define DECLARE(name) extern const struct verb verb_##name;

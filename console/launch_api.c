@@ -177,11 +177,14 @@ int handle_launch_list(struct request *r)
 	count = db_launch_list(db, machine, (int64_t)limit, &rows);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, launch_view(r, db, &rows[i], false));
+	/* A machine that is removed is still known by what it left. */
+	if (!count && machine)
+		status = resource_need_machine(r, db, machine);
 	err = catalogue_read_end(r->console->catalogue);
 	free(rows);
-	if (err) {
+	if (err || status) {
 		json_decref(list);
-		return request_catalogue_failed(r, "listing launches", err);
+		return err ? request_catalogue_failed(r, "listing launches", err) : status;
 	}
 	return request_answer(r, 200, json_pack("{s:o}", "launches", list));
 }

@@ -251,7 +251,7 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 	const char *state = text_in(record, "state");
 	json_t *before;
 
-	if (!is_state(state) || (l->ended_us && !strcmp(l->state, state)))
+	if (!is_state(state))
 		return;
 	before = db_launch_record(db, l->id);
 	if (!json_equal(before, record)) {

@@ -24,6 +24,15 @@ int resource_machine(struct request *r, struct machine_row *ret)
 	return found ? 0 : request_refuse(r, 404, MSG_MACHINE_UNKNOWN, "machine", r->params[0], NULL);
 }
 
+int resource_need_machine(struct request *r, struct db *db, const char *machine)
+{
+	struct machine_row m;
+
+	return db_error(db) || db_machine_find(db, machine, &m) || db_machine_by_id(db, machine, &m)
+		       ? 0
+		       : request_refuse(r, 404, MSG_MACHINE_UNKNOWN, "machine", machine, NULL);
+}
+
 json_t *resource_command(const char *verb)
 {
 	struct uuid id = uuid_random();

@@ -10,6 +10,9 @@
 /* The machine that the path's first parameter names: 0, or 404. */
 _must_check_ int resource_machine(struct request *r, struct machine_row *ret);
 
+/* 404 unless @machine is the id or the name of a machine there is.  In a transaction. */
+_must_check_ int resource_need_machine(struct request *r, struct db *db, const char *machine);
+
 /* A command with an id of its own: {"id", "verb"}. */
 json_t *resource_command(const char *verb);
 

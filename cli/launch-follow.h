@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* launch-follow - a launch by its id's beginning, and on its way. */
+#ifndef GODWIT_LAUNCH_FOLLOW_H
+#define GODWIT_LAUNCH_FOLLOW_H
+
+#include "cli.h"
+
+/* The launch whose id is @word or begins with it, as GET /launches has it;
+ * NULL after saying what is wrong. */
+json_t *launch_find(struct cli *c, const char *word);
+
+/* Show the progress until @job is over; the launch as it is then in *@ret, to be
+ * json_decref'ed.  CLI_FAILED after saying why it failed; an interruption ends
+ * the showing only. */
+_must_check_ int launch_follow(struct cli *c, const char *launch, const char *job, json_t **ret);
+
+/* "booted" -> "Booted". */
+const char *launch_state_words(const struct cli *c, const char *state);
+
+/* The first 8 digits, which are enough for people. */
+#define LAUNCH_SHORT_LEN 8
+
+#endif

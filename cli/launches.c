@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* godwit launches, keep, terminate. */
+#include "api.h"
+#include "launch-follow.h"
+#include "output.h"
+#include "words.h"
+#include <stdio.h>
+
+#define LIMIT_MOST 1000 /* the console's */
+#define KEEP_TIMEOUT_MS 30000
+
+/* --- launches ---------------------------------------------------------------------------- */
+
+static void print_ids(const json_t *launches)
+{
+	const json_t *launch;
+	size_t i;
+
+	json_array_foreach((json_t *)launches, i, launch)
+		puts(get_text(launch, "id", "?"));
+}
+
+static int run_launches(struct cli *c)
+{
+	uint64_t limit;
+	json_t *answer;
+
+	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, 100, &limit))
+		return CLI_USAGE;
+	if (c->operand_count)
+		answer = api_get(c, "/launches?machine=%s&limit=%llu", c->operands[0], (unsigned long long)limit);
+	else
+		answer = api_get(c, "/launches?limit=%llu", (unsigned long long)limit);
+	if (!answer)
+		return CLI_FAILED;
+	if (cli_switch(c, "ids"))
+		print_ids(get_array(answer, "launches"));
+	else
+		c->output->launches(c, get_array(answer, "launches"));
+	json_decref(answer);
+	return CLI_DONE;
+}
+
+static const struct verb_option launches_options[] = {
+	{ "limit", "N", "the newest N of them (100)" },
+	{ "ids", NULL, "only their ids, one a line" },
+	{ NULL },
+};
+
+const struct verb verb_launches = {
+	.name = "launches",
+	.operands = "[NAME]",
+	.summary = "List the machines that were launched, the newest first, and how they are",
+	.options = launches_options,
+	.uses = USES_CONSOLE | USES_JSON,
+	.operands_max = 1,
+	.first = OPERAND_MACHINE,
+	.run = run_launches,
+};
+
+/* --- keep ---------------------------------------------------------------------------------- */
+
+static int keep(struct cli *c, const char *id)
+{
+	json_t *ids = api_call(c, "POST", NULL, KEEP_TIMEOUT_MS, "/launches/%s/keep", id), *shown = NULL;
+	int r = CLI_DONE;
+
+	if (!ids)
+		return CLI_FAILED;
+	if (cli_switch(c, "wait"))
+		r = launch_follow(c, id, get_text(ids, "job", ""), &shown);
+	else
+		shown = api_get(c, "/launches/%s", id);
+	json_decref(ids);
+	if (r == CLI_DONE && !shown)
+		r = CLI_FAILED;
+	if (r == CLI_DONE)
+		c->output->launch(c, shown);
+	json_decref(shown);
+	return r;
+}
+
+static int run_keep(struct cli *c)
+{
+	json_t *launch = launch_find(c, c->operands[0]);
+	int r;
+
+	if (!launch)
+		return CLI_FAILED;
+	r = keep(c, get_text(launch, "id", ""));
+	json_decref(launch);
+	return r;
+}
+
+static const struct verb_option keep_options[] = {
+	{ "wait", NULL, "show the progress until it stands on its own" },
+	{ NULL },
+};
+
+const struct verb verb_keep = {
+	.name = "keep",
+	.operands = "LAUNCH",
+	.summary = "Make a launched machine stand on its own: its data is copied while it runs",
+	.details = "LAUNCH is its id, or the beginning of it. With --wait the exit status is 0 only if it stands.",
+	.options = keep_options,
+	.uses = USES_CONSOLE | USES_JSON,
+	.operands_min = 1,
+	.operands_max = 1,
+	.first = OPERAND_LAUNCH,
+	.run = run_keep,
+};
+
+/* --- terminate ------------------------------------------------------------------------------- */
+
+static int terminate(struct cli *c, const json_t *launch)
+{
+	const char *id = get_text(launch, "id", ""), *machine = get_text(launch, "machine", "");
+	json_t *answer = api_call(c, "DELETE", NULL, API_SOON_MS, "/launches/%s", id), *shown = NULL;
+	bool forgotten = json_is_string(json_object_get(launch, "ended"));
+	char text[WORDS_MAX];
+	int r = CLI_DONE;
+
+	if (!answer)
+		return CLI_FAILED;
+	if (cli_switch(c, "wait") && !forgotten)
+		r = launch_follow(c, id, get_text(answer, "job", ""), &shown);
+	json_decref(shown);
+	json_decref(answer);
+	if (r != CLI_DONE)
+		return r;
+	if (forgotten)
+		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s was over; what was left of it is gone",
+						 "起動 %.8s（%s）は終了済みのため、残っていた記録を削除しました"), id, machine);
+	else if (cli_switch(c, "wait"))
+		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s is gone", "起動 %.8s（%s）は終了しました"), id, machine);
+	else
+		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s is being ended", "起動 %.8s（%s）を終了しています"), id,
+			 machine);
+	c->output->done(c, "terminate", machine, text);
+	return CLI_DONE;
+}
+
+static int run_terminate(struct cli *c)
+{
+	json_t *launch = launch_find(c, c->operands[0]);
+	int r;
+
+	if (!launch)
+		return CLI_FAILED;
+	r = terminate(c, launch);
+	json_decref(launch);
+	return r;
+}
+
+static const struct verb_option terminate_options[] = {
+	{ "wait", NULL, "until it is gone" },
+	{ NULL },
+};
+
+const struct verb verb_terminate = {
+	.name = "terminate",
+	.operands = "LAUNCH",
+	.summary = "End a launched machine and delete its disks; the point stays as it is",
+	.details = "LAUNCH is its id, or the beginning of it. A launch that is over is forgotten, with its logs.",
+	.options = terminate_options,
+	.uses = USES_CONSOLE | USES_JSON,
+	.operands_min = 1,
+	.operands_max = 1,
+	.first = OPERAND_LAUNCH,
+	.run = run_terminate,
+};

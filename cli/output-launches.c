@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Launches, for people. */
+#include "output.h"
+#include "api.h"
+#include "launch-follow.h"
+#include "show.h"
+#include "words.h"
+#include <stdio.h>
+
+static const char *kind_words(const struct cli *c, const char *kind)
+{
+	if (strcmp(kind, "test") == 0)
+		return say(c, "test", "テスト");
+	if (strcmp(kind, "cutover") == 0)
+		return say(c, "cutover", "切り替え");
+	return strcmp(kind, "drill") == 0 ? say(c, "drill", "訓練") : kind;
+}
+
+/* "12.3 s", or "-" before it has shown that it boots. */
+static const char *boot_time(const json_t *launch, char *text)
+{
+	double ms = get_number(get_object(launch, "milliseconds"), "proof", -1);
+
+	return ms < 0 ? "-" : show_duration(ms / 1000, text);
+}
+
+static const char *point_clock(const json_t *launch, char *text)
+{
+	const char *time = get_text(get_object(launch, "point"), "time", NULL);
+
+	return time ? show_clock(time, text) : get_text(launch, "at", "-");
+}
+
+static void print_trouble(const struct cli *c, const json_t *launch, const char *indent)
+{
+	const json_t *fault = get_object(launch, "fault"), *problem = json_array_get(get_array(launch, "problems"), 0);
+	char text[WORDS_MAX], remedy[WORDS_MAX];
+
+	if (json_object_size(fault))
+		printf("%s%s\n%s    %s\n", indent, get_text(fault, "message", get_text(fault, "code", "?")), indent,
+		       get_text(fault, "remedy", ""));
+	if (json_is_true(json_object_get(launch, "disks_kept")))
+		printf(say(c, "%sIts disks are still in %s\n", "%sディスクは %s に残っています\n"), indent,
+		       get_text(launch, "folder", "?"));
+	if (!problem)
+		return;
+	message_words(problem, text, remedy);
+	printf("%s%s\n%s    %s\n", indent, text, indent, remedy);
+}
+
+static bool has_trouble(const json_t *launch)
+{
+	return json_object_size(get_object(launch, "fault")) || json_array_size(get_array(launch, "problems")) ||
+	       json_is_true(json_object_get(launch, "disks_kept"));
+}
+
+static void print_table(const struct cli *c, const json_t *launches)
+{
+	struct table *t = table_new(7);
+	json_t *launch;
+	size_t i;
+
+	table_right(t, 5);
+	table_add(t, say(c, "LAUNCH", "起動"));
+	table_add(t, say(c, "MACHINE", "マシン"));
+	table_add(t, say(c, "KIND", "種類"));
+	table_add(t, say(c, "POINT", "復旧ポイント"));
+	table_add(t, say(c, "ASKED FOR", "要求時刻"));
+	table_add(t, say(c, "BOOTED IN", "起動時間"));
+	table_add(t, say(c, "STATE", "状態"));
+	json_array_foreach((json_t *)launches, i, launch) {
+		char text[SHOW_TEXT_MAX];
+
+		table_addf(t, "%.*s", LAUNCH_SHORT_LEN, get_text(launch, "id", "?"));
+		table_add(t, get_text(launch, "machine", "?"));
+		table_add(t, kind_words(c, get_text(launch, "kind", "")));
+		table_add(t, point_clock(launch, text));
+		table_add(t, show_clock(get_text(launch, "created", ""), text));
+		table_add(t, boot_time(launch, text));
+		table_add(t, launch_state_words(c, get_text(launch, "state", "")));
+	}
+	table_print(t, "");
+	table_free(t);
+}
+
+void output_text_launches(const struct cli *c, const json_t *launches)
+{
+	json_t *launch;
+	size_t i;
+
+	if (json_array_size(launches) == 0) {
+		puts(say(c, "Nothing was launched. Try a machine with: godwit launch NAME --wait",
+			 "起動したマシンはありません。次のように試せます: godwit launch NAME --wait"));
+		return;
+	}
+	print_table(c, launches);
+	json_array_foreach((json_t *)launches, i, launch) {
+		if (!has_trouble(launch))
+			continue;
+		printf("%.*s:\n", LAUNCH_SHORT_LEN, get_text(launch, "id", "?"));
+		print_trouble(c, launch, "  ");
+	}
+}
+
+/* What can be done with it now. */
+static void print_ways_on(const struct cli *c, const json_t *launch, const char *id)
+{
+	const char *state = get_text(launch, "state", "");
+
+	if (json_is_string(json_object_get(launch, "ended")))
+		return;
+	printf(say(c, "Its console: godwit console-log %s --follow\n", "コンソール: godwit console-log %s --follow\n"), id);
+	if (strcmp(state, "booted") == 0 && strcmp(get_text(launch, "kind", ""), "test") == 0)
+		printf(say(c, "Keep it:     godwit keep %s\n", "保持する:   godwit keep %s\n"), id);
+	printf(say(c, "End it:      godwit terminate %s\n", "終了する:   godwit terminate %s\n"), id);
+}
+
+void output_text_launch(const struct cli *c, const json_t *launch)
+{
+	const char *state = get_text(launch, "state", ""), *machine = get_text(launch, "machine", "?");
+	const char *proof = get_text(launch, "proof", NULL), *kind = kind_words(c, get_text(launch, "kind", ""));
+	char id[LAUNCH_SHORT_LEN + 1], point[SHOW_TEXT_MAX], took[SHOW_TEXT_MAX];
+
+	snprintf(id, sizeof(id), "%s", get_text(launch, "id", "?"));
+	point_clock(launch, point);
+	printf(say(c, "Launch %s (%s) of %s as it was at %s: %s", "起動 %s（%s）、%s の %s 時点: %s"), id, kind, machine, point,
+	       launch_state_words(c, state));
+	if (proof)
+		printf(say(c, "; it booted in %s: %s", "。%s で起動: %s"), boot_time(launch, took), proof);
+	putchar('\n');
+	print_trouble(c, launch, "  ");
+	print_ways_on(c, launch, id);
+}
