@@ -14,7 +14,7 @@ static void set_defaults(struct engine_options *o)
 	o->read_bytes = o->read_bytes ? MAX(MIN(o->read_bytes, READ_BYTES_MAX), CHUNK_BYTES) : 512 * (uint32_t)KIB;
 	o->reads = o->reads ? MIN(o->reads, READS_MAX) : 8;
 	o->epoch_us = o->epoch_us ? o->epoch_us : 500000;
-	o->idle_us = o->idle_us ? o->idle_us : 1000000;
+	o->idle_us = o->idle_us ? o->idle_us : 900000;
 }
 
 int engine_new(const struct engine_options *o, struct engine **ret)

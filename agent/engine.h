@@ -106,7 +106,8 @@ struct engine_options {
 	uint32_t read_bytes;	/* the largest read; 0: 512 KiB */
 	unsigned int reads;	/* at once; 0: 8 */
 	uint64_t epoch_us;	/* 0: 500 ms */
-	uint64_t idle_us;	/* a point at least this often when nothing is written; 0: 1 s */
+	uint64_t idle_us;	/* a point at least this often when nothing is written; 0: 0.9 s, for
+				 * every second to have one */
 	uint64_t hash_seed;
 };
 
