@@ -45,7 +45,7 @@ static json_t *choose(struct cli *c, const json_t *launches, const char *word)
 	json_array_foreach((json_t *)launches, i, launch) {
 		const char *id = get_text(launch, "id", "");
 
-		if (strncmp(id, word, strlen(word)) != 0)
+		if (!*word || strncmp(id, word, strlen(word)) != 0)
 			continue;
 		if (n < sizeof(list))
 			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%.13s", matches ? ", " : "", id);
@@ -95,25 +95,34 @@ static void show_problem(struct following *f, const json_t *job)
 	f->problem_shown = problem != NULL;
 }
 
+/* The state that was shown last is over. */
+static void finish_state(struct following *f)
+{
+	char took[SHOW_TEXT_MAX];
+
+	if (*f->state)
+		progress_finish(&f->progress, launch_state_words(f->c, f->state),
+				show_duration((double)(monotonic_now_us() - f->since_us) / (double)USEC_PER_SEC, took));
+	*f->state = '\0';
+}
+
 static void show_state(struct following *f, const json_t *launch)
 {
 	const char *state = get_text(launch, "state", "");
 	const json_t *progress = get_object(launch, "progress");
 	bool keeping = strcmp(state, "keeping") == 0;
 	uint64_t done = keeping ? get_u64(progress, "done_bytes") : 0, total = keeping ? get_u64(progress, "total_bytes") : 0;
-	char note[WORDS_MAX], text[SHOW_TEXT_MAX];
+	char note[WORDS_MAX] = "", text[SHOW_TEXT_MAX];
 
 	if (strcmp(state, f->state) != 0) {
-		if (*f->state)
-			progress_finish(&f->progress, launch_state_words(f->c, f->state),
-					show_duration((double)(monotonic_now_us() - f->since_us) / (double)USEC_PER_SEC, text));
+		finish_state(f);
 		snprintf(f->state, sizeof(f->state), "%s", state);
 		f->since_us = monotonic_now_us();
 	}
 	if (total)
 		snprintf(note, sizeof(note), say(f->c, "%u %%, %s left", "%u %%、残り %s"),
 			 MIN(show_percent(done, total), 99), show_bytes(total > done ? total - done : 0, text));
-	else
+	else if (monotonic_now_us() - f->since_us >= USEC_PER_SEC)
 		snprintf(note, sizeof(note), "%s",
 			 show_duration((double)(monotonic_now_us() - f->since_us) / (double)USEC_PER_SEC, text));
 	progress_update(&f->progress, launch_state_words(f->c, state), done, total, note);
@@ -184,8 +193,11 @@ int launch_follow(struct cli *c, const char *launch, const char *job, json_t **r
 			continue;
 		f.answered_us = monotonic_now_us();
 		show_problem(&f, j);
-		show_state(&f, l);
 		over = is_over(j);
+		if (over)
+			finish_state(&f);
+		else
+			show_state(&f, l);
 		r = over ? conclude(&f, j) : CLI_DONE;
 		json_decref(j);
 		if (over && r == CLI_DONE)

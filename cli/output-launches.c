@@ -28,7 +28,7 @@ static const char *point_clock(const json_t *launch, char *text)
 {
 	const char *time = get_text(get_object(launch, "point"), "time", NULL);
 
-	return time ? show_clock(time, text) : get_text(launch, "at", "-");
+	return show_clock(time ? time : get_text(launch, "at", "-"), text);
 }
 
 static void print_trouble(const struct cli *c, const json_t *launch, const char *indent)

@@ -383,7 +383,8 @@ static void print_changes(const json_t *event)
 	const json_t *change;
 	size_t i;
 
-	if (strcmp(get_text(event, "code", ""), "SETTING_CHANGED") == 0)
+	if (strcmp(get_text(event, "code", ""), "SETTING_CHANGED") == 0 ||
+	    strcmp(get_text(event, "code", ""), "BLUEPRINT_CHANGED") == 0)
 		return;
 	json_array_foreach(get_array(event, "changes"), i, change) {
 		const char *name = get_text(change, "name", "?");

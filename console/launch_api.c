@@ -23,7 +23,7 @@
 
 static int check_kind(struct request *r, const char *kind)
 {
-	if (!strcmp(kind, "test") || !strcmp(kind, "cutover") || !strcmp(kind, "drill"))
+	if (launches_job_type(kind))
 		return 0;
 	return request_refuse(r, 400, MSG_VALUE_BAD, "name", "kind", "value", kind, "expected", "test, cutover or drill",
 			      NULL);
@@ -87,15 +87,12 @@ static int make_blueprint(struct request *r, const struct machine_row *m, const 
 }
 
 /* What the server refused, as a fault: 0 if it did not. */
-static int refusal_of(struct request *r, const struct launch_row *l, const json_t *record)
+static int refusal_of(struct request *r, const json_t *record)
 {
 	struct fault f;
 
 	if (!json_is_true(json_object_get(record, "refused")) || fault_from_json(json_object_get(record, "fault"), &f))
 		return 0;
-	for (unsigned int i = 0; i < f.arg_count; i++)
-		if (!strcmp(f.args[i].value, l->machine_id))
-			snprintf(f.args[i].value, sizeof(f.args[i].value), "%s", l->machine_name);
 	return request_fault(r, &f);
 }
 
@@ -111,7 +108,7 @@ static int wait_for_answer(struct request *r, const struct launch_row *l)
 		bool waits = db_job_find(db, l->job_id, &j) && !strcmp(j.status, "PENDING");
 		json_t *record = db_launch_record(db, l->id);
 		int err = catalogue_read_end(r->console->catalogue);
-		int status = err ? request_catalogue_failed(r, "reading a launch", err) : refusal_of(r, l, record);
+		int status = err ? request_catalogue_failed(r, "reading a launch", err) : refusal_of(r, record);
 
 		json_decref(record);
 		if (status || !waits || !live_wait(r->console->live, LIVE_STATUSES, ticket, deadline))

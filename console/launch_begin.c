@@ -9,13 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *job_type(const char *kind)
+const char *launches_job_type(const char *kind)
 {
-	return !strcmp(kind, "drill") ? "DRILL" : !strcmp(kind, "cutover") ? "CUTOVER_LAUNCH" : "TEST_LAUNCH";
+	if (!strcmp(kind, "test"))
+		return "TEST_LAUNCH";
+	if (!strcmp(kind, "cutover"))
+		return "CUTOVER_LAUNCH";
+	return strcmp(kind, "drill") ? NULL : "DRILL";
 }
 
-static void make_row(struct launch_row *l, const struct machine_row *m, const char *kind, const char *at,
-		     const char *who)
+void launches_make_row(struct launch_row *l, const struct machine_row *m, const char *kind, const char *at,
+		       const char *who)
 {
 	struct uuid id = uuid_random(), job = uuid_random();
 
@@ -79,8 +83,8 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 	int err;
 	size_t i;
 
-	make_row(&l, m, kind, at, who);
-	db_job_add(db, l.job_id, l.project_id, l.machine_id, job_type(kind), who, l.id);
+	launches_make_row(&l, m, kind, at, who);
+	db_job_add(db, l.job_id, l.project_id, l.machine_id, launches_job_type(kind), who, l.id);
 	db_launch_add(db, &l, blueprint);
 	record_begin(db, &l);
 	if (!strcmp(kind, "drill"))

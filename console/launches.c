@@ -329,6 +329,28 @@ static const json_t *record_of(const json_t *records, const char *id)
 	return NULL;
 }
 
+/* A machine that runs though this catalogue never heard of it (it was set back
+ * to an older copy, say) must be seen, and be ended, here. */
+static bool adopt(struct db *db, const char *server_id, const json_t *record, struct launch_row *ret)
+{
+	const char *id = text_in(record, "launch"), *kind = text_in(record, "kind"), *state = text_in(record, "state");
+	struct machine_row m;
+	struct uuid uuid;
+	json_t *none;
+
+	if (uuid_parse(id, &uuid) || strlen(id) >= ID_SIZE || !is_state(state) || launches_state_is_over(state) ||
+	    !launches_job_type(kind) || !db_machine_by_id(db, text_in(record, "machine_id"), &m) ||
+	    strcmp(m.server_id, server_id))
+		return false;
+	launches_make_row(ret, &m, kind, "", "server");
+	uuid_format(&uuid, ret->id);
+	none = json_object();
+	db_job_add(db, ret->job_id, ret->project_id, ret->machine_id, launches_job_type(kind), ret->initiated_by, ret->id);
+	db_launch_add(db, ret, none);
+	json_decref(none);
+	return true;
+}
+
 void launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status)
 {
 	const json_t *records = json_object_get(status, "launches"), *record;
@@ -341,7 +363,8 @@ void launches_take_status(struct console *c, const char *server_id, const json_t
 		return;
 	db = catalogue_write(c->catalogue);
 	json_array_foreach((json_t *)records, i, record)
-		if (db_launch_find(db, text_in(record, "launch"), &l) && !strcmp(l.server_id, server_id))
+		if (db_launch_find(db, text_in(record, "launch"), &l) ? !strcmp(l.server_id, server_id)
+								      : adopt(db, server_id, record, &l))
 			take_record(db, &l, record);
 	count = db_launch_list_open(db, server_id, &open);
 	for (i = 0; i < count; i++)
@@ -355,19 +378,31 @@ void launches_take_status(struct console *c, const char *server_id, const json_t
 		live_announce(c->live, LIVE_EVENTS);
 }
 
+/* Programs speak of machines by id, people by name. */
+static void name_machine(struct fault *f, const struct launch_row *l)
+{
+	for (unsigned int i = 0; i < f->arg_count; i++)
+		if (!strcmp(f->args[i].value, l->machine_id))
+			snprintf(f->args[i].value, sizeof(f->args[i].value), "%s", l->machine_name);
+}
+
 void launches_answered(struct db *db, const json_t *command, const struct fault *fault)
 {
 	bool is_launch = !strcmp(text_in(command, "verb"), "launch");
 	struct launch_row l;
 	struct job_row j;
+	struct fault f;
 
 	if (!db_launch_find(db, text_in(command, "launch"), &l) || l.ended_us)
 		return;
-	if (fault && is_launch)
-		conclude(db, &l, "failed", fault, true);
-	else if (fault && fault->code == MSG_LAUNCH_UNKNOWN)
+	if (fault && is_launch) {
+		f = *fault;
+		name_machine(&f, &l);
+		conclude(db, &l, "failed", &f, true);
+	}
+	if (fault && !is_launch && fault->code == MSG_LAUNCH_UNKNOWN)
 		vanish(db, &l);
-	else if (is_launch && db_job_find(db, l.job_id, &j) && !strcmp(j.status, "PENDING"))
+	if (!fault && is_launch && db_job_find(db, l.job_id, &j) && !strcmp(j.status, "PENDING"))
 		db_job_set(db, j.id, "STARTED", NULL, 0);
 }
 

@@ -51,6 +51,11 @@ void launches_expire(struct console *c);
 /* A job that was begun for a launch: does its record settle it already? */
 void launches_settle(struct db *db, const struct launch_row *l);
 
+/* A new launch, with ids of its own, asked for now. */
+void launches_make_row(struct launch_row *ret, const struct machine_row *m, const char *kind, const char *at,
+		       const char *who);
+const char *launches_job_type(const char *kind); /* NULL: there is no such kind */
+
 bool launches_state_is_over(const char *state);
 bool launches_state_has_booted(const char *state);
 

@@ -105,6 +105,8 @@ static int status_of(enum message_code code)
 	case MSG_POINT_OUT_OF_RANGE:
 	case MSG_POINT_UNKNOWN:
 	case MSG_EXPORT_UNKNOWN:
+	case MSG_LAUNCH_UNKNOWN:
+	case MSG_LAUNCH_NO_SCREENSHOT:
 		return 404;
 	case MSG_DISK_UNKNOWN:
 	case MSG_POINT_WITHOUT_DISK:

@@ -56,7 +56,7 @@ const struct route router_table[] = {
 
 	{ "GET", V1 "/link", WHO_AGENT | WHO_SERVER, handle_link_poll, "version wait", 0 },
 	{ "POST", V1 "/link/reply", WHO_AGENT | WHO_SERVER, handle_link_reply, NULL, 64 * MIB },
-	{ "POST", V1 "/link/status", WHO_AGENT | WHO_SERVER, handle_link_status, NULL, 4 * MIB },
+	{ "POST", V1 "/link/status", WHO_AGENT | WHO_SERVER, handle_link_status, NULL, 16 * MIB },
 	{ "POST", V1 "/link/events", WHO_AGENT | WHO_SERVER, handle_link_events, NULL, 4 * MIB },
 	{ NULL },
 };
