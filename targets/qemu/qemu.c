@@ -65,7 +65,8 @@ struct target {
 	uint64_t deadline_us;
 	bool running_said, agent_said;
 	bool full;		 /* it waits for room on its disks */
-	unsigned int streaming;	 /* disks whose data is on its way */
+	unsigned int streaming;	 /* disks whose data is on its way ... */
+	unsigned int flushing;	 /* ... and then on its way to the disk */
 	bool keeping;
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
 	void *picture_context;
@@ -231,6 +232,29 @@ static void keep(struct target *t)
 	}
 }
 
+static void flushed(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+	const char *said = json_string_value(result) ?: "";
+
+	if (--t->flushing || !t->keeping)
+		return;
+	kept(t, error ? error : said[0] ? said : NULL);
+}
+
+/* What has been copied is in qemu's caches yet: it is the machine's own when it is on the
+ * disk, so that the store is not let go of too early. */
+static void flush_disks(struct target *t)
+{
+	char command[48];
+
+	t->flushing = t->m.disk_count;
+	for (unsigned int i = 0; i < t->m.disk_count; i++) {
+		snprintf(command, sizeof(command), "qemu-io disk%u flush", i);
+		qmp_command(t->qmp, "human-monitor-command", json_pack("{s:s}", "command-line", command), flushed, t);
+	}
+}
+
 /* Without room the machine is stopped by qemu (its default), and goes on when it is told to. */
 static void disk_trouble(struct target *t, const json_t *data)
 {
@@ -253,7 +277,7 @@ static void line_event(void *context, const char *name, const json_t *data)
 		if (error)
 			kept(t, error);
 		else if (t->streaming == 0)
-			kept(t, NULL);
+			flush_disks(t);
 	} else if (strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
 		t->streaming--;
 		kept(t, "the copying was cancelled");

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# launch.bash - machines started from points, for launch.bats; after lib.bash.
+
+VM=$ROOT/tests/vm
+
+needs_launch() {
+	needs qemu-system-x86_64 qemu-img nbdkit grub-mkimage mcopy sfdisk mke2fs mkfs.vfat
+	on_end "launches_end $GODWIT_DATA"
+}
+
+# kernel_choose: a kernel of Debian's in KERNEL, from the cache or the archive; or skip.
+kernel_choose() {
+	local cache=${GODWIT_KERNELS:-$BUILD/kernels} folder
+	for folder in "$cache"/6.1.*; do
+		[ -e "$folder/complete" ] && KERNEL=$folder && return
+	done
+	KERNEL=$("$VM/fetch-kernels" "$cache" bookworm 2>"$T/fetch.out" | awk '{ print $3 }')
+	[ -n "$KERNEL" ] || skip "no kernel to boot: $(tail -n 1 "$T/fetch.out")"
+}
+
+# machine_make VARIABLE bios|uefi [OPTION...]: a loop device with a machine on it (tests/vm/small-machine).
+machine_make() {
+	local _image
+	_image=$(mktemp "$T/machine.XXXX")
+	"$VM/small-machine" "$2" "$_image" "${@:3}" || return 1
+	disk_attach "$1" "$_image"
+	printf -v "$1_file" %s "$_image"
+}
+
+# machine_protect NAME DISK...: and until it can be launched.
+machine_protect() {
+	protect "$@"
+	wait_continuous "$1"
+}
+
+# marker_write DISK TEXT: what a small machine says when it starts.
+marker_write() {
+	printf '%-511s\n' "$2" | tr ' ' '\0' |
+		dd of="$1" bs=512 seek=$(($(blockdev --getsz "$1") - 2048)) conv=notrunc oflag=direct status=none
+}
+
+# launch NAME [JSON]: sets LAUNCH, and JOB; JSON has what POST .../launches takes.
+launch() {
+	local answer body
+	body=$(jq -nc --argjson more "${2:-{\}}" \
+		'{blueprint: {cpus: 1, memory_mib: 128}} * $more | if .blueprint.memory_mib == 128 and .uefi then
+		.blueprint.memory_mib = 512 else . end | del(.uefi)')
+	answer=$(api POST "/machines/$1/launches" "$body")
+	LAUNCH=$(jq -r '.launch // empty' <<<"$answer")
+	JOB=$(jq -r '.job // empty' <<<"$answer")
+	[ -n "$LAUNCH" ] || fail "launch $1: $answer"
+}
+
+launch_folder() { echo "$GODWIT_DATA/server/launches/${1:-$LAUNCH}"; }
+# record LAUNCH [JQ]: what the console has of it.
+record() { api GET "/launches/$1" | jq -r "${2:-.}"; }
+job() { api GET "/jobs/$1" | jq -r "${2:-.}"; }
+
+# wait_launch SECONDS LAUNCH STATE
+wait_launch() {
+	local end=$((SECONDS + $1)) state
+	while :; do
+		state=$(record "$2" .state)
+		[ "$state" != "$3" ] || return 0
+		if [ "$state" = failed ] || [ "$state" = ended ] || [ $SECONDS -ge $end ]; then
+			record "$2"
+			tail -c 2000 "$(launch_folder "$2")/serial.log" 2>/dev/null
+			fail "launch is $state, not $3"
+			return 1
+		fi
+		tick
+	done
+}
+launch_says() { tr -d '\0' 2>/dev/null <"$(launch_folder "$1")/serial.log" | grep -aq -- "$2"; }
+terminate() { api DELETE "/launches/$1" >/dev/null; }
+
+# launch_pids LAUNCH NAME: of the processes that it runs, those called so.
+launch_pids() {
+	local p folder
+	folder=$(realpath "$(launch_folder "$1")")
+	for p in /proc/[0-9]*; do
+		[ "$(readlink "$p/cwd" 2>/dev/null)" = "$folder" ] || continue
+		case $(cat "$p/comm" 2>/dev/null) in "$2"*) echo "${p#/proc/}" ;; esac
+	done
+}
+
+# nothing_left LAUNCH: no process, no socket, no disk.
+nothing_left() {
+	local left
+	[ -z "$(launch_pids "$1" '')" ] || { say "runs: $(launch_pids "$1" '')"; return 1; }
+	left=$(ls "$(launch_folder "$1")" 2>/dev/null | grep -vxE 'spec.json|launch.json|launch.pid|launch.log.*|serial.log|screenshot.png')
+	[ -z "$left" ] || { say "left: $left"; return 1; }
+}
+wait_nothing_left() { wait_until "${2:-15}" "nothing left of $1" nothing_left "$1"; }
+
+# wait_failed SECONDS LAUNCH CODE: failed because of that, its job too unless it had booted, and nothing left.
+has_failed() { [ "$(record "$1" .state)" = failed ]; }
+job_has_failed() { [ "$(job "$1" .status)" = FAILED ]; }
+wait_failed() {
+	wait_until "$1" "the launch to fail" has_failed "$2" || { record "$2"; return 1; }
+	[ "$(record "$2" .fault.code)" = "$3" ] || { record "$2"; fail "not because of $3"; return 1; }
+	# of one that had booted the job is done
+	[ "$(record "$2" .proof)" != null ] || wait_until 10 "the job to fail" job_has_failed "$(record "$2" .job)"
+	wait_nothing_left "$2"
+}
+
+# Whatever is still there of a test's launches.
+launches_end() {
+	local p
+	for p in /proc/[0-9]*; do
+		case $(readlink "$p/cwd" 2>/dev/null) in
+		"$(realpath "$1" 2>/dev/null)"/server/launches/*) kill -9 "${p#/proc/}" 2>/dev/null || : ;;
+		esac
+	done
+}

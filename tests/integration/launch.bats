@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+# Machines started from points.  Most are GRUB alone (tests/vm/small-machine), which
+# is up in a second without hardware virtualisation; two are Linux.
+load lib
+load launch
+setup() {
+	test_begin
+	needs_launch
+}
+teardown() { test_end; }
+
+@test "a BIOS machine starts from an older point and from the latest, side by side, and its source is not disturbed" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL"
+	marker_write "$D" first
+	instance_start
+	machine_protect web "$D"
+	mark web
+	older=$LABEL
+	marker_write "$D" second
+	mark web
+	launch web '{"blueprint": {"memory_mib": 256}}'
+	latest=$LAUNCH
+	launch web "$(jq -nc --arg at "$older" '{at: $at, blueprint: {memory_mib: 256}}')"
+	wait_launch 120 "$LAUNCH" booted
+	wait_launch 120 "$latest" booted
+	launch_says "$LAUNCH" "MARKER first"
+	launch_says "$latest" "MARKER second"
+	launch_says "$LAUNCH" "WRITTEN written by the copy"
+	launch_says "$LAUNCH" "OEM godwit:launch=$LAUNCH"
+	# no way out of a test machine
+	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'user,model=virtio-net-pci,restrict=on'
+	# its disks are the point's, and what it wrote is its own
+	[ "$(status web .stage)" = continuous ]
+	equal web "$D"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	[ "$(record "$latest" .state)" = booted ]
+	terminate "$latest"
+	wait_nothing_left "$latest"
+	[ "$(job "$JOB" .status)" = COMPLETED ]
+}
+
+@test "a UEFI machine is cut over: it boots, stands on its own, and has the point's bytes" {
+	kernel_choose
+	machine_make D uefi --kernel "$KERNEL"
+	marker_write "$D" home
+	instance_start
+	machine_protect uefi "$D"
+	launch uefi '{"kind": "cutover", "blueprint": {"memory_mib": 512, "cpus": 2}}'
+	wait_launch 150 "$LAUNCH" standing
+	launch_says "$LAUNCH" "MARKER home"
+	[ "$(record "$LAUNCH" .boot.firmware)" = uefi ]
+	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	disk=$(launch_folder)/disk0.qcow2
+	[ "$(qemu-img info -U --output json "$disk" | jq -r '."backing-filename"')" = null ]
+	qemu-img convert -U -O raw "$disk" "$T/own.img"
+	# all but the last MiB, where it wrote
+	cmp -n $((63 << 20)) "$D_file" "$T/own.img"
+	grep -aq "written by the copy" "$T/own.img"
+	must_fail grep -aq "written by the copy" "$D"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a UEFI machine whose loader is elsewhere starts, and it is said what was done" {
+	machine_make D uefi --loader EFI/debian/grubx64.efi
+	instance_start
+	machine_protect moved "$D"
+	launch moved '{"uefi": true}'
+	wait_launch 60 "$LAUNCH" booted
+	record "$LAUNCH" '.log[].message' | grep -q 'EFI/debian/grubx64.efi is there now'
+	equal moved "$D" # not on the source, nor in its replica
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a drill ends by itself and leaves its proof, the console's words and a picture" {
+	machine_make D bios
+	instance_start
+	machine_protect drill "$D"
+	launch drill '{"kind": "drill"}'
+	over() { [ "$(record "$LAUNCH" .state)" = ended ]; }
+	wait_until 30 "the drill's end" over
+	wait_nothing_left "$LAUNCH"
+	record "$LAUNCH" .proof | grep -q 'login prompt'
+	[ "$(record "$LAUNCH" .milliseconds.proof)" -gt 0 ]
+	api GET "/launches/$LAUNCH/screenshot" | head -c 4 | tail -c 3 | grep -qx PNG
+	api GET "/launches/$LAUNCH/console-log" | grep -q 'small login:'
+	wait_until 10 "the job's end" job_is "$JOB" COMPLETED
+	# once more, by hand: record and folder go
+	terminate "$LAUNCH"
+	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+}
+job_is() { [ "$(job "$1" .status)" = "$2" ]; }
+
+@test "whatever part of a launch is killed, it says so and leaves nothing" {
+	machine_make D bios
+	instance_start
+	machine_protect killed "$D"
+	for part in godwit-launch qemu nbdkit; do
+		launch killed
+		wait_launch 30 "$LAUNCH" booted
+		kill -9 $(launch_pids "$LAUNCH" $part)
+		case $part in
+		godwit-launch) code=LAUNCH_KILLED ;;
+		qemu) code=LAUNCH_DIED ;;
+		nbdkit) code=LAUNCH_STORE_GONE ;;
+		esac
+		wait_failed 20 "$LAUNCH" $code
+	done
+	# before it has booted, too
+	launch killed '{"blueprint": {"proof": "text", "proof_text": "never said"}}'
+	wait_launch 30 "$LAUNCH" booting
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	wait_failed 20 "$LAUNCH" LAUNCH_KILLED
+	[ "$(status killed .stage)" = continuous ]
+}
+
+@test "a launched machine goes on while the server is restarted or killed, and is found again" {
+	machine_make D bios
+	instance_start
+	machine_protect stays "$D"
+	launch stays
+	wait_launch 30 "$LAUNCH" booted
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	timeout 60 godwit down
+	must_fail gone "$qemu"
+	instance_up
+	wait_launch 30 "$LAUNCH" booted
+	server_kill
+	must_fail gone "$qemu"
+	instance_up
+	wait_continuous stays
+	api POST "/launches/$LAUNCH/keep" >/dev/null
+	wait_launch 30 "$LAUNCH" standing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	gone "$qemu"
+	# killed while the server is away: buried when it comes back
+	launch stays
+	wait_launch 30 "$LAUNCH" booted
+	timeout 60 godwit down
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	instance_up
+	wait_failed 30 "$LAUNCH" LAUNCH_KILLED
+}
+
+@test "a machine that stood on its own keeps its disks when its process is killed" {
+	machine_make D bios
+	instance_start
+	machine_protect own "$D"
+	launch own '{"kind": "cutover"}'
+	wait_launch 30 "$LAUNCH" standing
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 10 "the end of its processes" test -z "$(launch_pids "$LAUNCH" '')"
+	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
+	must_fail ls "$(launch_folder)"/*.sock "$(launch_folder)/control" 2>/dev/null
+	terminate "$LAUNCH"
+	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+}
+
+@test "a store that goes away under a launched machine is said, and nothing is left" {
+	machine_make D bios
+	instance_start
+	machine_protect lost "$D"
+	launch lost
+	wait_launch 30 "$LAUNCH" booted
+	rm -rf "$GODWIT_DATA/server/store/$(status lost .id)"
+	wait_failed 20 "$LAUNCH" LAUNCH_STORE_GONE
+}
+
+@test "a machine that does not boot in time has failed, with a picture of its screen" {
+	machine_make D bios
+	instance_start
+	machine_protect slow "$D"
+	launch slow '{"blueprint": {"proof": "text", "proof_text": "never said", "proof_seconds": 3}}'
+	wait_failed 30 "$LAUNCH" LAUNCH_NOT_PROVED
+	api GET "/launches/$LAUNCH/screenshot" | head -c 4 | tail -c 3 | grep -qx PNG
+}
+
+# refused NAME JSON CODE: the launch fails at once, its job too, and nothing is left of it.
+refused() {
+	local answer launch
+	answer=$(api POST "/machines/$1/launches" "$2")
+	[ "$(jq -r .code <<<"$answer")" != "$3" ] || return 0
+	launch=$(jq -r '.launch // empty' <<<"$answer")
+	[ -n "$launch" ] || fail "$answer" || return 1
+	wait_failed 20 "$launch" "$3"
+}
+
+@test "a disk without a boot loader, too little memory, a point that is not there: said, and nothing left" {
+	disk_make D 64M
+	machine_make E uefi --loader EFI/debian/readme.txt
+	machine_make F bios
+	instance_start
+	machine_protect data "$D"
+	machine_protect bare "$E"
+	machine_protect big "$F"
+	refused data '{}' LAUNCH_NOT_BOOTABLE
+	refused bare '{}' LAUNCH_NO_LOADER
+	refused big '{"blueprint": {"memory_mib": 4000000}}' LAUNCH_NO_MEMORY
+	refused big '{"at": "2001-01-01T00:00:00Z"}' POINT_OUT_OF_RANGE
+	refused big '{"at": "no such label"}' POINT_UNKNOWN
+	refused nobody '{}' MACHINE_UNKNOWN
+	[ -z "$(pgrep -f "^qemu.*$GODWIT_DATA")" ]
+}
+
+@test "without qemu on the server it is said which package to install" {
+	machine_make D bios
+	mkdir "$T/bin"
+	cp -s /usr/sbin/* /usr/bin/* "$T/bin" 2>/dev/null || : # some are in both
+	rm "$T/bin/qemu-system-x86_64"
+	PATH=$BUILD:$T/bin instance_start
+	machine_protect poor "$D"
+	refused poor '{}' LAUNCH_NO_PROGRAM
+}
