@@ -3,8 +3,10 @@
 #include "console.h"
 #include "db_access.h"
 #include "db_events.h"
+#include "db_launches.h"
 #include "db_machines.h"
 #include "db_settings.h"
+#include "db_work.h"
 #include "schema.h"
 #include "wallclock.h"
 
@@ -161,6 +163,87 @@ static void test_a_file_of_a_newer_version_is_left_alone(void **state)
 	assert_int_equal(catalogue_open(path, &c), -EPROTONOSUPPORT);
 }
 
+/* A file as the first version wrote it, with what it had. */
+static void make_version_1(void)
+{
+	static const char rows[] =
+		"BEGIN; INSERT INTO accounts VALUES('a', 'a', 1);"
+		"INSERT INTO projects(id, account_id, name, type, created_us) VALUES('p', 'a', 'p', 'DR', 1);"
+		"INSERT INTO machines(id, project_id, name, key_sha256, state, enrolled_us, last_seen_us) VALUES"
+		"('m1', 'p', 'old', x'00', 'started', 100, 900), ('m2', 'p', 'quiet', x'00', 'started', 200, 900),"
+		"('m3', 'p', 'never', x'00', 'started', 300, NULL);"
+		"INSERT INTO events(time_us, recorded_us, code, severity, machine_id, who, args) VALUES"
+		"(170, 170, 'AGENT_CONNECTED', 'info', 'm1', 'console', '{}'), (150, 160, 'AGENT_CONNECTED', 'info', 'm1', 'console', '{}');"
+		"INSERT INTO jobs VALUES('j', 'p', 'VERIFY', 'COMPLETED', 'admin', NULL, 5, 6);"
+		"INSERT INTO job_machines VALUES('m1', 'j'); COMMIT; PRAGMA user_version = 1;";
+	char application[64];
+	sqlite3 *raw;
+
+	assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+	snprintf(application, sizeof(application), "PRAGMA application_id = %d", SCHEMA_APPLICATION_ID);
+	assert_int_equal(sqlite3_exec(raw, application, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(raw, schema_steps[0], NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(raw, rows, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(raw);
+}
+
+static void test_a_file_of_the_first_version_is_brought_forward_with_all_it_has(void **state)
+{
+	struct launch_row l = { .id = "l", .project_id = "p", .machine_id = "m1", .server_id = "s", .job_id = "j",
+				.machine_name = "old", .kind = "test", .at = "latest", .state = "asked", .created_us = 7 };
+	json_t *empty = json_object(), *result = NULL;
+	struct machine_row m;
+	struct catalogue *c;
+	struct launch_row *rows;
+	struct job_row j;
+	struct db *db;
+
+	make_version_1();
+	c = open_it();
+	db = catalogue_write(c);
+	assert_true(db_machine_find(db, "old", &m));
+	assert_int_equal(m.connection_us, 150);
+	assert_int_equal(m.first_byte_us, 0);
+	assert_true(db_machine_find(db, "quiet", &m));
+	assert_int_equal(m.connection_us, 200);
+	assert_true(db_machine_find(db, "never", &m));
+	assert_int_equal(m.connection_us, 0);
+	assert_true(db_job_newest(db, "m1", "VERIFY", &j, &result));
+	assert_string_equal(j.launch_id, "");
+	assert_int_equal(j.ended_us, 6);
+	db_launch_add(db, &l, empty);
+	assert_int_equal(db_launch_list(db, "old", 10, &rows), 1);
+	free(rows);
+	assert_int_equal(catalogue_commit(c), 0);
+	catalogue_close(c);
+	c = open_it(); /* and it is not done twice */
+	db = catalogue_read(c);
+	assert_true(db_launch_find(db, "l", &l));
+	assert_int_equal(l.created_us, 7);
+	assert_int_equal(catalogue_read_end(c), 0);
+	catalogue_close(c);
+	json_decref(empty);
+}
+
+static void test_a_file_that_cannot_be_brought_forward_is_left_as_it_was(void **state)
+{
+	struct catalogue *c = NULL;
+	sqlite3_stmt *s;
+	sqlite3 *raw;
+
+	make_version_1();
+	assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(raw, "CREATE TABLE blueprints(x)", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(raw);
+	assert_int_not_equal(catalogue_open(path, &c), 0);
+	assert_null(c);
+	assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(raw, "SELECT connection_us FROM machines", -1, &s, NULL), SQLITE_ERROR);
+	assert_int_equal(sqlite3_exec(raw, "DROP TABLE blueprints", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(raw);
+	catalogue_close(open_it());
+}
+
 static void test_what_is_not_a_catalogue_is_refused(void **state)
 {
 	struct catalogue *c = NULL;
@@ -290,6 +373,8 @@ int main(void)
 		TEST(test_a_name_is_free_again_when_its_machine_is_removed),
 		TEST(test_a_machines_setting_wins_over_its_projects),
 		TEST(test_a_file_of_a_newer_version_is_left_alone),
+		TEST(test_a_file_of_the_first_version_is_brought_forward_with_all_it_has),
+		TEST(test_a_file_that_cannot_be_brought_forward_is_left_as_it_was),
 		TEST(test_what_is_not_a_catalogue_is_refused),
 		TEST(test_what_was_committed_survives_kill_9),
 		TEST(test_readers_and_writers_at_once),

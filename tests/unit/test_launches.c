@@ -421,6 +421,72 @@ static void test_a_launch_that_vanishes_is_over(void **state)
 	fake_stop(&f);
 }
 
+static void test_a_machine_that_runs_unknown_to_the_catalogue_is_taken_over(void **state)
+{
+	const char *id = "33333333-3333-4333-8333-333333333333";
+	json_t *record = new_record(id, "test"), *l;
+	char job[ID_SIZE];
+	struct fake f;
+
+	fake_start(&f, all_well);
+	json_object_set_new(record, "state", json_string("ended"));
+	post_one(record);
+	refused(call(404, "GET", id, ""), "LAUNCH_UNKNOWN");
+	json_object_set_new(record, "machine_id", json_string("44444444-4444-4444-8444-444444444444"));
+	json_object_set_new(record, "state", json_string("booting"));
+	post_one(record);
+	refused(call(404, "GET", id, ""), "LAUNCH_UNKNOWN");
+	json_object_set_new(record, "machine_id", json_string(agent.id));
+	boot(record);
+	l = call(200, "GET", id, "");
+	assert_string_equal(text_in(l, "initiated_by"), "server");
+	snprintf(job, sizeof(job), "%s", text_in(l, "job"));
+	json_decref(l);
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 1);
+	json_decref(call(202, "DELETE", id, ""));
+	move(record, "ended", "the machine is gone");
+	expect_state(id, "ended");
+	json_decref(record);
+	fake_stop(&f);
+}
+
+/* Whatever a broken server says, what is promised is there, and nothing is believed that is not its. */
+static void test_records_that_make_no_sense_do_no_harm(void **state)
+{
+	static const char *const records[] = {
+		"[]", "[7, null, \"x\", [], {}]", "{\"launch\": 1}", "[{\"launch\": \"LAUNCH\"}]",
+		"[{\"launch\": \"LAUNCH\", \"state\": \"flying\"}]", "[{\"launch\": \"LAUNCH\", \"state\": 5}]",
+		"[{\"launch\": \"LAUNCH\", \"state\": \"booting\", \"log\": 5, \"times\": [], \"point\": \"x\", \"boot\": 1}]",
+		"[{\"launch\": \"LAUNCH\", \"state\": \"booting\", \"log\": [1, {\"time\": \"never\", \"message\": \"m\"}, "
+		"{\"time\": \"2026-11-22T10:00:00Z\"}], \"point\": {\"epoch\": \"seven\"}}]",
+		"[{\"launch\": \"LAUNCH\", \"state\": \"failed\", \"fault\": {\"code\": \"OF_THE_FUTURE\"}}]",
+		"[{\"launch\": \"LAUNCH\", \"state\": \"failed\", \"fault\": []}]",
+	};
+	char launch[ID_SIZE], job[ID_SIZE];
+	struct fake f;
+
+	fake_start(&f, all_well);
+	for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+		char text[512] = "", *at;
+		json_t *l;
+
+		ask("test", launch, job);
+		strcpy(text, records[i]);
+		while ((at = strstr(text, "LAUNCH"))) {
+			memmove(at + 36, at + 6, strlen(at + 6) + 1);
+			memcpy(at, launch, 36);
+		}
+		post_status(json_loads(text, 0, NULL));
+		l = call(200, "GET", launch, "");
+		assert_true(json_is_array(json_object_get(l, "log")));
+		assert_true(json_is_object(json_object_get(l, "times")));
+		json_decref(l);
+		json_decref(ADMIN(200, "GET", "/jobs", NULL));
+		json_decref(ADMIN(200, "GET", "/launches?machine=m", NULL));
+	}
+	fake_stop(&f);
+}
+
 static void backdate(const char *launch)
 {
 	db_run(catalogue_write(con.console.catalogue), "UPDATE launches SET created_us = created_us - 61000000 WHERE id = ?",
@@ -857,6 +923,8 @@ int main(void)
 		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
 		cmocka_unit_test(test_a_machine_that_fails_fails_its_job_with_the_reason),
 		cmocka_unit_test(test_a_launch_that_vanishes_is_over),
+		cmocka_unit_test(test_a_machine_that_runs_unknown_to_the_catalogue_is_taken_over),
+		cmocka_unit_test(test_records_that_make_no_sense_do_no_harm),
 		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
 		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
 		cmocka_unit_test(test_a_machine_is_kept_and_stands),
