@@ -5,8 +5,10 @@
  * The console stops waiting before it begins, so that nothing takes long.
  */
 #include "fuzz.h"
+#include "db_launches.h"
 #include "db_machines.h"
 #include "db_servers.h"
+#include "db_work.h"
 #include "request.h"
 #include "router.h"
 #include "setup.h"
@@ -21,6 +23,8 @@
 
 #define MACHINE "11111111-1111-4111-8111-111111111111"
 #define SERVER "22222222-2222-4222-8222-222222222222"
+#define LAUNCH "33333333-3333-4333-8333-333333333333"
+#define JOB "44444444-4444-4444-8444-444444444444"
 
 static struct console console;
 static char data[64];
@@ -33,6 +37,19 @@ static void clean_up(void)
 	(void)!system(command);
 }
 
+static void add_launch(struct db *db)
+{
+	struct launch_row l = { .id = LAUNCH, .machine_id = MACHINE, .server_id = SERVER, .job_id = JOB, .machine_name = "m",
+				.kind = "test", .at = "latest", .initiated_by = "admin", .state = "asked",
+				.created_us = (int64_t)wallclock_now_us() };
+	json_t *blueprint = json_object();
+
+	memcpy(l.project_id, console.project_id, sizeof(l.project_id));
+	db_job_add(db, JOB, l.project_id, MACHINE, "TEST_LAUNCH", "admin", LAUNCH);
+	db_launch_add(db, &l, blueprint);
+	json_decref(blueprint);
+}
+
 static void add_peers(void)
 {
 	struct server_row s = { .id = SERVER, .name = "s", .port = 1500, .enrolled_us = 1 };
@@ -42,7 +59,25 @@ static void add_peers(void)
 	memcpy(m.project_id, console.project_id, sizeof(m.project_id));
 	db_server_add(db, &s);
 	db_machine_add(db, &m);
+	add_launch(db);
 	assert(catalogue_commit(console.catalogue) == 0);
+}
+
+/* Asked for, so that a reply or a status may speak of it; back again when an input has ended it. */
+static void renew_launch(void)
+{
+	struct launch_row l;
+	struct db *db = catalogue_write(console.catalogue);
+
+	if (!db_launch_find(db, LAUNCH, &l) || l.ended_us) {
+		db_run(db, "DELETE FROM launches", "");
+		db_run(db, "DELETE FROM jobs", "");
+		db_run(db, "DELETE FROM commands", "");
+		add_launch(db);
+	}
+	assert(catalogue_commit(console.catalogue) == 0);
+	live_withdraw(console.live, SERVER, LAUNCH);
+	live_command(console.live, SERVER, json_pack("{s:s, s:s, s:s}", "id", LAUNCH, "verb", "launch", "launch", LAUNCH), true);
 }
 
 static void start(void)
@@ -134,7 +169,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 		return 0;
 	*path++ = '\0';
 	start();
+	renew_launch();
 	ask(line[0], method, path, end + 1, size - len - 1);
 	ticks_run(&console, size % 3 == 0);
+	ticks_launches(&console);
 	return 0;
 }
