@@ -260,15 +260,29 @@ static void text_watch(const struct cli *c, const json_t *machines, bool one)
 
 /* --- points -------------------------------------------------------------------------------- */
 
-static void add_point(struct table *t, const json_t *point)
+/* "in 1.2 s" of one that was shown to boot. */
+static char *boots_text(const struct cli *c, const json_t *point, char *text)
 {
-	char text[SHOW_TEXT_MAX];
+	double ms = get_number(get_object(point, "proof"), "milliseconds", -1);
+	char took[SHOW_TEXT_MAX];
+
+	*text = '\0';
+	if (ms >= 0)
+		snprintf(text, SHOW_TEXT_MAX, say(c, "boots in %.40s", "%.40sで起動"), show_duration(ms / 1000, took));
+	return text;
+}
+
+static void add_point(const struct cli *c, struct table *t, const json_t *point)
+{
+	char text[SHOW_TEXT_MAX], boots[SHOW_TEXT_MAX];
+	const char *label = get_text(point, "label", "");
 
 	table_add(t, show_clock(get_text(point, "time", ""), text));
 	table_add(t, get_text(point, "time", ""));
 	table_add(t, get_text(point, "kind", ""));
 	table_add(t, get_text(point, "id", ""));
-	table_add(t, get_text(point, "label", ""));
+	boots_text(c, point, boots);
+	table_addf(t, "%s%s%s", label, *label && *boots ? "  " : "", boots);
 }
 
 static const char *point_time(const json_t *answer, const char *name)
@@ -300,7 +314,7 @@ static void text_points(const struct cli *c, const json_t *answer)
 	table_add(t, "ID");
 	table_add(t, say(c, "LABEL", "ラベル"));
 	json_array_foreach(points, i, point)
-		add_point(t, point);
+		add_point(c, t, point);
 	table_print(t, "");
 	table_free(t);
 	if (json_is_true(json_object_get(answer, "truncated")))

@@ -114,7 +114,7 @@ static int run_unprotect(struct cli *c)
 
 static const struct verb_option options[] = {
 	{ "yes", NULL, "do not ask" },
-	{ "force", NULL, "even if its agent is away; it is told when it comes" },
+	{ "force", NULL, "even if its agent is away; and launched machines that need its store are ended" },
 	{ NULL },
 };
 

@@ -133,6 +133,35 @@ size_t db_launch_list_old_drills(struct db *db, const char *machine_id, int64_t 
 			 ret);
 }
 
+json_t *db_launch_proofs(struct db *db, const char *machine_id)
+{
+	sqlite3_stmt *s = db_query(db,
+				   "SELECT id, json_extract(record, '$.point.epoch'), json_extract(record, '$.times.proof'), "
+				   "json_extract(record, '$.milliseconds.proof') FROM launches WHERE machine_id = ? AND "
+				   "json_type(record, '$.proof') = 'text' AND json_type(record, '$.times.proof') = 'text' "
+				   "ORDER BY created_us",
+				   "t", machine_id);
+	json_t *proofs = json_object();
+
+	while (db_next(db, s))
+		json_object_set_new(proofs, (const char *)sqlite3_column_text(s, 1) ?: "",
+				    json_pack("{s:s, s:s, s:I}", "launch", sqlite3_column_text(s, 0), "time",
+					      sqlite3_column_text(s, 2), "milliseconds",
+					      (json_int_t)sqlite3_column_int64(s, 3)));
+	return proofs;
+}
+
+json_t *db_launch_states(struct db *db)
+{
+	sqlite3_stmt *s = db_query(db, "SELECT state, count(*) FROM launches WHERE ended_us IS NULL GROUP BY state", "");
+	json_t *states = json_object();
+
+	while (db_next(db, s))
+		json_object_set_new(states, (const char *)sqlite3_column_text(s, 0),
+				    json_integer((json_int_t)sqlite3_column_int64(s, 1)));
+	return states;
+}
+
 bool db_launch_drill_runs(struct db *db, const char *server_id)
 {
 	sqlite3_stmt *s = db_query(db, "SELECT 1 FROM launches WHERE server_id = ? AND ended_us IS NULL AND kind = 'drill'",

@@ -30,6 +30,12 @@ size_t db_launch_list(struct db *db, const char *machine, int64_t limit, struct 
 size_t db_launch_list_open(struct db *db, const char *server_id, struct launch_row **ret);	   /* NULL: of all */
 size_t db_launch_list_old_drills(struct db *db, const char *machine_id, int64_t keep, struct launch_row **ret);
 
+/* What has been shown to boot: {epoch: {launch, time, milliseconds}} of a machine, the newest of each. */
+json_t *db_launch_proofs(struct db *db, const char *machine_id);
+
+/* How many there are in each state that is not over: {state: n}. */
+json_t *db_launch_states(struct db *db);
+
 /* Drills of machines of that server that are not over. */
 bool db_launch_drill_runs(struct db *db, const char *server_id);
 

@@ -119,6 +119,18 @@ bool db_job_newest_completed(struct db *db, const char *machine_id, const char *
 	return true;
 }
 
+void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep)
+{
+	struct job_row newest = { 0 };
+
+	(void)db_job_newest_completed(db, machine_id, type, &newest);
+	db_run(db,
+	       "DELETE FROM jobs WHERE id <> ?4 AND id IN (SELECT j.id FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+	       "WHERE m.machine_id = ?1 AND j.type = ?2 AND j.status IN ('COMPLETED', 'FAILED') "
+	       "ORDER BY j.created_us DESC LIMIT -1 OFFSET ?3)",
+	       "ttit", machine_id, type, keep, newest.id);
+}
+
 bool db_job_is_over(const struct job_row *j)
 {
 	return !strcmp(j->status, "COMPLETED") || !strcmp(j->status, "FAILED");

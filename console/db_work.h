@@ -31,6 +31,9 @@ void db_job_set(struct db *db, const char *id, const char *status, const json_t 
 bool db_job_is_over(const struct job_row *j);
 json_t *db_job_result(struct db *db, const char *id); /* or NULL */
 
+/* All of that type that are over but for the newest @keep, and the newest that was COMPLETED. */
+void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep);
+
 /* Rows, to be freed, the newest first: those of a machine (id or name) or, with
  * NULL, of all; those of a launch that are not over. */
 size_t db_job_list(struct db *db, const char *machine, int64_t limit, struct job_row **ret);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prometheus' text format, made from the same views that the API shows. */
+#include "db_launches.h"
 #include "handlers.h"
 #include "machine_view.h"
 #include "resource.h"
@@ -86,6 +87,34 @@ static void put_stages(FILE *f, const json_t *machines)
 			json_string_value(json_object_get(view, "stage")));
 }
 
+/* When the newest drill that succeeded did. */
+static void put_drills(FILE *f, const json_t *machines)
+{
+	const char *name = "godwit_machine_last_drill_timestamp_seconds";
+	json_t *view;
+	size_t i;
+
+	fprintf(f, "# HELP %s when a drill succeeded last\n# TYPE %s gauge\n", name, name);
+	json_array_foreach(machines, i, view) {
+		const char *time = json_string_value(follow(view, "life_cycle.last_drill"));
+		uint64_t us;
+
+		if (time && wallclock_parse(time, &us) == 0)
+			fprintf(f, "%s{machine=\"%s\"} %llu\n", name, json_string_value(json_object_get(view, "name")),
+				(unsigned long long)(us / USEC_PER_SEC));
+	}
+}
+
+static void put_launches(FILE *f, const json_t *states)
+{
+	const char *state;
+	json_t *count;
+
+	fputs("# HELP godwit_launches launched machines that are not over\n# TYPE godwit_launches gauge\n", f);
+	json_object_foreach((json_t *)states, state, count)
+		fprintf(f, "godwit_launches{state=\"%s\"} %lld\n", state, (long long)json_integer_value(count));
+}
+
 static json_t *machine_views(struct request *r, struct db *db)
 {
 	struct machine_row *rows;
@@ -119,7 +148,7 @@ static json_t *server_views(struct request *r, struct db *db)
 int handle_metrics(struct request *r)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
-	json_t *machines = machine_views(r, db), *servers = server_views(r, db);
+	json_t *machines = machine_views(r, db), *servers = server_views(r, db), *states = db_launch_states(db);
 	int err = catalogue_read_end(r->console->catalogue);
 	size_t size;
 	FILE *f = open_memstream(&r->text, &size);
@@ -127,6 +156,8 @@ int handle_metrics(struct request *r)
 	if (f) {
 		put_all(f, of_machines, ARRAY_LEN(of_machines), "machine", machines);
 		put_stages(f, machines);
+		put_drills(f, machines);
+		put_launches(f, states);
 		put_all(f, of_servers, ARRAY_LEN(of_servers), "server", servers);
 		fprintf(f, "# HELP godwit_console_uptime_seconds since the console started\n"
 			"# TYPE godwit_console_uptime_seconds gauge\ngodwit_console_uptime_seconds %llu\n",
@@ -135,5 +166,6 @@ int handle_metrics(struct request *r)
 	}
 	json_decref(machines);
 	json_decref(servers);
+	json_decref(states);
 	return err || !f ? request_catalogue_failed(r, "making metrics", err ? err : -ENOMEM) : 200;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Points are the replication server's: it is asked, and its answer passed on. */
 #include "db_events.h"
+#include "db_launches.h"
 #include "handlers.h"
 #include "names.h"
 #include "points.h"
@@ -32,6 +33,47 @@ static void add_time(json_t *command, const char *name, uint64_t us)
 		json_object_set_new(command, name, resource_time(us));
 }
 
+/* A point that was launched and booted says so. */
+static void add_proof(json_t *point, const json_t *proofs)
+{
+	char epoch[24];
+	const json_t *proof;
+
+	snprintf(epoch, sizeof(epoch), "%lld", (long long)resource_integer(point, "epoch", 0));
+	proof = json_object_get(proofs, epoch);
+	if (json_is_object(point))
+		json_object_set_new(point, "proof", proof ? json_deep_copy(proof) : json_null());
+}
+
+static int read_proofs(struct request *r, const char *machine_id, json_t **ret)
+{
+	json_t *proofs = db_launch_proofs(catalogue_read(r->console->catalogue), machine_id);
+	int err = catalogue_read_end(r->console->catalogue);
+
+	if (err) {
+		json_decref(proofs);
+		return request_catalogue_failed(r, "looking for proofs", err);
+	}
+	*ret = proofs;
+	return 0;
+}
+
+static int answer_points(struct request *r, const char *machine_id, json_t *answer)
+{
+	json_t *proofs, *point;
+	size_t i;
+	int status = read_proofs(r, machine_id, &proofs);
+
+	if (status) {
+		json_decref(answer);
+		return status;
+	}
+	json_array_foreach(json_object_get(answer, "points"), i, point)
+		add_proof(point, proofs);
+	json_decref(proofs);
+	return request_answer(r, 200, answer);
+}
+
 int handle_point_list(struct request *r)
 {
 	uint64_t from = 0, to = 0, limit = LIST_DEFAULT;
@@ -59,7 +101,7 @@ int handle_point_list(struct request *r)
 	add_time(command, "from", from);
 	add_time(command, "to", to);
 	status = resource_call_server(r, &m, command, ANSWER_MS, &result);
-	return status ? status : request_answer(r, 200, result);
+	return status ? status : answer_points(r, id, result);
 }
 
 static int get_point(struct request *r, const struct machine_row *m, json_t *at, unsigned int timeout_ms,
@@ -75,12 +117,21 @@ static int get_point(struct request *r, const struct machine_row *m, json_t *at,
 int handle_point_get(struct request *r)
 {
 	struct machine_row m;
-	json_t *point;
+	json_t *point, *proofs;
 	int status = resource_machine(r, &m);
 
 	if (!status)
 		status = get_point(r, &m, points_at(r->params[1]), ANSWER_MS, &point);
-	return status ? status : request_answer(r, 200, point);
+	if (status)
+		return status;
+	status = read_proofs(r, m.id, &proofs);
+	if (status) {
+		json_decref(point);
+		return status;
+	}
+	add_proof(point, proofs);
+	json_decref(proofs);
+	return request_answer(r, 200, point);
 }
 
 /* --- mark --------------------------------------------------------------------------------------- */
