@@ -64,6 +64,8 @@ static enum stage decide(const struct stage_tracker *t, const struct stage_input
 		return STAGE_RESCAN;
 	if (!in->had_point)
 		return in->clean ? STAGE_CREATING_FIRST_SNAPSHOT : STAGE_FLUSHING_BACKLOG;
+	if (in->missing) /* what is written to it elsewhere is not protected */
+		return STAGE_STALLED;
 	return is_lagging(in) ? STAGE_LAGGING : STAGE_CONTINUOUS;
 }
 

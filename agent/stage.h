@@ -38,6 +38,7 @@ struct stage_input {
 	enum stage_wish wish;
 	bool connected;
 	bool synced, clean, rescanning, point_sent;
+	bool missing;		 /* one of the disks is not there */
 	bool had_point;		 /* a point was durable once, in this life or before */
 	uint64_t lag_us;	 /* since the newest point; with had_point */
 	uint64_t durable_age_us; /* since the last DURABLE or the connection, whichever is later */

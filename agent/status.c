@@ -141,11 +141,19 @@ static unsigned int percent(uint64_t part, uint64_t whole)
 	return whole ? (unsigned int)MIN(part * 100 / whole, 100) : 0;
 }
 
+static bool disk_is_missing(const struct agent *a)
+{
+	for (unsigned int i = 0; i < a->settings.disk_count; i++)
+		if (a->disks[i].fd < 0)
+			return true;
+	return false;
+}
+
 static struct stage_input stage_input_of(const struct agent *a, uint64_t now_us, const struct engine_figures *f)
 {
 	return (struct stage_input){
 		.now_us = now_us, .wish = a->wish, .connected = f->connected, .synced = f->synced, .clean = f->clean,
-		.rescanning = f->rescanning, .had_point = f->newest_point_epoch, .lag_us = lag_us(f),
+		.rescanning = f->rescanning, .missing = disk_is_missing(a), .had_point = f->newest_point_epoch, .lag_us = lag_us(f),
 		.durable_age_us = now_us - MAX(a->durable_at_us, a->connected_at_us), .backlog_bytes = a->backlog,
 		.drained_bytes = f->payload_bytes + f->zero_bytes, .payload_bytes = f->payload_bytes,
 		.stored_bytes = f->stored_bytes, .epoch_us = f->epoch_us, .throttle_mbit = a->throttle_mbit,

@@ -72,6 +72,8 @@ teardown() { test_end; }
 	ledger_judge grows "$D" "$T/log" 8
 }
 
+no_loop() { must_fail losetup "$1" >/dev/null 2>&1; }
+
 @test "a disk that vanishes is said to be missing, and is found when it comes back" {
 	disk_make D 32M
 	disk_make E 32M
@@ -79,12 +81,18 @@ teardown() { test_end; }
 	instance_start
 	protect lost "$D" "$E"
 	wait_continuous lost
+	# What is open goes when it is closed; a disk that is pulled takes its node away, and so the agent lets go.
+	node=$(stat -c '%t %T' "$D" | { read -r major minor; echo $((0x$major)) $((0x$minor)); })
 	losetup -d "$D"
+	on_end "[ -e $D ] || mknod $D b $node"
+	rm "$D"
 	wait_status 60 lost '(.problems | length) > 0'
 	status lost '.problems[] | .code, .text, .remedy'
 	[ "$(status lost .stage)" != continuous ]
 	# Changed behind everybody's back, at the same name.
 	dd if=/dev/urandom of="$D_file" bs=1M count=2 seek=20 conv=notrunc status=none
+	mknod "$D" b $node
+	wait_until 20 "end of $D" no_loop "$D"
 	losetup "$D" "$D_file"
 	wait_continuous lost
 	equal lost "$D" "$E"

@@ -256,6 +256,20 @@ static void stalled_is_a_minute_without_an_answer_while_there_is_something_to_se
 
 /* --- rescan, pause, stop, disconnection ----------------------------------------------- */
 
+static void with_a_disk_missing_nothing_is_called_continuous(void **state)
+{
+	struct stage_tracker t = at(STAGE_CONTINUOUS);
+	struct stage_input in = well;
+
+	in.missing = true;
+	assert_string_equal(steps(&t, &in), "stalled");
+	in.missing = false;
+	assert_string_equal(steps(&t, &in), "continuous");
+	t = at(STAGE_CREATING_FIRST_SNAPSHOT);
+	in.missing = true;
+	assert_string_equal(steps(&t, &in), "stalled");
+}
+
 static void a_rescan_is_told_of_and_ends_where_it_began(void **state)
 {
 	struct stage_tracker t = at(STAGE_CONTINUOUS);
@@ -530,6 +544,7 @@ int main(void)
 		cmocka_unit_test(lagging_begins_after_ten_seconds_or_four_epochs_whichever_is_longer),
 		cmocka_unit_test(a_first_point_that_is_old_already_is_lagging_and_never_continuous),
 		cmocka_unit_test(stalled_is_a_minute_without_an_answer_while_there_is_something_to_send),
+		cmocka_unit_test(with_a_disk_missing_nothing_is_called_continuous),
 		cmocka_unit_test(a_rescan_is_told_of_and_ends_where_it_began),
 		cmocka_unit_test(a_rescan_before_the_first_point_is_no_initial_sync_but_no_protection_either),
 		cmocka_unit_test(paused_and_stopped_count_for_more_than_everything_else),
