@@ -83,12 +83,12 @@ cpu_us() {
 	done
 	echo $total
 }
-# memory_bytes PID...: what only these processes have, and their BPF maps once.
+# memory_bytes PID...: what only these processes have, and their BPF maps, which they have mapped too, once.
 memory_bytes() {
 	local p total=0
 	for p; do
-		[ -e "/proc/$p/smaps_rollup" ] || continue
-		total=$((total + $(awk '/^Pss:/ { print $2 * 1024 }' "/proc/$p/smaps_rollup")))
+		[ -e "/proc/$p/smaps" ] || continue
+		total=$((total + $(awk '/^[0-9a-f]+-/ { map = /bpf-map/ } /^Pss:/ && !map { s += $2 } END { print s * 1024 }' "/proc/$p/smaps")))
 	done
 	echo $((total + $(bpf_bytes "$1")))
 }

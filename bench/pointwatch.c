@@ -58,6 +58,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		errx(2, "usage: pointwatch DIR");
+	setlinebuf(stdout);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	while (!stopping) {
