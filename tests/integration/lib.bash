@@ -63,16 +63,6 @@ needs_capture() {
 
 # --- the test's folder, and its end ---------------------------------------------
 
-# A test that is listed in the file `unsettled` failed, or was never seen to pass, for a reason that is not
-# understood yet.  It is skipped, with that said, unless GODWIT_UNSETTLED=1 asks for it.
-settled_or_skip() {
-	local name why
-	[ -z "${GODWIT_UNSETTLED-}" ] || return 0
-	while IFS='|' read -r name why; do
-		[ "$name" != "$BATS_TEST_DESCRIPTION" ] || skip "unsettled: $why (GODWIT_UNSETTLED=1 runs it)"
-	done < <(grep -v '^#' "$BATS_TEST_DIRNAME/unsettled" 2>/dev/null)
-}
-
 test_begin() {
 	needs_capture
 	T=$(mktemp -d "${GODWIT_TEST_FOLDER:-/dev/shm}/godwit-test.XXXXXX")
@@ -83,7 +73,6 @@ test_begin() {
 	RANDOM=$((GODWIT_SEED & 32767))
 	say "seed GODWIT_SEED=$GODWIT_SEED"
 	LOADS=()
-	settled_or_skip
 }
 
 # on_end COMMAND: run it when the test is over, the last one first.
