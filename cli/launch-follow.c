@@ -36,7 +36,7 @@ const char *launch_state_words(const struct cli *c, const char *state)
 
 /* --- which launch ---------------------------------------------------------------------- */
 
-static json_t *choose(struct cli *c, const json_t *launches, const char *word)
+json_t *launch_choose(const struct cli *c, const json_t *launches, const char *word)
 {
 	json_t *launch, *found = NULL;
 	char list[FAULT_VALUE_MAX] = "";
@@ -67,7 +67,7 @@ json_t *launch_find(struct cli *c, const char *word)
 
 	if (!answer)
 		return NULL;
-	found = choose(c, get_array(answer, "launches"), word);
+	found = launch_choose(c, get_array(answer, "launches"), word);
 	json_decref(answer);
 	return found;
 }

@@ -9,6 +9,9 @@
  * NULL after saying what is wrong. */
 json_t *launch_find(struct cli *c, const char *word);
 
+/* The same among those of GET /launches. */
+json_t *launch_choose(const struct cli *c, const json_t *launches, const char *word);
+
 /* Show the progress until @job is over; the launch as it is then in *@ret, to be
  * json_decref'ed.  CLI_FAILED after saying why it failed; an interruption ends
  * the showing only. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the verbs of godwit share: the command line, figures, ports. */
+#include "assign.h"
 #include "cli.h"
+#include "launch-follow.h"
 #include "port.h"
 #include "show.h"
 #include "when.h"
@@ -21,8 +23,11 @@ bool cli_japanese(const struct cli *c)
 	return c->language == LANGUAGE_JA;
 }
 
+static enum message_code said; /* the last */
+
 int cli_fail_message(const struct cli *c, enum message_code code, ...)
 {
+	said = code;
 	return CLI_FAILED;
 }
 
@@ -225,6 +230,69 @@ static void stages_have_their_names_in_both_languages(void **state)
 		assert_int_equal(stage_step(stage_of_step(step)), step);
 }
 
+/* --- launches --------------------------------------------------------------------------------- */
+
+static void a_launch_is_named_by_the_beginning_of_its_id(void **state)
+{
+	json_t *launches = json_pack("[{s:s}, {s:s}, {s:s}, {}, i]", "id", "1234abcd-0000", "id", "12ff0000-0000", "id",
+				     "7f000000-0000", 5);
+	struct cli c = { .language = LANGUAGE_EN };
+	json_t *found = launch_choose(&c, launches, "123");
+
+	assert_string_equal(json_string_value(json_object_get(found, "id")), "1234abcd-0000");
+	json_decref(found);
+	found = launch_choose(&c, launches, "7f000000-0000");
+	assert_non_null(found);
+	json_decref(found);
+	assert_null(launch_choose(&c, launches, "12"));
+	assert_int_equal(said, MSG_LAUNCH_AMBIGUOUS);
+	assert_null(launch_choose(&c, launches, "7f000000-00001"));
+	assert_int_equal(said, MSG_LAUNCH_UNKNOWN);
+	said = MSG_COUNT;
+	assert_null(launch_choose(&c, launches, ""));
+	assert_int_equal(said, MSG_LAUNCH_UNKNOWN);
+	json_decref(launches);
+	/* Not even the only one is meant by nothing. */
+	launches = json_pack("[{s:s}]", "id", "1234abcd-0000");
+	assert_null(launch_choose(&c, launches, ""));
+	json_decref(launches);
+}
+
+static void states_of_launches_have_their_words_in_both_languages(void **state)
+{
+	static const char *const names[] = { "asked", "preparing", "starting", "booting", "booted", "keeping", "standing",
+					     "ended", "failed" };
+	struct cli en = { .language = LANGUAGE_EN }, ja = { .language = LANGUAGE_JA };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		assert_string_not_equal(launch_state_words(&en, names[i]), names[i]);
+		assert_string_not_equal(launch_state_words(&ja, names[i]), launch_state_words(&en, names[i]));
+	}
+	assert_string_equal(launch_state_words(&en, "a_new_one"), "a_new_one");
+}
+
+static void words_with_an_equals_sign_become_members(void **state)
+{
+	json_t *body;
+	struct cli c;
+
+	assert_int_equal(parse(&c, "blueprint", "web", "cpus=4", "proof_text=a=b c", "proof_seconds=10m", "network=default",
+			       NULL), 0);
+	body = assign_read(&c);
+	assert_non_null(body);
+	assert_int_equal(json_object_size(body), 4);
+	assert_string_equal(json_string_value(json_object_get(body, "cpus")), "4");
+	assert_string_equal(json_string_value(json_object_get(body, "proof_text")), "a=b c");
+	assert_int_equal(json_integer_value(json_object_get(body, "proof_seconds")), 600);
+	assert_true(json_is_null(json_object_get(body, "network")));
+	json_decref(body);
+	for (const char *const *bad = (const char *const[]){ "cpus", "=4", "cpus=", "proof_text=\xff", "\xff=1", NULL }; *bad;
+	     bad++) {
+		assert_int_equal(parse(&c, "blueprint", "web", *bad, NULL), 0);
+		assert_null(assign_read(&c));
+	}
+}
+
 /* --- ports ----------------------------------------------------------------------------------- */
 
 static void the_owner_of_a_port_is_named(void **state)
@@ -262,6 +330,9 @@ int main(void)
 		cmocka_unit_test(a_machine_is_never_at_a_bare_100_percent),
 		cmocka_unit_test(progress_names_bytes_and_time_left),
 		cmocka_unit_test(stages_have_their_names_in_both_languages),
+		cmocka_unit_test(a_launch_is_named_by_the_beginning_of_its_id),
+		cmocka_unit_test(states_of_launches_have_their_words_in_both_languages),
+		cmocka_unit_test(words_with_an_equals_sign_become_members),
 		cmocka_unit_test(the_owner_of_a_port_is_named),
 	};
 
