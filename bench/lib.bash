@@ -96,4 +96,14 @@ bpf_bytes() {
 	cat /proc/"$1"/fdinfo/* 2>/dev/null |
 		awk '/^map_id:/ { id = $2 } /^memlock:/ { m = $2 } /^map_id:/ && !(id in seen) { seen[id] = m; s += m } END { print s + 0 }'
 }
+# points_watch NAME: what pointwatch says of its store goes to $T/points; until points_unwatch.
+points_watch() {
+	: >"$T/points"
+	pointwatch "$(store_of "$1")" >>"$T/points" &
+	WATCH=$!
+}
+points_unwatch() {
+	kill $WATCH
+	wait $WATCH || :
+}
 store_of() { echo "$GODWIT_DATA/server/store/$(status "$1" .id)"; }
