@@ -20,10 +20,31 @@ static void print_ids(const json_t *launches)
 		puts(get_text(launch, "id", "?"));
 }
 
+static int show_one(struct cli *c, const char *word)
+{
+	json_t *found = launch_find(c, word), *launch;
+
+	if (!found)
+		return CLI_FAILED;
+	launch = api_get(c, "/launches/%s", get_text(found, "id", ""));
+	json_decref(found);
+	if (!launch)
+		return CLI_FAILED;
+	c->output->launch_in_full(c, launch);
+	json_decref(launch);
+	return CLI_DONE;
+}
+
 static int run_launches(struct cli *c)
 {
+	const char *one = cli_option(c, "show");
 	uint64_t limit;
 	json_t *answer;
+
+	if (one && c->operand_count)
+		return cli_usage(c, "say either a machine's NAME or --show LAUNCH");
+	if (one)
+		return show_one(c, one);
 
 	if (!cli_option_number(c, "limit", 1, LIMIT_MOST, 100, &limit))
 		return CLI_USAGE;
@@ -44,6 +65,7 @@ static int run_launches(struct cli *c)
 static const struct verb_option launches_options[] = {
 	{ "limit", "N", "the newest N of them (100)" },
 	{ "ids", NULL, "only their ids, one a line" },
+	{ "show", "LAUNCH", "everything about one of them, with its log" },
 	{ NULL },
 };
 

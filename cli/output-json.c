@@ -135,6 +135,7 @@ const struct output output_json = {
 	.blueprint = json_blueprint,
 	.launches = json_launches,
 	.launch = json_as_it_came,
+	.launch_in_full = json_as_it_came,
 	.events = json_events,
 	.event = json_event,
 	.exports = json_exports,

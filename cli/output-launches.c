@@ -131,3 +131,48 @@ void output_text_launch(const struct cli *c, const json_t *launch)
 	print_trouble(c, launch, "  ");
 	print_ways_on(c, launch, id);
 }
+
+static void print_times(const struct cli *c, const json_t *launch)
+{
+	static const struct {
+		const char *name, *english, *japanese;
+	} rows[] = {
+		{ "started", "Processors run", "CPU 動作開始" },
+		{ "output", "First word on its console", "コンソールの最初の出力" },
+		{ "kernel", "Kernel's first line", "カーネルの最初の行" },
+		{ "proof", "Proof of boot", "起動の確認" },
+	};
+	const json_t *ms = get_object(launch, "milliseconds");
+	struct table *t = table_new(2);
+	char text[SHOW_TEXT_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!json_object_get(ms, rows[i].name))
+			continue;
+		table_add(t, say(c, rows[i].english, rows[i].japanese));
+		table_addf(t, say(c, "after %s", "%s後"), show_duration(get_number(ms, rows[i].name, 0) / 1000, text));
+	}
+	table_add(t, say(c, "Firmware", "ファームウェア"));
+	table_add(t, get_text(get_object(launch, "boot"), "firmware", "-"));
+	table_add(t, say(c, "Folder on the server", "サーバー上のフォルダー"));
+	table_add(t, get_text(launch, "folder", "-"));
+	table_print(t, "  ");
+	table_free(t);
+}
+
+void output_text_launch_in_full(const struct cli *c, const json_t *launch)
+{
+	json_t *line;
+	size_t i;
+
+	output_text_launch(c, launch);
+	printf("%s\n", get_text(launch, "id", "?"));
+	print_times(c, launch);
+	if (json_array_size(get_array(launch, "log")))
+		puts(say(c, "  Log:", "  ログ:"));
+	json_array_foreach((json_t *)get_array(launch, "log"), i, line) {
+		char clock[SHOW_TEXT_MAX];
+
+		printf("    %s  %s\n", show_clock(get_text(line, "time", ""), clock), get_text(line, "message", ""));
+	}
+}

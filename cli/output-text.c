@@ -569,6 +569,7 @@ const struct output output_text = {
 	.blueprint = text_settings,
 	.launches = output_text_launches,
 	.launch = output_text_launch,
+	.launch_in_full = output_text_launch_in_full,
 	.events = text_events,
 	.event = text_event,
 	.exports = text_exports,

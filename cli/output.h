@@ -30,6 +30,7 @@ struct output {
 			  const json_t *described);
 	void (*launches)(const struct cli *c, const json_t *launches);
 	void (*launch)(const struct cli *c, const json_t *launch); /* one, and what can be done with it */
+	void (*launch_in_full)(const struct cli *c, const json_t *launch);
 	void (*verified)(const struct cli *c, const char *machine, const json_t *verify);
 	void (*token)(const struct cli *c, const json_t *token);
 	void (*instance)(const struct cli *c, const json_t *instance);
@@ -41,6 +42,7 @@ struct output {
 /* Of output_text, in a file of their own. */
 void output_text_launches(const struct cli *c, const json_t *launches);
 void output_text_launch(const struct cli *c, const json_t *launch);
+void output_text_launch_in_full(const struct cli *c, const json_t *launch);
 
 extern const struct output output_text, output_json;
 

@@ -184,6 +184,20 @@ json_t *db_machine_facts(struct db *db, const char *id)
 	return facts ? facts : json_object();
 }
 
+void db_machine_add_life(struct db *db, const char *id, const char *type, int64_t us, const char *job_id)
+{
+	db_run(db,
+	       "UPDATE machines SET life = json_set(life, '$.' || ?, json_object('us', ?, 'job', ?)) WHERE id = ?", "titt",
+	       type, us, job_id, id);
+}
+
+json_t *db_machine_life(struct db *db, const char *id)
+{
+	json_t *life = one_json(db, db_query(db, "SELECT life FROM machines WHERE id = ?", "t", id));
+
+	return life ? life : json_object();
+}
+
 json_t *db_machine_status(struct db *db, const char *id)
 {
 	return one_json(db, db_query(db, "SELECT status FROM machines WHERE id = ?", "t", id));

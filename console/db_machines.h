@@ -39,6 +39,9 @@ void db_machine_set_store_gone(struct db *db, const char *id);
 /* How far its life has come, for the first time; 0 leaves what is there. */
 void db_machine_set_firsts(struct db *db, const char *id, int64_t connection_us, int64_t first_byte_us,
 			   int64_t first_point_us);
+/* A job of that type was completed now; {type: {us, job}}. */
+void db_machine_add_life(struct db *db, const char *id, const char *type, int64_t us, const char *job_id);
+json_t *db_machine_life(struct db *db, const char *id);
 void db_machine_remove(struct db *db, const char *id);
 void db_machine_assign_homeless(struct db *db, const char *server_id); /* those without a server */
 void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t seen_us, const json_t *status);

@@ -104,31 +104,13 @@ bool db_job_newest(struct db *db, const char *machine_id, const char *type, stru
 	return true;
 }
 
-bool db_job_newest_completed(struct db *db, const char *machine_id, const char *type, struct job_row *ret)
-{
-	sqlite3_stmt *s = db_query(db,
-				   "SELECT " JOB_COLUMNS " FROM jobs j JOIN job_machines m ON m.job_id = j.id "
-				   "WHERE m.machine_id = ? AND j.type = ? AND j.status = 'COMPLETED' "
-				   "ORDER BY j.ended_us DESC LIMIT 1",
-				   "tt", machine_id, type);
-
-	if (!db_next(db, s))
-		return false;
-	read_job(s, ret);
-	db_done(db, s);
-	return true;
-}
-
 void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep)
 {
-	struct job_row newest = { 0 };
-
-	(void)db_job_newest_completed(db, machine_id, type, &newest);
 	db_run(db,
-	       "DELETE FROM jobs WHERE id <> ?4 AND id IN (SELECT j.id FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+	       "DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j JOIN job_machines m ON m.job_id = j.id "
 	       "WHERE m.machine_id = ?1 AND j.type = ?2 AND j.status IN ('COMPLETED', 'FAILED') "
 	       "ORDER BY j.created_us DESC LIMIT -1 OFFSET ?3)",
-	       "ttit", machine_id, type, keep, newest.id);
+	       "tti", machine_id, type, keep);
 }
 
 bool db_job_is_over(const struct job_row *j)
@@ -157,8 +139,8 @@ size_t db_job_list(struct db *db, const char *machine, int64_t limit, struct job
 				 ret);
 	return read_jobs(db,
 			 db_query(db,
-				  "SELECT DISTINCT " JOB_COLUMNS " FROM jobs j JOIN job_machines m ON m.job_id = j.id "
-				  "LEFT JOIN machines x ON x.id = m.machine_id WHERE m.machine_id = ?1 OR x.name = ?1 "
+				  "SELECT " JOB_COLUMNS " FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+				  "WHERE m.machine_id IN (SELECT id FROM machines WHERE id = ?1 OR name = ?1) "
 				  "ORDER BY j.created_us DESC LIMIT ?2",
 				  "ti", machine, limit),
 			 ret);

@@ -25,13 +25,11 @@ void db_job_add(struct db *db, const char *id, const char *project_id, const cha
 bool db_job_find(struct db *db, const char *id, struct job_row *ret);
 /* The newest of that type; *@ret_result, to be json_decref'ed, may be NULL. */
 bool db_job_newest(struct db *db, const char *machine_id, const char *type, struct job_row *ret, json_t **ret_result);
-/* The newest of that type that was COMPLETED. */
-bool db_job_newest_completed(struct db *db, const char *machine_id, const char *type, struct job_row *ret);
 void db_job_set(struct db *db, const char *id, const char *status, const json_t *result, uint64_t ended_us);
 bool db_job_is_over(const struct job_row *j);
 json_t *db_job_result(struct db *db, const char *id); /* or NULL */
 
-/* All of that type that are over but for the newest @keep, and the newest that was COMPLETED. */
+/* All of that type that are over but for the newest @keep. */
 void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep);
 
 /* Rows, to be freed, the newest first: those of a machine (id or name) or, with

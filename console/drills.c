@@ -23,8 +23,11 @@ static void note_due(void *context, const char *machine_id, const char *value, i
 	struct due *d = context;
 	struct drill *more;
 
+	int64_t now_us = (int64_t)wallclock_now_us();
+
+	/* A clock that was set back is no reason to wait for what it was set back by. */
 	if (every_s <= 0 || strlen(machine_id) >= ID_SIZE ||
-	    last_us + MAX(every_s, LEAST_S) * (int64_t)USEC_PER_SEC > (int64_t)wallclock_now_us())
+	    (last_us <= now_us && last_us + MAX(every_s, LEAST_S) * (int64_t)USEC_PER_SEC > now_us))
 		return;
 	more = reallocarray(d->drills, d->count + 1, sizeof(*more));
 	if (!more)

@@ -121,14 +121,12 @@ json_t *job_view(const struct request *r, struct db *db, const struct job_row *j
 
 /* --- life cycle ------------------------------------------------------------------------------ */
 
-static void add_newest(json_t *view, struct db *db, const struct machine_row *m, const char *type, const char *time_name,
-		       const char *job_name)
+static void add_newest(json_t *view, const json_t *life, const char *type, const char *time_name, const char *job_name)
 {
-	struct job_row j;
-	bool found = db_job_newest_completed(db, m->id, type, &j);
+	const json_t *newest = json_object_get(life, type);
 
-	json_object_set_new(view, time_name, found ? resource_time((uint64_t)j.ended_us) : json_null());
-	json_object_set_new(view, job_name, found ? json_string(j.id) : json_null());
+	json_object_set_new(view, time_name, resource_time((uint64_t)resource_integer(newest, "us", 0)));
+	json_object_set_new(view, job_name, taken_or(newest, "job", JSON_STRING, json_null()));
 }
 
 json_t *launch_view_life_cycle(struct db *db, const struct machine_row *m)
@@ -137,9 +135,11 @@ json_t *launch_view_life_cycle(struct db *db, const struct machine_row *m)
 				 "connection_established", resource_time((uint64_t)m->connection_us), "first_byte",
 				 resource_time((uint64_t)m->first_byte_us), "first_point",
 				 resource_time((uint64_t)m->first_point_us));
+	json_t *life = db_machine_life(db, m->id);
 
-	add_newest(view, db, m, "TEST_LAUNCH", "last_test_launch", "last_test_launch_job");
-	add_newest(view, db, m, "CUTOVER_LAUNCH", "last_cutover", "last_cutover_job");
-	add_newest(view, db, m, "DRILL", "last_drill", "last_drill_job");
+	add_newest(view, life, "TEST_LAUNCH", "last_test_launch", "last_test_launch_job");
+	add_newest(view, life, "CUTOVER_LAUNCH", "last_cutover", "last_cutover_job");
+	add_newest(view, life, "DRILL", "last_drill", "last_drill_job");
+	json_decref(life);
 	return view;
 }

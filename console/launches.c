@@ -58,6 +58,14 @@ static bool is_proved(const json_t *record)
 	return launches_state_has_booted(text_in(record, "state")) || *text_in(record, "proof");
 }
 
+/* A machine that was being kept and is merely booted again was not kept. */
+static bool fell_back(const json_t *before, const json_t *record)
+{
+	return !strcmp(text_in(record, "state"), "booted") &&
+	       (!strcmp(text_in(before, "state"), "keeping") ||
+		(!strcmp(text_in(before, "state"), "booted") && strcmp(text_in(before, "since"), text_in(record, "since"))));
+}
+
 /* --- events ------------------------------------------------------------------------------- */
 
 static void add_event(struct db *db, const struct launch_row *l, const struct fault *f)
@@ -132,6 +140,10 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 		fault_set(&f, 0, MSG_LAUNCH_STANDS, "machine", l->machine_name, "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
+	if (before && fell_back(before, record)) {
+		fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", "its log tells", "launch", l->id, NULL);
+		add_event(db, l, &f);
+	}
 	if (!over)
 		return;
 	if (!strcmp(text_in(record, "state"), "failed")) {
@@ -186,14 +198,6 @@ static void copy_log(struct db *db, const struct job_row *j, const json_t *recor
 	}
 }
 
-/* A machine that was being kept and is merely booted again was not kept. */
-static bool fell_back(const json_t *before, const json_t *record)
-{
-	return !strcmp(text_in(record, "state"), "booted") &&
-	       (!strcmp(text_in(before, "state"), "keeping") ||
-		(!strcmp(text_in(before, "state"), "booted") && strcmp(text_in(before, "since"), text_in(record, "since"))));
-}
-
 enum outcome { OPEN, DONE, FAILED };
 
 static enum outcome outcome_of(const struct job_row *j, const json_t *before, const json_t *record, struct fault *ret)
@@ -217,11 +221,14 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 	return FAILED;
 }
 
-static void end_job(struct db *db, const struct job_row *j, const struct fault *f)
+static void end_job(struct db *db, const struct launch_row *l, const struct job_row *j, const struct fault *f)
 {
 	json_t *result = f ? json_pack("{s:o}", "fault", fault_to_json(f)) : NULL;
+	uint64_t now = wallclock_now_us();
 
-	db_job_set(db, j->id, f ? "FAILED" : "COMPLETED", result, wallclock_now_us());
+	db_job_set(db, j->id, f ? "FAILED" : "COMPLETED", result, now);
+	if (!f)
+		db_machine_add_life(db, l->machine_id, j->type, (int64_t)now, j->id);
 	json_decref(result);
 }
 
@@ -236,7 +243,7 @@ static void follow_jobs(struct db *db, const struct launch_row *l, const json_t 
 
 		copy_log(db, &jobs[i], record);
 		if (o != OPEN)
-			end_job(db, &jobs[i], o == FAILED ? &f : NULL);
+			end_job(db, l, &jobs[i], o == FAILED ? &f : NULL);
 		else if (strcmp(jobs[i].status, "STARTED"))
 			db_job_set(db, jobs[i].id, "STARTED", NULL, 0);
 	}
@@ -258,7 +265,7 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 		db_launch_set(db, l->id, state, record,
 			      !launches_state_is_over(state) ? 0 : l->ended_us ? l->ended_us : (int64_t)wallclock_now_us());
 		follow_jobs(db, l, before, record);
-		if (strcmp(l->state, state) || is_proved(record) != is_proved(before))
+		if (strcmp(l->state, state) || is_proved(record) != is_proved(before) || fell_back(before, record))
 			tell_what_changed(db, l, before, record);
 	}
 	json_decref(before);

@@ -28,7 +28,7 @@
 /* For so long a launch may be asked for without the server's taking it. */
 #define LAUNCH_TAKE_US (60 * USEC_PER_SEC)
 #define LAUNCH_DRILLS_KEPT 20 /* of a machine, that are over */
-#define LAUNCH_DRILL_JOBS_KEPT 500
+#define LAUNCH_DRILL_JOBS_KEPT 100
 
 /* Ask for a launch; returns when that is in the catalogue, not when it is
  * answered.  0 with the row, or -errno of the catalogue. */

@@ -143,7 +143,7 @@ static int refuse_launches(struct request *r, const struct machine_row *m)
 	int err = catalogue_read_end(r->console->catalogue);
 
 	for (size_t i = 0; i < count && used < sizeof(ids); i++)
-		used += (size_t)snprintf(ids + used, sizeof(ids) - used, "%s%s", i ? ", " : "", rows[i].id);
+		used += (size_t)snprintf(ids + used, sizeof(ids) - used, "%s%.8s", i ? ", " : "", rows[i].id);
 	free(rows);
 	if (err)
 		return request_catalogue_failed(r, "looking for launches", err);

@@ -143,5 +143,8 @@ static const char step_2[] =
 	"	machine_id TEXT PRIMARY KEY REFERENCES machines ON DELETE CASCADE, members TEXT NOT NULL\n"
 	") STRICT, WITHOUT ROWID;\n";
 
-const char *const schema_steps[] = { step_1, step_2 };
+/* When a job of each type was last COMPLETED: {type: {us, job}}.  The jobs go, this stays. */
+static const char step_3[] = "ALTER TABLE machines ADD COLUMN life TEXT NOT NULL DEFAULT '{}';\n";
+
+const char *const schema_steps[] = { step_1, step_2, step_3 };
 const size_t schema_step_count = ARRAY_LEN(schema_steps);

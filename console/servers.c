@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db_events.h"
+#include "db_launches.h"
 #include "handlers.h"
 #include "resource.h"
 
@@ -40,13 +41,29 @@ int handle_server_list(struct request *r)
 	return request_answer(r, 200, json_pack("{s:o}", "servers", list));
 }
 
+/* Also those whose source is not protected any more. */
+static int refuse_launches(struct request *r, struct db *db, const struct server_row *s)
+{
+	char ids[FAULT_VALUE_MAX] = "", number[24];
+	struct launch_row *rows;
+	size_t count = db_launch_list_open(db, s->id, &rows), used = 0;
+
+	for (size_t i = 0; i < count && used < sizeof(ids); i++)
+		used += (size_t)snprintf(ids + used, sizeof(ids) - used, "%s%.8s", i ? ", " : "", rows[i].id);
+	free(rows);
+	snprintf(number, sizeof(number), "%zu", count);
+	return count ? request_refuse(r, 409, MSG_SERVER_HAS_LAUNCHES, "server", s->name, "count", number, "launches", ids,
+				      NULL)
+		     : 0;
+}
+
 int handle_server_remove(struct request *r)
 {
 	struct server_row s;
 	char machines[24];
 	struct db *db = catalogue_write(r->console->catalogue);
 	bool found = db_server_find(db, r->params[0], &s);
-	int err;
+	int err, status;
 
 	if (!found || s.machines) {
 		catalogue_abandon(r->console->catalogue);
@@ -54,6 +71,11 @@ int handle_server_remove(struct request *r)
 			return request_refuse(r, 404, MSG_SERVER_UNKNOWN, "server", r->params[0], NULL);
 		snprintf(machines, sizeof(machines), "%lld", (long long)s.machines);
 		return request_refuse(r, 409, MSG_SERVER_IN_USE, "server", s.name, "machines", machines, NULL);
+	}
+	status = refuse_launches(r, db, &s);
+	if (status) {
+		catalogue_abandon(r->console->catalogue);
+		return status;
 	}
 	db_server_remove(db, s.id);
 	resource_event(r, db, NULL, NULL, MSG_SERVER_DROPPED, "server", s.name, NULL);

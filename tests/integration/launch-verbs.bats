@@ -36,7 +36,7 @@ says() {
 	godwit console-log "$short" | grep -aq 'small login:'
 	godwit console-log "$short" --all | grep -aq 'small login:'
 	# while it needs the store it is in the way
-	says 1 "$L" godwit unprotect web --yes
+	says 1 "$short" godwit unprotect web --yes
 	godwit keep "$short" --wait --json 2>/dev/null | jq -e '.state == "standing"'
 	[ -z "$(launch_pids "$L" nbdkit)" ]
 	godwit keep "$short" --wait | grep -q "Stands on its own"
