@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loop - descriptors and deadlines of the server's main process.
+ * loop - descriptors and deadlines of a process: the server's main one, a launch.
  *
  * One thread.  A callback may add and remove anything, itself included.
  */
