@@ -208,8 +208,8 @@ static bool memory_is_sound(const struct memory_file *m)
 int settings_memory(const struct settings *s, struct engine_memory **ret, bool *ret_same_boot)
 {
 	char path[SETTINGS_PATH_MAX], boot_id[64];
-	struct memory_file *m;
-	bool whole;
+	struct memory_file *m = NULL;
+	bool whole = false;
 	int err = map_memory(settings_path(s, "agent.memory", path), &m, &whole);
 
 	if (err)
