@@ -89,7 +89,6 @@ void cut_begin_epoch(struct engine *e, uint64_t number)
 static void remember(struct engine *e, const struct flight *f)
 {
 	memory_set_cut(e->memory, f->commit.epoch, f->position, f->commit.time_us);
-	e->memory->last_time_us = f->commit.time_us;
 }
 
 static void take_label(struct engine *e, struct wire_commit *m)
@@ -143,6 +142,7 @@ bool cut_send(struct engine *e)
 			continue;
 		}
 		encoder_commit(&e->encoder, &e->closing.commit);
+		e->closing.ends_at = e->outbox.total;
 		assert(e->flight_count < ENGINE_FLIGHTS_MAX);
 		e->flights[e->flight_count++] = e->closing;
 		epoch_clear(e->closed);
@@ -197,12 +197,20 @@ void cut_run(struct engine *e)
 		cut_close(e, MAX(e->aim.position, e->merged), e->aim.time_us, e->aim.clean);
 }
 
+/* Has the server been sent all of it?  What is not sent cannot be durable (I6). */
+static bool is_sent(const struct engine *e, uint64_t epoch)
+{
+	for (unsigned int i = 0; i < e->flight_count; i++)
+		if (e->flights[i].commit.epoch == epoch)
+			return e->flights[i].ends_at <= e->outbox.total - outbox_waiting(&e->outbox);
+	return false;
+}
+
 int cut_durable(struct engine *e, const struct wire_durable *m)
 {
 	unsigned int n = 0;
 
-	if (!e->flight_count || m->epoch < e->flights[0].commit.epoch ||
-	    m->epoch > e->flights[e->flight_count - 1].commit.epoch)
+	if (!is_sent(e, m->epoch))
 		return -EPROTO;
 	while (n < e->flight_count && e->flights[n].commit.epoch <= m->epoch) {
 		struct flight *f = &e->flights[n++];

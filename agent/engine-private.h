@@ -86,7 +86,7 @@ struct asked {
 struct flight {
 	struct wire_commit commit;
 	uint64_t position;
-	uint64_t payload_bytes;
+	uint64_t ends_at; /* of all bytes ever put into the outbox */
 };
 
 /* A chunk that verify could not compare, or that differed: to be looked at again. */

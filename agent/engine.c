@@ -244,20 +244,30 @@ static void resolve_generations(struct engine *e, struct disk_state *d, uint64_t
 	}
 }
 
+static void rescan_all(struct engine *e)
+{
+	for (unsigned int i = 0; i < e->disk_limit; i++)
+		engine_rescan(e, (uint16_t)i);
+}
+
 /* Does the server have what this agent knows to have sent?  Otherwise nothing
  * of what the planes say is worth anything. */
 static void compare_histories(struct engine *e, uint64_t durable)
 {
 	uint64_t known = e->memory->durable_epoch, newest = newest_cut(e);
 
-	if (durable < known)
+	if (durable < known) {
 		report(e, ENGINE_STORE_LOST, 0, durable, NULL);
-	else if (newest && durable > newest)
+	} else if (newest && durable > newest) {
 		report(e, ENGINE_STORE_FOREIGN, 0, durable, NULL);
-	else
+	} else {
+		/* After a reboot it may have more than is known here, and all is in doubt
+		 * already; or it is another store than the one that was begun with. */
+		if (durable > known && !newest)
+			rescan_all(e);
 		return;
-	for (unsigned int i = 0; i < e->disk_limit; i++)
-		engine_rescan(e, (uint16_t)i);
+	}
+	rescan_all(e);
 	memory_forget_cuts(e->memory); /* of another history; after the planes */
 	memory_set_point(e->memory, 0, 0);
 }
@@ -267,7 +277,7 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 	uint64_t durable = welcome->durable_epoch;
 	const struct engine_cut *cut;
 
-	assert(!e->connected);
+	assert(!e->connected && durable <= ENGINE_EPOCH_MAX);
 	e->connected = true;
 	compare_histories(e, durable);
 	cut = find_cut(e, durable);

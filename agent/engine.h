@@ -44,6 +44,7 @@
 #include "uuid.h"
 #include "wire.h"
 
+#define ENGINE_EPOCH_MAX   (WIRE_EPOCH_MAX / 2) /* of a WELCOME: epochs can be counted on from there */
 #define ENGINE_FLIGHTS_MAX 2 /* epochs sent and not yet durable */
 #define ENGINE_CUTS	   4 /* remembered: those, the last durable one, the open one */
 
@@ -68,7 +69,7 @@ struct engine_memory {
 		uint64_t epoch, position, time_us; /* epoch 0: nothing here */
 		uint64_t sum;
 	} cuts[ENGINE_CUTS];
-	uint64_t durable_sum, horizon_sum, point_sum;
+	uint64_t durable_sum, last_time_sum, horizon_sum, point_sum;
 	uint64_t disks_sum; /* last: a file that was cut short lacks it */
 };
 
@@ -162,10 +163,11 @@ struct outbox *engine_outbox(struct engine *e);
 
 /* The frames that begin a connection, in front of everything else. */
 void engine_greet(struct engine *e, const struct uuid *machine, uint64_t boot_time_us);
+/* Its epoch is at most ENGINE_EPOCH_MAX. */
 void engine_connected(struct engine *e, const struct wire_welcome *welcome);
 void engine_disconnected(struct engine *e);
 
-/* A DURABLE or DIFFER.  -EPROTO: it answers nothing that was asked. */
+/* A DURABLE or DIFFER.  -EPROTO: it answers nothing that was sent. */
 _must_check_ int engine_frame(struct engine *e, uint16_t type, const uint8_t *body, uint32_t length);
 
 /* Do what can be done now.  Call after anything happened.  Returns the time

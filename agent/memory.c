@@ -28,6 +28,11 @@ static uint64_t durable_sum(const struct engine_memory *m)
 	return sum_of_one(m->durable_epoch, 2);
 }
 
+static uint64_t last_time_sum(const struct engine_memory *m)
+{
+	return sum_of_one(m->last_time_us, 6);
+}
+
 static uint64_t horizon_sum(const struct engine_memory *m)
 {
 	return sum_of_one(m->horizon, 3);
@@ -69,13 +74,14 @@ bool engine_memory_is_sound(const struct engine_memory *m)
 	for (unsigned int i = 0; i < ENGINE_CUTS; i++)
 		if (!cut_is_sound(m, i))
 			return false;
-	return m->disks_sum == disks_sum(m) && m->durable_sum == durable_sum(m) && m->horizon_sum == horizon_sum(m) &&
-	       m->point_sum == point_sum(m);
+	return m->disks_sum == disks_sum(m) && m->durable_sum == durable_sum(m) && m->last_time_sum == last_time_sum(m) &&
+	       m->horizon_sum == horizon_sum(m) && m->point_sum == point_sum(m);
 }
 
 static void seal_all(struct engine_memory *m)
 {
 	m->durable_sum = durable_sum(m);
+	m->last_time_sum = last_time_sum(m);
 	m->horizon_sum = horizon_sum(m);
 	m->point_sum = point_sum(m);
 	barrier();
@@ -145,6 +151,8 @@ void memory_set_cut(struct engine_memory *m, uint64_t epoch, uint64_t position, 
 	c->sum = cut_sum(&cut);
 	barrier();
 	c->epoch = epoch;
+	m->last_time_us = time_us;
+	m->last_time_sum = last_time_sum(m);
 }
 
 void memory_forget_cuts(struct engine_memory *m)

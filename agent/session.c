@@ -272,6 +272,8 @@ static int on_welcome(struct session *s, const uint8_t *body, uint32_t length)
 	struct wire_welcome m;
 	int r = s->state == SESSION_GREETING ? wire_parse_welcome(body, length, &m) : -EPROTO;
 
+	if (!r && m.durable_epoch > ENGINE_EPOCH_MAX)
+		r = -EPROTO;
 	if (r < 0)
 		return r;
 	move(s, SESSION_STREAMING);
