@@ -69,10 +69,20 @@ static int read_at_once(struct uring *u, int fd, void *buffer, uint32_t length, 
 	return write(u->event_fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
 }
 
+/* Hand over what is queued.  If it cannot be done now, the descriptor becomes
+ * readable, so that uring_ended() is called and tries again. */
+static void submit(struct uring *u)
+{
+	uint64_t one = 1;
+
+	(void)io_uring_submit(&u->ring);
+	if (io_uring_sq_ready(&u->ring))
+		(void)!write(u->event_fd, &one, sizeof(one));
+}
+
 int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag)
 {
 	struct io_uring_sqe *sqe;
-	int r;
 
 	if (tag >= TAGS_MAX)
 		return -EINVAL;
@@ -84,8 +94,11 @@ int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t 
 	u->lengths[tag] = length;
 	io_uring_prep_read(sqe, fd, buffer, length, offset);
 	sqe->user_data = tag;
-	r = io_uring_submit(&u->ring);
-	return r < 0 ? r : 0;
+	/* It is in the queue and cannot be taken back: should the kernel be short of memory
+	 * now, it is handed over later.  To say that it did not begin would let another read
+	 * have its tag and buffer. */
+	submit(u);
+	return 0;
 }
 
 int uring_ended(struct uring *u, unsigned int *ret_tag, int *ret_error)
@@ -95,6 +108,8 @@ int uring_ended(struct uring *u, unsigned int *ret_tag, int *ret_error)
 
 	if (u->works ? io_uring_peek_cqe(&u->ring, &cqe) != 0 : !u->count) {
 		(void)!read(u->event_fd, &count, sizeof(count));
+		if (u->works && io_uring_sq_ready(&u->ring))
+			submit(u);
 		/* One may have ended between the look and the reading of the counter. */
 		if (!u->works || io_uring_peek_cqe(&u->ring, &cqe) != 0)
 			return 0;
