@@ -75,11 +75,22 @@ static json_t *drop_old_drills(struct db *db, const char *machine_id)
 	return commands;
 }
 
+/* Nobody is to meet a machine that is started only to see that it boots. */
+static json_t *blueprint_for(const char *kind, const json_t *blueprint)
+{
+	json_t *copy = json_deep_copy(blueprint);
+	const char *network = json_string_value(json_object_get(copy, "network"));
+
+	if (!strcmp(kind, "drill") && network && !strcmp(network, "user"))
+		json_object_set_new(copy, "network", json_string("isolated"));
+	return copy;
+}
+
 int launches_begin(struct console *c, const struct machine_row *m, const char *kind, const char *at,
-		   const json_t *blueprint, const char *who, struct launch_row *ret)
+		   const json_t *wanted, const char *who, struct launch_row *ret)
 {
 	struct db *db = catalogue_write(c->catalogue);
-	json_t *old = NULL, *command;
+	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted);
 	struct launch_row l;
 	int err;
 	size_t i;
@@ -98,6 +109,7 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 		live_announce(c->live, LIVE_EVENTS);
 		*ret = l;
 	}
+	json_decref(blueprint);
 	json_decref(old);
 	return err;
 }

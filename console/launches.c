@@ -358,31 +358,62 @@ static bool adopt(struct db *db, const char *server_id, const json_t *record, st
 	return true;
 }
 
-void launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status)
+/* Taken after all, when its job had been given up: it is not wanted any more.
+ * The command that ends it, or NULL. */
+static json_t *end_late(struct db *db, const struct launch_row *l, const json_t *record)
 {
-	const json_t *records = json_object_get(status, "launches"), *record;
-	struct launch_row l, *open;
-	struct db *db;
-	size_t count, i;
-	int err;
+	json_t *before = db_launch_record(db, l->id), *command = NULL;
 
-	if (!json_is_array(records) || json_equal(records, json_object_get(before, "launches")))
-		return;
-	db = catalogue_write(c->catalogue);
-	json_array_foreach((json_t *)records, i, record)
-		if (db_launch_find(db, text_in(record, "launch"), &l) ? !strcmp(l.server_id, server_id)
-								      : adopt(db, server_id, record, &l))
-			take_record(db, &l, record);
+	if (json_is_true(json_object_get(before, "refused")) && is_state(text_in(record, "state")) &&
+	    !launches_state_is_over(text_in(record, "state")))
+		command = launches_end(db, l);
+	json_decref(before);
+	return command;
+}
+
+/* What is to be ended onto @ends. */
+static void take_records(struct db *db, const char *server_id, const json_t *records, json_t *ends)
+{
+	struct launch_row l, *open;
+	const json_t *record;
+	json_t *end;
+	size_t count, i;
+
+	json_array_foreach((json_t *)records, i, record) {
+		if (db_launch_find(db, text_in(record, "launch"), &l) ? strcmp(l.server_id, server_id)
+								      : !adopt(db, server_id, record, &l))
+			continue;
+		end = end_late(db, &l, record);
+		if (end)
+			json_array_append_new(ends, end);
+		take_record(db, &l, record);
+	}
 	count = db_launch_list_open(db, server_id, &open);
 	for (i = 0; i < count; i++)
 		if (open[i].has_record && !record_of(records, open[i].id))
 			vanish(db, &open[i]);
 	free(open);
+}
+
+int launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status)
+{
+	const json_t *records = json_object_get(status, "launches");
+	json_t *ends, *end;
+	size_t i;
+	int err;
+
+	if (!json_is_array(records) || json_equal(records, json_object_get(before, "launches")))
+		return 0;
+	ends = json_array();
+	take_records(catalogue_write(c->catalogue), server_id, records, ends);
 	err = catalogue_commit(c->catalogue);
-	if (err)
-		console_catalogue_failed(c, "following launches", err);
-	else
+	if (!err) {
+		json_array_foreach(ends, i, end)
+			launches_send(c, server_id, json_deep_copy(end));
 		live_announce(c->live, LIVE_EVENTS);
+	}
+	json_decref(ends);
+	return err;
 }
 
 /* Programs speak of machines by id, people by name. */

@@ -30,10 +30,10 @@
 #define LAUNCH_DRILLS_KEPT 20 /* of a machine, that are over */
 #define LAUNCH_DRILL_JOBS_KEPT 100
 
-/* Ask for a launch; returns when that is in the catalogue, not when it is
+/* Ask for a launch like the blueprint @wanted (a drill is isolated whatever it says); returns when that is in the catalogue, not when it is
  * answered.  0 with the row, or -errno of the catalogue. */
 _must_check_ int launches_begin(struct console *c, const struct machine_row *m, const char *kind, const char *at,
-				const json_t *blueprint, const char *who, struct launch_row *ret);
+				const json_t *wanted, const char *who, struct launch_row *ret);
 
 /* Tell its server to end it; a server that is away is told when it comes.  In
  * a write transaction; returns the command, for launches_send() after it. */
@@ -43,8 +43,9 @@ void launches_send(struct console *c, const char *server_id, json_t *command);
 /* A server's answer to the kept command "launch" or "terminate"; @fault NULL: it went well. */
 void launches_answered(struct db *db, const json_t *command, const struct fault *fault);
 
-/* A server's status came; the one before may be NULL. */
-void launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status);
+/* A server's status came; the one before may be NULL.  -errno: it is not to be
+ * taken for known, so that the next one is looked at again. */
+_must_check_ int launches_take_status(struct console *c, const char *server_id, const json_t *before, const json_t *status);
 
 /* What nobody will tell about any more. */
 void launches_expire(struct console *c);

@@ -262,8 +262,10 @@ static int take_server_status(struct request *r)
 	if (err)
 		return request_catalogue_failed(r, "keeping a server's status", err);
 	before = live_view(r->console->live, r->peer_id);
-	launches_take_status(r->console, r->peer_id, before.status, r->body);
+	err = launches_take_status(r->console, r->peer_id, before.status, r->body);
 	live_view_done(&before);
+	if (err)
+		return request_catalogue_failed(r, "following launches", err);
 	live_set_status(r->console->live, r->peer_id, request_take_body(r), NULL);
 	if (moved)
 		wake_machines_of(r);

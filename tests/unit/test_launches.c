@@ -508,7 +508,7 @@ static void test_a_launch_that_is_not_taken_fails_and_is_not_taken_later(void **
 	const struct answer nothing[] = { { NULL } };
 	struct machine_row m;
 	struct launch_row l;
-	json_t *blueprint = json_object(), *j, *answer;
+	json_t *blueprint = json_object(), *j, *answer, *record, *c;
 	struct db *db = catalogue_read(con.console.catalogue);
 	struct fake f;
 
@@ -528,6 +528,19 @@ static void test_a_launch_that_is_not_taken_fails_and_is_not_taken_later(void **
 	assert_int_equal(json_array_size(json_object_get(answer, "commands")), 0);
 	json_decref(answer);
 	json_decref(blueprint);
+	/* It had been handed out, and was only slow: once seen it is ended. */
+	fake_start(&f, all_well);
+	record = new_record(l.id, "test");
+	move(record, "booting", "its processors run");
+	c = command_of(&f, "terminate");
+	assert_string_equal(text_in(c, "launch"), l.id);
+	json_decref(c);
+	move(record, "booting", "still");
+	move(record, "ended", "the machine is gone");
+	expect_state(l.id, "ended");
+	expect_job(l.job_id, "TEST_LAUNCH", "FAILED", 1);
+	json_decref(record);
+	fake_stop(&f);
 }
 
 static void test_a_server_that_is_away_fails_nothing_but_is_said(void **state)
@@ -566,6 +579,43 @@ static void test_a_server_that_is_away_fails_nothing_but_is_said(void **state)
 	expect_job(job, "TEST_LAUNCH", "FAILED", 2);
 	json_decref(answer);
 	json_decref(again);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void in_catalogue(const char *sql)
+{
+	struct db *db = catalogue_write(con.console.catalogue);
+
+	db_run(db, sql, "");
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+}
+
+static void test_what_the_catalogue_could_not_take_is_taken_from_the_next_status(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *status;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	move(record, "booting", "its processors run");
+	in_catalogue("CREATE TRIGGER stop BEFORE UPDATE ON launches BEGIN SELECT RAISE(ABORT, 'no'); END");
+	json_object_set_new(record, "state", json_string("booted"));
+	status = json_pack("{s:[O]}", "launches", record);
+	refused(caller_call(&con, &server, 500, "POST", "/link/status", json_deep_copy(status)), "CATALOGUE_FAILED");
+	expect_state(launch, "booting");
+	expect_job(job, "TEST_LAUNCH", "STARTED", 1);
+	/* Nor is a launch begun that could not be kept in mind. */
+	in_catalogue("CREATE TRIGGER stop_too BEFORE INSERT ON launches BEGIN SELECT RAISE(ABORT, 'no'); END");
+	refused(ADMIN(500, "POST", "/machines/m/launches", NULL), "CATALOGUE_FAILED");
+	in_catalogue("DROP TRIGGER stop_too");
+	in_catalogue("DROP TRIGGER stop");
+	json_decref(caller_call(&con, &server, 204, "POST", "/link/status", status));
+	expect_state(launch, "booted");
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 1);
+	move(record, "ended", "gone");
 	json_decref(record);
 	fake_stop(&f);
 }
@@ -833,10 +883,12 @@ static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
 	job = newest_job();
 	assert_string_not_equal(text_in(job, "type"), "DRILL");
 	json_decref(job);
+	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "network", "user")));
 	set_drills(3600);
 	ticks_launches(&con.console);
 	c = command_of(&f, "launch");
 	assert_string_equal(text_in(c, "kind"), "drill");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "isolated");
 	json_decref(c);
 	job = newest_job();
 	assert_string_equal(text_in(job, "type"), "DRILL");
@@ -985,6 +1037,7 @@ int main(void)
 		cmocka_unit_test(test_records_that_make_no_sense_do_no_harm),
 		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
 		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
+		cmocka_unit_test(test_what_the_catalogue_could_not_take_is_taken_from_the_next_status),
 		cmocka_unit_test(test_a_machine_is_kept_and_stands),
 		cmocka_unit_test(test_a_machine_that_could_not_be_kept_is_still_booted),
 		cmocka_unit_test(test_a_keep_that_the_server_refuses_is_said),
