@@ -94,6 +94,27 @@ teardown() { test_end; }
 }
 job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 
+@test "launch, launches, console-log, keep, terminate and drill, as people use them" {
+	machine_make D bios
+	instance_start
+	machine_protect people "$D"
+	timeout 20 godwit blueprint people memory_mib=128 cpus=1 >/dev/null
+	timeout 60 godwit launch people --wait </dev/null >"$T/out" 2>&1 || { cat "$T/out"; fail "launch --wait"; }
+	LAUNCH=$(godwit launches people --ids | head -n 1)
+	[ "$(record "$LAUNCH" .state)" = booted ]
+	godwit launches people | grep -q "${LAUNCH:0:8}"
+	godwit console-log "${LAUNCH:0:8}" | grep -q 'small login:'
+	timeout 60 godwit keep "$LAUNCH" --wait </dev/null
+	[ "$(record "$LAUNCH" .state)" = standing ]
+	timeout 60 godwit terminate "$LAUNCH" </dev/null
+	wait_nothing_left "$LAUNCH"
+	timeout 60 godwit drill people --wait </dev/null
+	# one that cannot boot: not 0, and why
+	timeout 20 godwit blueprint people proof=text proof_text=never proof_seconds=2 >/dev/null
+	must_fail timeout 60 godwit launch people --wait </dev/null >"$T/out" 2>&1
+	grep -q 'did not show within 2 s' "$T/out"
+}
+
 @test "whatever part of a launch is killed, it says so and leaves nothing" {
 	machine_make D bios
 	instance_start
