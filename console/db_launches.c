@@ -186,7 +186,7 @@ void db_launch_each_drilled(struct db *db,
 		"LEFT JOIN settings own ON own.machine_id = m.id AND own.name = 'drill_every_seconds' "
 		"LEFT JOIN settings common ON common.configuration_id = p.configuration_id AND common.name = "
 		"'drill_every_seconds' WHERE m.removed_us IS NULL AND (own.value IS NOT NULL OR common.value IS NOT NULL) "
-		"ORDER BY 3",
+		"ORDER BY 3, m.name",
 		"");
 
 	while (db_next(db, s))

@@ -191,10 +191,15 @@ static json_t *newest_launch(void)
 
 /* --- records --------------------------------------------------------------------------------- */
 
+static bool has_points = true;
+static char second[ID_SIZE]; /* another machine that has a point, or "" */
+
 static void post_status(json_t *records)
 {
-	json_t *status = json_pack("{s:s, s:i, s:[{s:s, s:{s:i, s:s}}], s:o}", "address", "", "port", 1500, "machines", "id",
-				   agent.id, "newest_point", "epoch", 7, "time", "2026-11-22T09:41:07Z", "launches", records);
+	json_t *point = has_points ? json_pack("{s:i, s:s}", "epoch", 7, "time", "2026-11-22T09:41:07Z") : json_null();
+	json_t *status = json_pack("{s:s, s:i, s:[{s:s, s:O}, {s:s, s:o}], s:o}", "address", "", "port", 1500, "machines",
+				   "id", agent.id, "newest_point", point, "id", *second ? second : "none", "newest_point",
+				   point, "launches", records);
 
 	json_decref(caller_call(&con, &server, 204, "POST", "/link/status", status));
 }
@@ -427,6 +432,72 @@ static void test_a_launch_that_vanishes_is_over(void **state)
 	assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_ENDED_EARLY");
 	json_decref(j);
 	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_launch_that_booted_and_ended_between_two_statuses_was_a_success(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	json_object_set_new(record, "proof", json_string("its guest agent answers"));
+	move(record, "ended", "the machine is gone");
+	expect_job(job, "TEST_LAUNCH", "COMPLETED", 1);
+	assert_true(has_event("LAUNCH_BOOTED", launch));
+	assert_true(has_event("LAUNCH_ENDED", launch));
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_launch_that_vanishes_when_it_was_to_end_has_ended(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *answer;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	record = new_record(launch, "test");
+	boot(record);
+	answer = call(202, "DELETE", launch, "");
+	post_status(json_array());
+	expect_state(launch, "ended");
+	expect_job(text_in(answer, "job"), "CLEANUP", "COMPLETED", 1);
+	assert_false(has_event("LAUNCH_FAILED", launch));
+	json_decref(answer);
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_server_speaks_for_its_own_machines_only(void **state)
+{
+	const char *foreign = "77777777-7777-4777-8777-777777777777";
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *mine, *unknown;
+	struct caller other;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	mine = new_record(launch, "test");
+	boot(mine);
+	fixture_enrol(&con, &other, "server", "other");
+	unknown = new_record(foreign, "test");
+	json_object_set_new(mine, "state", json_string("ended"));
+	json_decref(caller_call(&con, &other, 204, "POST", "/link/status", json_pack("{s:[O, O]}", "launches", mine, unknown)));
+	expect_state(launch, "booted");
+	refused(call(404, "GET", foreign, ""), "LAUNCH_UNKNOWN");
+	json_decref(caller_call(&con, &other, 204, "POST", "/link/status", json_pack("{s:[]}", "launches")));
+	expect_state(launch, "booted");
+	move(mine, "ended", "gone");
+	json_decref(ADMIN(204, "DELETE", "/servers/other", NULL));
+	caller_done(&other);
+	json_decref(mine);
+	json_decref(unknown);
 	fake_stop(&f);
 }
 
@@ -875,6 +946,7 @@ static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
 {
 	char launch[ID_SIZE];
 	json_t *job, *again, *record, *c;
+	struct caller other;
 	struct fake f;
 
 	fake_start(&f, all_well);
@@ -885,6 +957,28 @@ static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
 	json_decref(job);
 	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "network", "user")));
 	set_drills(3600);
+	/* Without a point there is nothing to show. */
+	has_points = false;
+	post_status(json_array());
+	ticks_launches(&con.console);
+	job = newest_job();
+	assert_string_not_equal(text_in(job, "type"), "DRILL");
+	json_decref(job);
+	has_points = true;
+	fixture_enrol(&con, &other, "agent", "m2");
+	strcpy(second, other.id);
+	json_decref(ADMIN(200, "PATCH", "/machines/m2/settings", json_pack("{s:i}", "drill_every_seconds", 3600)));
+	post_status(json_array());
+	ticks_launches(&con.console);
+	ticks_launches(&con.console);
+	c = ADMIN(200, "GET", "/launches?limit=2", NULL);
+	assert_string_equal(text_in(json_array_get(json_object_get(c, "launches"), 0), "kind"), "drill");
+	assert_string_not_equal(text_in(json_array_get(json_object_get(c, "launches"), 1), "kind"), "drill");
+	json_decref(c);
+	json_decref(ADMIN(204, "DELETE", "/machines/m2?force=1", NULL));
+	*second = '\0';
+	caller_done(&other);
+	post_status(json_array());
 	ticks_launches(&con.console);
 	c = command_of(&f, "launch");
 	assert_string_equal(text_in(c, "kind"), "drill");
@@ -1033,6 +1127,9 @@ int main(void)
 		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
 		cmocka_unit_test(test_a_machine_that_fails_fails_its_job_with_the_reason),
 		cmocka_unit_test(test_a_launch_that_vanishes_is_over),
+		cmocka_unit_test(test_a_launch_that_booted_and_ended_between_two_statuses_was_a_success),
+		cmocka_unit_test(test_a_launch_that_vanishes_when_it_was_to_end_has_ended),
+		cmocka_unit_test(test_a_server_speaks_for_its_own_machines_only),
 		cmocka_unit_test(test_a_machine_that_runs_unknown_to_the_catalogue_is_taken_over),
 		cmocka_unit_test(test_records_that_make_no_sense_do_no_harm),
 		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
