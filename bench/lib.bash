@@ -101,6 +101,7 @@ points_watch() {
 	: >"$T/points"
 	pointwatch "$(store_of "$1")" >>"$T/points" &
 	WATCH=$!
+	on_end "kill $WATCH 2>/dev/null || :"
 }
 points_unwatch() {
 	kill $WATCH

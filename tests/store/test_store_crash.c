@@ -18,7 +18,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define EPOCHS 24
+#define EPOCHS 18
 
 /* Everything that a store does; stops at the first thing that fails. */
 static int work(struct world *w, unsigned int epochs)
