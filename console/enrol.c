@@ -151,13 +151,14 @@ static int read_members(struct request *r, struct enrolment *e)
 
 static int check_facts(struct request *r, json_t *facts)
 {
-	json_t *hostname, *os, *kernel, *cpus, *memory, *version;
+	json_t *hostname, *os, *kernel, *cpus, *memory, *version, *firmware;
 	const struct member members[] = { { "hostname", MEMBER_TEXT, false, &hostname },
 					  { "os", MEMBER_TEXT, false, &os },
 					  { "kernel", MEMBER_TEXT, false, &kernel },
 					  { "cpus", MEMBER_INTEGER, false, &cpus },
 					  { "memory_bytes", MEMBER_INTEGER, false, &memory },
 					  { "version", MEMBER_TEXT, false, &version },
+					  { "firmware", MEMBER_TEXT, false, &firmware },
 					  { NULL } };
 
 	return facts ? request_members(r, facts, "facts", members) : 0;

@@ -36,15 +36,19 @@ void launches_make_row(struct launch_row *l, const struct machine_row *m, const 
 }
 
 /* Its id is the launch's, so that it can be withdrawn. */
-static json_t *make_command(const struct launch_row *l, const json_t *blueprint)
+static json_t *make_command(const struct launch_row *l, const json_t *blueprint, const json_t *facts)
 {
 	json_t *command = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "id", l->id, "verb", "launch", "launch", l->id,
 				    "machine", l->machine_id, "at", points_at(l->at), "kind", l->kind);
+	const char *firmware = json_string_value(json_object_get(facts, "firmware"));
 	json_t *b = json_deep_copy(blueprint);
 
 	if (!json_string_length(json_object_get(b, "proof_text")))
 		json_object_del(b, "proof_text");
 	json_object_set_new(command, "blueprint", b);
+	/* How the source was started: a word more than what its disks say. */
+	if (firmware && (!strcmp(firmware, "bios") || !strcmp(firmware, "uefi")))
+		json_object_set_new(command, "source_firmware", json_string(firmware));
 	return command;
 }
 
@@ -90,7 +94,7 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 		   const json_t *wanted, const char *who, struct launch_row *ret)
 {
 	struct db *db = catalogue_write(c->catalogue);
-	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted);
+	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted), *facts;
 	struct launch_row l;
 	int err;
 	size_t i;
@@ -99,17 +103,19 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 	db_job_add(db, l.job_id, l.project_id, l.machine_id, launches_job_type(kind), who, l.id);
 	db_launch_add(db, &l, blueprint);
 	record_begin(db, &l);
+	facts = db_machine_facts(db, m->id);
 	if (!strcmp(kind, "drill"))
 		old = drop_old_drills(db, m->id);
 	err = catalogue_commit(c->catalogue);
 	if (!err) {
-		live_command(c->live, l.server_id, make_command(&l, blueprint), true);
+		live_command(c->live, l.server_id, make_command(&l, blueprint, facts), true);
 		json_array_foreach(old, i, command)
 			launches_send(c, l.server_id, json_deep_copy(command));
 		live_announce(c->live, LIVE_EVENTS);
 		*ret = l;
 	}
 	json_decref(blueprint);
+	json_decref(facts);
 	json_decref(old);
 	return err;
 }

@@ -295,6 +295,8 @@ static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
 	json_t *record, *l, *c;
 	struct fake f;
 
+	db_run(catalogue_write(con.console.catalogue), "UPDATE machines SET facts = '{\"firmware\": \"uefi\"}'", "");
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
 	fake_start(&f, all_well);
 	ask("test", launch, job);
 	expect_job(job, "TEST_LAUNCH", "STARTED", 0);
@@ -304,6 +306,7 @@ static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
 	assert_string_equal(text_in(c, "kind"), "test");
 	assert_int_equal(number_in(json_object_get(c, "blueprint"), "cpus"), 2);
 	assert_null(json_object_get(json_object_get(c, "blueprint"), "proof_text"));
+	assert_string_equal(text_in(c, "source_firmware"), "uefi");
 	json_decref(c);
 	record = new_record(launch, "test");
 	move(record, "preparing", "looking at the disks");
