@@ -330,9 +330,22 @@ static int judge_kind(const char *path, dev_t device, const char *name, struct f
 	return 0;
 }
 
+/* The store of the instance that @state, <data>/agents/<name>, is part of; false: it has none,
+ * the replica is elsewhere. */
+static bool store_of(const char *state, char *ret, size_t size)
+{
+	int n = snprintf(ret, size, "%s/../../server/store", state);
+	char *full = n > 0 && (size_t)n < size ? realpath(ret, NULL) : NULL;
+
+	if (full)
+		snprintf(ret, size, "%s", full);
+	free(full);
+	return full != NULL;
+}
+
 static int judge_state(const char *path, const struct disk_info *info, const char *state, struct fault *f)
 {
-	char line[16], size[32], least[32];
+	char line[16], size[32], least[32], store[PATH_MAX];
 	struct device_set holds = { 0 };
 
 	if (info->size_bytes < DISK_LEAST_BYTES)
@@ -340,10 +353,12 @@ static int judge_state(const char *path, const struct disk_info *info, const cha
 				 "least", format_size(DISK_LEAST_BYTES, least), NULL);
 	if (sys_line(info->device, "ro", line, sizeof(line)) && strcmp(line, "0") != 0)
 		return fault_set(f, -EROFS, MSG_DISK_READ_ONLY, "disk", path, NULL);
-	if (state)
-		add_folder(&holds, state, 0);
-	if (set_has(&holds, info->device))
-		return fault_set(f, -EDEADLK, MSG_DISK_HOLDS_DATA, "disk", path, "data", state, NULL);
+	/* The agent's own folder may lie on it: a machine's only disk can be protected from inside. */
+	if (state && store_of(state, store, sizeof(store))) {
+		add_folder(&holds, store, 0);
+		if (set_has(&holds, info->device))
+			return fault_set(f, -EDEADLK, MSG_DISK_HOLDS_DATA, "disk", path, "data", store, NULL);
+	}
 	return 0;
 }
 

@@ -30,7 +30,8 @@ struct disk_info {
 };
 
 /*
- * Look at @path.  @state is the folder that must not lie on it, or NULL.
+ * Look at @path.  @state is the agent's folder, or NULL: the store of its instance, if that is
+ * on this machine, must not lie on the disk.
  * -errno with @ret_fault, a sentence with what to do instead.
  */
 _must_check_ int disks_probe(const char *path, const char *state, struct disk_info *ret, struct fault *ret_fault);

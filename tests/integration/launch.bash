@@ -77,7 +77,7 @@ terminate() { api DELETE "/launches/$1" >/dev/null; }
 # launch_pids LAUNCH NAME: of the processes that it runs, those called so.
 launch_pids() {
 	local p folder
-	folder=$(realpath "$(launch_folder "$1")")
+	folder=$(realpath "$(launch_folder "$1")" 2>/dev/null) && [ -n "$folder" ] || return 0
 	for p in /proc/[0-9]*; do
 		[ "$(readlink "$p/cwd" 2>/dev/null)" = "$folder" ] || continue
 		case $(cat "$p/comm" 2>/dev/null) in "$2"*) echo "${p#/proc/}" ;; esac
