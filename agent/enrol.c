@@ -68,8 +68,9 @@ static json_t *facts(void)
 		snprintf(os, sizeof(os), "%.*s", (int)strcspn(p, "\"\n"), p);
 	}
 	free(text);
-	return json_pack("{s:s, s:s, s:s, s:i, s:I}", "hostname", u.nodename, "os", os, "kernel", u.release, "cpus",
-			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:s}", "hostname", u.nodename, "os", os, "kernel", u.release, "cpus",
+			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit, "firmware",
+			 access("/sys/firmware/efi", F_OK) == 0 ? "uefi" : "bios");
 }
 
 static json_t *disks_json(const struct settings *s)
