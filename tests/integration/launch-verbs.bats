@@ -27,7 +27,8 @@ says() {
 	godwit blueprint web cpus=1 memory_mib=128 proof_seconds=1m | grep -q 'memory_mib *128 *(was 1024)'
 	[ "$(godwit blueprint web --json | jq -c '.blueprint | [.cpus, .memory_mib, .proof_seconds]')" = '[1,128,60]' ]
 	godwit launch web --wait --json >"$T/launch" 2>"$T/progress"
-	grep -q '^Booting' "$T/progress"
+	# some of the states; how many it is in for long enough to be seen differs
+	grep -qE '^(Asked for|Preparing|Starting|Booting)' "$T/progress"
 	[ "$(jq -r '.state + " " + .kind + " " + .machine' "$T/launch")" = "booted test web" ]
 	[ "$(jq .milliseconds.proof "$T/launch")" -gt 0 ]
 	L=$(jq -r .id "$T/launch")
