@@ -59,12 +59,13 @@ static bool is_of_launch(const char *pid, const char *folder)
 {
 	static const char *const names[] = { "qemu", "nbdkit", "godwit-launch" };
 	char path[64], cwd[PATH_MAX], comm[32] = "";
+	size_t len = strlen(folder);
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%.16s/cwd", pid);
 	n = readlink(path, cwd, sizeof(cwd) - 1);
 	cwd[MAX(n, 0)] = 0;
-	if (strcmp(cwd, folder) != 0)
+	if (strncmp(cwd, folder, len) != 0 || (cwd[len] && strcmp(cwd + len, " (deleted)") != 0))
 		return false;
 	snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
 	(void)!fileio_read_line(path, comm, sizeof(comm));
@@ -179,19 +180,28 @@ static size_t character_bytes(unsigned char first)
 	return first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
 }
 
+/* May the @len bytes be the beginning of a longer character? */
+static bool may_go_on(const char *s, size_t len)
+{
+	for (size_t i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return false;
+	return true;
+}
+
 /* One character of what a console said: itself, or '?' for what is none.  Control
  * characters are part of what a terminal is told, but for NUL.  0: it is cut off. */
 static size_t copy_character(const char *s, size_t len, char *out, size_t *out_len)
 {
 	size_t n = character_bytes((unsigned char)*s);
 
-	if (n > len)
+	if (n > len && may_go_on(s, len))
 		return 0;
 	if (n == 1 && *s) {
 		out[(*out_len)++] = *s;
 		return 1;
 	}
-	if (n < 2 || !utf8_is_printable(s, n)) {
+	if (n < 2 || n > len || !utf8_is_printable(s, n)) {
 		out[(*out_len)++] = '?';
 		return 1;
 	}

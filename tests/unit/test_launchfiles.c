@@ -87,6 +87,7 @@ static void test_a_character_that_has_not_come_whole_is_waited_for(void **state)
 	expect(text_of("a\xe2\x82", 3, 0, 100), "a", 0, 1, 3);
 	expect(text_of("a\xe2\x82\xac", 4, 1, 100), "\xe2\x82\xac", 1, 4, 4);
 	expect(text_of("a\xe2\x82\xac", 4, 0, 3), "a", 0, 1, 4);
+	expect(text_of("a\xe2" "x", 3, 0, 100), "a?x", 0, 3, 3); /* it never will */
 }
 
 static void test_random_bytes_are_always_json_and_always_go_on(void **state)
