@@ -292,9 +292,10 @@ void launches_look(struct launches *l)
 		next = e->next;
 		if (e->stage != THERE)
 			continue;
-		if (access(e->folder, F_OK) && errno == ENOENT)
-			forget(e); /* somebody has removed it */
-		else if (!e->over)
+		if (access(e->folder, F_OK) && errno == ENOENT) { /* somebody has removed it */
+			launchfiles_end_processes(e->folder);
+			forget(e);
+		} else if (!e->over)
 			look_at(e);
 	}
 	if (l->thin_is_due)
@@ -318,6 +319,7 @@ json_t *launches_status(const struct launches *l)
 static void give_up(struct launch *e, const struct fault *f)
 {
 	answer(e, f);
+	launchfiles_end_processes(e->folder);
 	launchfiles_remove(e->folder);
 	stores_schedule(e->launches->server->stores);
 	forget(e);
