@@ -101,8 +101,9 @@ static void finish_state(struct following *f)
 	char took[SHOW_TEXT_MAX];
 
 	if (*f->state)
-		progress_finish(&f->progress, launch_state_words(f->c, f->state),
-				show_duration((double)(monotonic_now_us() - f->since_us) / (double)USEC_PER_SEC, took));
+		progress_finish(
+		    &f->progress, launch_state_words(f->c, f->state),
+		    show_duration((double)(monotonic_now_us() - f->since_us) / (double)USEC_PER_SEC, took));
 	*f->state = '\0';
 }
 
@@ -111,7 +112,8 @@ static void show_state(struct following *f, const json_t *launch)
 	const char *state = get_text(launch, "state", "");
 	const json_t *progress = get_object(launch, "progress");
 	bool keeping = strcmp(state, "keeping") == 0;
-	uint64_t done = keeping ? get_u64(progress, "done_bytes") : 0, total = keeping ? get_u64(progress, "total_bytes") : 0;
+	uint64_t done = keeping ? get_u64(progress, "done_bytes") : 0,
+		 total = keeping ? get_u64(progress, "total_bytes") : 0;
 	char note[WORDS_MAX] = "", text[SHOW_TEXT_MAX];
 
 	if (strcmp(state, f->state) != 0) {
@@ -208,6 +210,8 @@ int launch_follow(struct cli *c, const char *launch, const char *job, json_t **r
 			return r;
 	}
 	progress_clear(&f.progress);
-	fprintf(stderr, say(c, "It goes on; `godwit launches` shows it.\n", "処理は続いています。`godwit launches` で確認できます。\n"));
+	fputs(say(c, "It goes on; `godwit launches` shows it.\n",
+		  "処理は続いています。`godwit launches` で確認できます。\n"),
+	      stderr);
 	return interrupt_status();
 }

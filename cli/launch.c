@@ -30,7 +30,8 @@ static json_t *read_blueprint(struct cli *c, const char *file)
 	free(text);
 	if (json_is_object(blueprint))
 		return blueprint;
-	cli_fail_message(c, MSG_BLUEPRINT_FILE_BAD, "file", file, "reason", blueprint ? "it is not an object" : e.text, NULL);
+	cli_fail_message(c, MSG_BLUEPRINT_FILE_BAD, "file", file, "reason",
+			 blueprint ? "it is not an object" : e.text, NULL);
 	json_decref(blueprint);
 	return NULL;
 }
@@ -99,8 +100,9 @@ const struct verb verb_launch = {
 	.name = "launch",
 	.operands = "NAME",
 	.summary = "Start a machine from a point, while its replication goes on",
-	.details = "Nothing is copied: it runs on a copy-on-write view of the point, in an isolated network unless the\n"
-		   "blueprint says otherwise. With --wait the exit status is 0 only if it has booted.",
+	.details =
+	    "Nothing is copied: it runs on a copy-on-write view of the point, in an isolated network unless the\n"
+	    "blueprint says otherwise. With --wait the exit status is 0 only if it has booted.",
 	.options = launch_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
@@ -125,8 +127,9 @@ const struct verb verb_drill = {
 	.name = "drill",
 	.operands = "NAME",
 	.summary = "Launch a machine in isolation, see that it boots, and take it away again",
-	.details = "The proof stays: `godwit launches NAME`. With --wait the exit status is 0 only if it has booted.\n"
-		   "`godwit settings NAME drill_every_seconds=1d` repeats it every day.",
+	.details =
+	    "The proof stays: `godwit launches NAME`. With --wait the exit status is 0 only if it has booted.\n"
+	    "`godwit settings NAME drill_every_seconds=1d` repeats it every day.",
 	.options = drill_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,

@@ -33,7 +33,8 @@ static const char *point_clock(const json_t *launch, char *text)
 
 static void print_trouble(const struct cli *c, const json_t *launch, const char *indent)
 {
-	const json_t *fault = get_object(launch, "fault"), *problem = json_array_get(get_array(launch, "problems"), 0);
+	const json_t *fault = get_object(launch, "fault"),
+		     *problem = json_array_get(get_array(launch, "problems"), 0);
 	char text[WORDS_MAX], remedy[WORDS_MAX];
 
 	if (json_object_size(fault))
@@ -109,7 +110,9 @@ static void print_ways_on(const struct cli *c, const json_t *launch, const char 
 
 	if (json_is_string(json_object_get(launch, "ended")))
 		return;
-	printf(say(c, "Its console: godwit console-log %s --follow\n", "コンソール: godwit console-log %s --follow\n"), id);
+	printf(
+	    say(c, "Its console: godwit console-log %s --follow\n", "コンソール: godwit console-log %s --follow\n"),
+	    id);
 	if (strcmp(state, "booted") == 0 && strcmp(get_text(launch, "kind", ""), "test") == 0)
 		printf(say(c, "Keep it:     godwit keep %s\n", "保持する:   godwit keep %s\n"), id);
 	printf(say(c, "End it:      godwit terminate %s\n", "終了する:   godwit terminate %s\n"), id);
@@ -123,8 +126,8 @@ void output_text_launch(const struct cli *c, const json_t *launch)
 
 	snprintf(id, sizeof(id), "%s", get_text(launch, "id", "?"));
 	point_clock(launch, point);
-	printf(say(c, "Launch %s (%s) of %s as it was at %s: %s", "起動 %s（%s）、%s の %s 時点: %s"), id, kind, machine, point,
-	       launch_state_words(c, state));
+	printf(say(c, "Launch %s (%s) of %s as it was at %s: %s", "起動 %s（%s）、%s の %s 時点: %s"), id, kind,
+	       machine, point, launch_state_words(c, state));
 	if (proof)
 		printf(say(c, "; it booted in %s: %s", "。%s で起動: %s"), boot_time(launch, took), proof);
 	putchar('\n');

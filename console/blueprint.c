@@ -150,8 +150,8 @@ static void record_changes(struct request *r, struct db *db, const struct machin
 		value_text(was, old, sizeof(old));
 		value_text(is, new, sizeof(new));
 		changes = json_pack("[{s:s, s:s, s:s}]", "name", name, "old", old, "new", new);
-		resource_event(r, db, m, changes, MSG_BLUEPRINT_CHANGED, "member", name, "old", *old ? old : "(none)", "new",
-			       *new ? new : "(none)", NULL);
+		resource_event(r, db, m, changes, MSG_BLUEPRINT_CHANGED, "member", name, "old", *old ? old : "(none)",
+			       "new", *new ? new : "(none)", NULL);
 		json_decref(changes);
 	}
 }
@@ -165,7 +165,8 @@ int handle_blueprint_change(struct request *r)
 	int status = resource_machine(r, &m), err;
 
 	if (!status && !json_is_object(r->body))
-		status = request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "the blueprint must be a JSON object", NULL);
+		status = request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason",
+					"the blueprint must be a JSON object", NULL);
 	if (!status)
 		status = blueprint_check(r, r->body);
 	if (status)

@@ -75,7 +75,8 @@ void db_launch_set(struct db *db, const char *id, const char *state, const json_
 {
 	char *text = json_dumps(record, JSON_COMPACT);
 
-	db_run(db, "UPDATE launches SET state = ?, record = coalesce(?, record), ended_us = NULLIF(?, 0) WHERE id = ?",
+	db_run(db,
+	       "UPDATE launches SET state = ?, record = coalesce(?, record), ended_us = NULLIF(?, 0) WHERE id = ?",
 	       "ttit", state, text, ended_us, id);
 	free(text);
 }
@@ -153,7 +154,8 @@ json_t *db_launch_proofs(struct db *db, const char *machine_id)
 
 json_t *db_launch_states(struct db *db)
 {
-	sqlite3_stmt *s = db_query(db, "SELECT state, count(*) FROM launches WHERE ended_us IS NULL GROUP BY state", "");
+	sqlite3_stmt *s =
+	    db_query(db, "SELECT state, count(*) FROM launches WHERE ended_us IS NULL GROUP BY state", "");
 	json_t *states = json_object();
 
 	while (db_next(db, s))
@@ -164,8 +166,8 @@ json_t *db_launch_states(struct db *db)
 
 bool db_launch_drill_runs(struct db *db, const char *server_id)
 {
-	sqlite3_stmt *s = db_query(db, "SELECT 1 FROM launches WHERE server_id = ? AND ended_us IS NULL AND kind = 'drill'",
-				   "t", server_id);
+	sqlite3_stmt *s = db_query(
+	    db, "SELECT 1 FROM launches WHERE server_id = ? AND ended_us IS NULL AND kind = 'drill'", "t", server_id);
 	bool runs = db_next(db, s);
 
 	if (runs)
@@ -198,7 +200,8 @@ void db_launch_each_drilled(struct db *db,
 
 json_t *db_blueprint(struct db *db, const char *machine_id)
 {
-	json_t *members = one_json(db, db_query(db, "SELECT members FROM blueprints WHERE machine_id = ?", "t", machine_id));
+	json_t *members =
+	    one_json(db, db_query(db, "SELECT members FROM blueprints WHERE machine_id = ?", "t", machine_id));
 
 	return json_is_object(members) ? members : json_object();
 }

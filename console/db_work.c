@@ -177,7 +177,8 @@ void db_job_log_add(struct db *db, const char *job_id, int64_t time_us, const ch
 
 json_t *db_job_log(struct db *db, const char *job_id)
 {
-	sqlite3_stmt *s = db_query(db, "SELECT time_us, message FROM job_log WHERE job_id = ? ORDER BY id", "t", job_id);
+	sqlite3_stmt *s =
+	    db_query(db, "SELECT time_us, message FROM job_log WHERE job_id = ? ORDER BY id", "t", job_id);
 	char time[WALLCLOCK_TEXT_LEN + 1];
 	json_t *list = json_array();
 

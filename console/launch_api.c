@@ -25,8 +25,8 @@ static int check_kind(struct request *r, const char *kind)
 {
 	if (launches_job_type(kind))
 		return 0;
-	return request_refuse(r, 400, MSG_VALUE_BAD, "name", "kind", "value", kind, "expected", "test, cutover or drill",
-			      NULL);
+	return request_refuse(r, 400, MSG_VALUE_BAD, "name", "kind", "value", kind, "expected",
+			      "test, cutover or drill", NULL);
 }
 
 /* Whatever may name a point; whether it does is for the server to say. */
@@ -35,8 +35,8 @@ static int check_at(struct request *r, const struct machine_row *m, const char *
 	struct uuid id;
 	uint64_t time;
 
-	if (strlen(at) < LAUNCH_AT_MAX && (!strcmp(at, "latest") || !uuid_parse(at, &id) || !wallclock_parse(at, &time) ||
-					   names_label_ok(at)))
+	if (strlen(at) < LAUNCH_AT_MAX &&
+	    (!strcmp(at, "latest") || !uuid_parse(at, &id) || !wallclock_parse(at, &time) || names_label_ok(at)))
 		return 0;
 	return request_refuse(r, 404, MSG_POINT_UNKNOWN, "machine", m->name, "at", at, NULL);
 }
@@ -91,7 +91,8 @@ static int refusal_of(struct request *r, const json_t *record)
 {
 	struct fault f;
 
-	if (!json_is_true(json_object_get(record, "refused")) || fault_from_json(json_object_get(record, "fault"), &f))
+	if (!json_is_true(json_object_get(record, "refused")) ||
+	    fault_from_json(json_object_get(record, "fault"), &f))
 		return 0;
 	return request_fault(r, &f);
 }
@@ -254,7 +255,9 @@ int handle_launch_log(struct request *r)
 static uint8_t *decode(const char *text, size_t len, size_t *ret_len)
 {
 	uint8_t *bytes = malloc(len / 4 * 3 + 3);
-	int n = bytes && len && len % 4 == 0 && len < INT32_MAX ? EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)len) : -1;
+	int n = bytes && len && len % 4 == 0 && len < INT32_MAX
+		    ? EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)len)
+		    : -1;
 
 	if (n < 0) {
 		free(bytes);
@@ -303,7 +306,8 @@ static int check_keepable(struct request *r, const struct launch_row *l)
 }
 
 /* The open job of that type, or a new one; whether it is new. */
-static bool find_or_add_job(struct request *r, struct db *db, const struct launch_row *l, const char *type, char *ret_id)
+static bool find_or_add_job(struct request *r, struct db *db, const struct launch_row *l, const char *type,
+			    char *ret_id)
 {
 	struct uuid id = uuid_random();
 	struct job_row *jobs;

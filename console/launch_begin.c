@@ -56,8 +56,8 @@ static void record_begin(struct db *db, const struct launch_row *l)
 {
 	struct fault f;
 
-	fault_set(&f, 0, MSG_LAUNCH_REQUESTED, "machine", l->machine_name, "at", l->at, "kind", l->kind, "launch", l->id,
-		  NULL);
+	fault_set(&f, 0, MSG_LAUNCH_REQUESTED, "machine", l->machine_name, "at", l->at, "kind", l->kind, "launch",
+		  l->id, NULL);
 	db_event_add(db, &(struct event){ .project_id = l->project_id, .machine_id = l->machine_id,
 					  .machine_name = l->machine_name, .job_id = l->job_id,
 					  .who = l->initiated_by, .fault = &f });
@@ -124,7 +124,8 @@ json_t *launches_end(struct db *db, const struct launch_row *l)
 {
 	struct uuid id = uuid_random();
 	char text[ID_SIZE];
-	json_t *command = json_pack("{s:s, s:s, s:s}", "id", uuid_format(&id, text), "verb", "terminate", "launch", l->id);
+	json_t *command =
+	    json_pack("{s:s, s:s, s:s}", "id", uuid_format(&id, text), "verb", "terminate", "launch", l->id);
 
 	db_command_add(db, l->server_id, command);
 	return command;

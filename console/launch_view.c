@@ -61,9 +61,10 @@ static json_t *problems_of(const struct request *r, struct db *db, const char *s
 	if (!v.connected) {
 		uint64_t seen_us = MAX(v.seen_us, (uint64_t)s.last_seen_us);
 
-		resource_problem(list, r, MSG_SERVER_AWAY,
-				 json_pack("{s:s, s:s}", "server", s.name, "seen", resource_time_or_never(seen_us, seen)),
-				 resource_time(seen_us));
+		resource_problem(
+		    list, r, MSG_SERVER_AWAY,
+		    json_pack("{s:s, s:s}", "server", s.name, "seen", resource_time_or_never(seen_us, seen)),
+		    resource_time(seen_us));
 	}
 	live_view_done(&v);
 	return list;
@@ -80,9 +81,10 @@ json_t *launch_view(const struct request *r, struct db *db, const struct launch_
 	json_t *created = resource_time((uint64_t)l->created_us);
 	struct server_row s;
 
-	view = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:O}", "id", l->id, "machine", l->machine_name,
-			 "machine_id", l->machine_id, "server", server_name(db, l->server_id, &s), "kind", l->kind, "state",
-			 l->state, "at", l->at, "job", l->job_id, "initiated_by", l->initiated_by, "created", created);
+	view = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:O}", "id", l->id, "machine",
+			 l->machine_name, "machine_id", l->machine_id, "server", server_name(db, l->server_id, &s),
+			 "kind", l->kind, "state", l->state, "at", l->at, "job", l->job_id, "initiated_by",
+			 l->initiated_by, "created", created);
 	json_object_set_new(view, "since", taken_or(record, "since", JSON_STRING, created));
 	json_object_set_new(view, "ended", resource_time((uint64_t)l->ended_us));
 	json_object_set_new(view, "point", point_of(l, record));
@@ -108,20 +110,21 @@ json_t *job_view(const struct request *r, struct db *db, const struct job_row *j
 	struct launch_row l;
 	bool has_launch = *j->launch_id && db_launch_find(db, j->launch_id, &l);
 
-	view = json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", j->id, "type", j->type, "status",
-			 j->status, "created", resource_time((uint64_t)j->created_us), "ended",
-			 resource_time((uint64_t)j->ended_us), "initiated_by", j->initiated_by, "participating_machines",
-			 db_job_machines(db, j->id), "launch", *j->launch_id ? json_string(j->launch_id) : json_null(),
-			 "fault", fault_of(r, result), "problems",
-			 has_launch ? problems_of(r, db, l.server_id, db_job_is_over(j)) : json_array(), "log",
-			 db_job_log(db, j->id));
+	view = json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", j->id, "type", j->type,
+			 "status", j->status, "created", resource_time((uint64_t)j->created_us), "ended",
+			 resource_time((uint64_t)j->ended_us), "initiated_by", j->initiated_by,
+			 "participating_machines", db_job_machines(db, j->id), "launch",
+			 *j->launch_id ? json_string(j->launch_id) : json_null(), "fault", fault_of(r, result),
+			 "problems", has_launch ? problems_of(r, db, l.server_id, db_job_is_over(j)) : json_array(),
+			 "log", db_job_log(db, j->id));
 	json_decref(result);
 	return view;
 }
 
 /* --- life cycle ------------------------------------------------------------------------------ */
 
-static void add_newest(json_t *view, const json_t *life, const char *type, const char *time_name, const char *job_name)
+static void add_newest(json_t *view, const json_t *life, const char *type, const char *time_name,
+		       const char *job_name)
 {
 	const json_t *newest = json_object_get(life, type);
 
@@ -131,10 +134,10 @@ static void add_newest(json_t *view, const json_t *life, const char *type, const
 
 json_t *launch_view_life_cycle(struct db *db, const struct machine_row *m)
 {
-	json_t *view = json_pack("{s:o, s:o, s:o, s:o}", "agent_installation", resource_time((uint64_t)m->enrolled_us),
-				 "connection_established", resource_time((uint64_t)m->connection_us), "first_byte",
-				 resource_time((uint64_t)m->first_byte_us), "first_point",
-				 resource_time((uint64_t)m->first_point_us));
+	json_t *view = json_pack(
+	    "{s:o, s:o, s:o, s:o}", "agent_installation", resource_time((uint64_t)m->enrolled_us),
+	    "connection_established", resource_time((uint64_t)m->connection_us), "first_byte",
+	    resource_time((uint64_t)m->first_byte_us), "first_point", resource_time((uint64_t)m->first_point_us));
 	json_t *life = db_machine_life(db, m->id);
 
 	add_newest(view, life, "TEST_LAUNCH", "last_test_launch", "last_test_launch_job");

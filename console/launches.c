@@ -63,7 +63,8 @@ static bool fell_back(const json_t *before, const json_t *record)
 {
 	return !strcmp(text_in(record, "state"), "booted") &&
 	       (!strcmp(text_in(before, "state"), "keeping") ||
-		(!strcmp(text_in(before, "state"), "booted") && strcmp(text_in(before, "since"), text_in(record, "since"))));
+		(!strcmp(text_in(before, "state"), "booted") &&
+		 strcmp(text_in(before, "since"), text_in(record, "since"))));
 }
 
 /* --- events ------------------------------------------------------------------------------- */
@@ -90,7 +91,9 @@ static void read_reason(const json_t *record, struct fault *ret)
 	const json_t *f = json_object_get(record, "fault");
 
 	if (!f || fault_from_json(f, ret))
-		fault_set(ret, 0, strcmp(text_in(record, "state"), "failed") ? MSG_LAUNCH_ENDED_EARLY : MSG_LAUNCH_NOT_STARTED,
+		fault_set(ret, 0,
+			  strcmp(text_in(record, "state"), "failed") ? MSG_LAUNCH_ENDED_EARLY
+								     : MSG_LAUNCH_NOT_STARTED,
 			  "reason", "the launch's log may tell", NULL);
 }
 
@@ -132,8 +135,8 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 	}
 	if (is_proved(record) && !is_proved(before)) {
 		fault_set(&f, 0, MSG_LAUNCH_BOOTED, "machine", l->machine_name, "seconds",
-			  seconds_to_proof(record, seconds, sizeof(seconds)), "proof", text_in(record, "proof"), "launch", l->id,
-			  NULL);
+			  seconds_to_proof(record, seconds, sizeof(seconds)), "proof", text_in(record, "proof"),
+			  "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
 	if (!strcmp(text_in(record, "state"), "standing") && strcmp(l->state, "standing")) {
@@ -194,7 +197,8 @@ static void copy_log(struct db *db, const struct job_row *j, const json_t *recor
 
 		if (wallclock_parse(text_in(line, "time"), &time_us) || (!all && (int64_t)time_us < j->created_us))
 			continue;
-		db_job_log_add(db, j->id, (int64_t)time_us, utf8_clean(text_in(line, "message"), message, sizeof(message)));
+		db_job_log_add(db, j->id, (int64_t)time_us,
+			       utf8_clean(text_in(line, "message"), message, sizeof(message)));
 	}
 }
 
@@ -263,7 +267,9 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 	before = db_launch_record(db, l->id);
 	if (!json_equal(before, record)) {
 		db_launch_set(db, l->id, state, record,
-			      !launches_state_is_over(state) ? 0 : l->ended_us ? l->ended_us : (int64_t)wallclock_now_us());
+			      !launches_state_is_over(state) ? 0
+			      : l->ended_us		     ? l->ended_us
+							     : (int64_t)wallclock_now_us());
 		follow_jobs(db, l, before, record);
 		if (strcmp(l->state, state) || is_proved(record) != is_proved(before) || fell_back(before, record))
 			tell_what_changed(db, l, before, record);
@@ -281,7 +287,8 @@ void launches_settle(struct db *db, const struct launch_row *l)
 }
 
 /* What the console itself finds out: a record as the server would have made it. */
-static void conclude(struct db *db, const struct launch_row *l, const char *state, const struct fault *f, bool refused)
+static void conclude(struct db *db, const struct launch_row *l, const char *state, const struct fault *f,
+		     bool refused)
 {
 	json_t *record = db_launch_record(db, l->id), *lines;
 	char now[WALLCLOCK_TEXT_LEN + 1], text[FAULT_TEXT_MAX];
@@ -340,7 +347,8 @@ static const json_t *record_of(const json_t *records, const char *id)
  * to an older copy, say) must be seen, and be ended, here. */
 static bool adopt(struct db *db, const char *server_id, const json_t *record, struct launch_row *ret)
 {
-	const char *id = text_in(record, "launch"), *kind = text_in(record, "kind"), *state = text_in(record, "state");
+	const char *id = text_in(record, "launch"), *kind = text_in(record, "kind"),
+		   *state = text_in(record, "state");
 	struct machine_row m;
 	struct uuid uuid;
 	json_t *none;
@@ -352,7 +360,8 @@ static bool adopt(struct db *db, const char *server_id, const json_t *record, st
 	launches_make_row(ret, &m, kind, "", "server");
 	uuid_format(&uuid, ret->id);
 	none = json_object();
-	db_job_add(db, ret->job_id, ret->project_id, ret->machine_id, launches_job_type(kind), ret->initiated_by, ret->id);
+	db_job_add(db, ret->job_id, ret->project_id, ret->machine_id, launches_job_type(kind), ret->initiated_by,
+		   ret->id);
 	db_launch_add(db, ret, none);
 	json_decref(none);
 	return true;
@@ -501,7 +510,8 @@ void launches_expire(struct console *c)
 	db = catalogue_write(c->catalogue);
 	for (size_t i = 0; i < lost; i++) {
 		live_withdraw(c->live, open[i].server_id, open[i].id);
-		if (db_launch_find(db, open[i].id, &still) && !still.ended_us && !still.has_record == !open[i].has_record)
+		if (db_launch_find(db, open[i].id, &still) && !still.ended_us &&
+		    !still.has_record == !open[i].has_record)
 			expire_one(c, db, &still);
 	}
 	free(open);

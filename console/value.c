@@ -82,8 +82,8 @@ static int check_number(const struct value_kind *k, const json_t *value, char *r
 	shown(value, text, sizeof(text));
 	snprintf(least, sizeof(least), "%lld", (long long)k->least);
 	snprintf(most, sizeof(most), "%lld", (long long)k->most);
-	return fault_set(f, -EINVAL, MSG_SETTING_OUT_OF_RANGE, "setting", k->name, "value", text, "least", least, "most",
-			 most, NULL);
+	return fault_set(f, -EINVAL, MSG_SETTING_OUT_OF_RANGE, "setting", k->name, "value", text, "least", least,
+			 "most", most, NULL);
 }
 
 static int check_choice(const struct value_kind *k, const json_t *value, char *ret, size_t size, struct fault *f)
@@ -97,7 +97,8 @@ static int check_choice(const struct value_kind *k, const json_t *value, char *r
 			snprintf(ret, size, "%s", given);
 			return 0;
 		}
-		used += (size_t)snprintf(choices + used, sizeof(choices) - used, "%s%s", i ? ", " : "", k->choices[i]);
+		used +=
+		    (size_t)snprintf(choices + used, sizeof(choices) - used, "%s%s", i ? ", " : "", k->choices[i]);
 	}
 	shown(value, text, sizeof(text));
 	return fault_set(f, -EINVAL, MSG_SETTING_NOT_A_CHOICE, "setting", k->name, "value", text, "choices", choices,

@@ -196,10 +196,11 @@ static char second[ID_SIZE]; /* another machine that has a point, or "" */
 
 static void post_status(json_t *records)
 {
-	json_t *point = has_points ? json_pack("{s:i, s:s}", "epoch", 7, "time", "2026-11-22T09:41:07Z") : json_null();
-	json_t *status = json_pack("{s:s, s:i, s:[{s:s, s:O}, {s:s, s:o}], s:o}", "address", "", "port", 1500, "machines",
-				   "id", agent.id, "newest_point", point, "id", *second ? second : "none", "newest_point",
-				   point, "launches", records);
+	json_t *point =
+	    has_points ? json_pack("{s:i, s:s}", "epoch", 7, "time", "2026-11-22T09:41:07Z") : json_null();
+	json_t *status = json_pack("{s:s, s:i, s:[{s:s, s:O}, {s:s, s:o}], s:o}", "address", "", "port", 1500,
+				   "machines", "id", agent.id, "newest_point", point, "id", *second ? second : "none",
+				   "newest_point", point, "launches", records);
 
 	json_decref(caller_call(&con, &server, 204, "POST", "/link/status", status));
 }
@@ -211,10 +212,10 @@ static void post_one(const json_t *record)
 
 static json_t *new_record(const char *launch, const char *kind)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:s}, s:{s:s}, s:{}, s:[]}", "launch", launch, "machine", "m",
-			 "machine_id", agent.id, "kind", kind, "state", "preparing", "since",
-			 "2026-11-22T10:00:00.000000Z", "point", "epoch", 7, "time", "2026-11-22T09:41:07.000000Z", "times",
-			 "asked", "2026-11-22T10:00:00.000000Z", "milliseconds", "log");
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:s}, s:{s:s}, s:{}, s:[]}", "launch", launch,
+			 "machine", "m", "machine_id", agent.id, "kind", kind, "state", "preparing", "since",
+			 "2026-11-22T10:00:00.000000Z", "point", "epoch", 7, "time", "2026-11-22T09:41:07.000000Z",
+			 "times", "asked", "2026-11-22T10:00:00.000000Z", "milliseconds", "log");
 }
 
 static void move(json_t *record, const char *state, const char *message)
@@ -224,7 +225,8 @@ static void move(json_t *record, const char *state, const char *message)
 	wallclock_format(wallclock_now_us(), now);
 	json_object_set_new(record, "state", json_string(state));
 	json_object_set_new(record, "since", json_string(now));
-	json_array_append_new(json_object_get(record, "log"), json_pack("{s:s, s:s}", "time", now, "message", message));
+	json_array_append_new(json_object_get(record, "log"),
+			      json_pack("{s:s, s:s}", "time", now, "message", message));
 	post_one(record);
 }
 
@@ -237,8 +239,9 @@ static void boot(json_t *record)
 
 static void fault_of(json_t *record, const char *code)
 {
-	json_object_set_new(record, "fault", json_pack("{s:s, s:{s:s, s:s}}", "code", code, "args", "machine", "m", "reason",
-						       "why not"));
+	json_object_set_new(
+	    record, "fault",
+	    json_pack("{s:s, s:{s:s, s:s}}", "code", code, "args", "machine", "m", "reason", "why not"));
 }
 
 /* POST, answered by a server that takes everything; ids into the buffers. */
@@ -365,7 +368,8 @@ static void test_bad_launches_are_refused_before_anything_begins(void **state)
 	fake_start(&f, all_well);
 	refused(ADMIN(404, "POST", "/machines/nobody/launches", NULL), "MACHINE_UNKNOWN");
 	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:s}", "kind", "fun")), "VALUE_BAD");
-	refused(ADMIN(422, "POST", "/machines/m/launches", json_pack("{s:s}", "blueprint", "x")), "API_NOT_UNDERSTOOD");
+	refused(ADMIN(422, "POST", "/machines/m/launches", json_pack("{s:s}", "blueprint", "x")),
+		"API_NOT_UNDERSTOOD");
 	refused(ADMIN(422, "POST", "/machines/m/launches", json_pack("{s:i}", "at", 5)), "API_NOT_UNDERSTOOD");
 	refused(ADMIN(404, "POST", "/machines/m/launches", json_pack("{s:s}", "at", "")), "POINT_UNKNOWN");
 	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:i}}", "blueprint", "cpus", 0)),
@@ -491,7 +495,8 @@ static void test_a_server_speaks_for_its_own_machines_only(void **state)
 	fixture_enrol(&con, &other, "server", "other");
 	unknown = new_record(foreign, "test");
 	json_object_set_new(mine, "state", json_string("ended"));
-	json_decref(caller_call(&con, &other, 204, "POST", "/link/status", json_pack("{s:[O, O]}", "launches", mine, unknown)));
+	json_decref(caller_call(&con, &other, 204, "POST", "/link/status",
+				json_pack("{s:[O, O]}", "launches", mine, unknown)));
 	expect_state(launch, "booted");
 	refused(call(404, "GET", foreign, ""), "LAUNCH_UNKNOWN");
 	json_decref(caller_call(&con, &other, 204, "POST", "/link/status", json_pack("{s:[]}", "launches")));
@@ -572,8 +577,8 @@ static void test_records_that_make_no_sense_do_no_harm(void **state)
 
 static void backdate(const char *launch)
 {
-	db_run(catalogue_write(con.console.catalogue), "UPDATE launches SET created_us = created_us - 61000000 WHERE id = ?",
-	       "t", launch);
+	db_run(catalogue_write(con.console.catalogue),
+	       "UPDATE launches SET created_us = created_us - 61000000 WHERE id = ?", "t", launch);
 	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
 }
 
@@ -804,7 +809,8 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 {
 	const char png[] = "iVBORw0KGgpBQg=="; /* the magic, "AB" */
 	struct answer answers[] = { { "launch" },
-				    { "console_log", NULL, json_pack("{s:s, s:i, s:i}", "text", "login: ", "from", 3, "size", 10) },
+				    { "console_log", NULL,
+				      json_pack("{s:s, s:i, s:i}", "text", "login: ", "from", 3, "size", 10) },
 				    { "screenshot", NULL, json_pack("{s:s}", "png", png) },
 				    { NULL } };
 	char launch[ID_SIZE], job[ID_SIZE], path[128], command[512];
@@ -847,7 +853,8 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 
 static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **state)
 {
-	json_t *table = ADMIN(200, "GET", "/blueprint", NULL), *b = ADMIN(200, "GET", "/machines/m/blueprint", NULL), *e, *m, *c;
+	json_t *table = ADMIN(200, "GET", "/blueprint", NULL), *b = ADMIN(200, "GET", "/machines/m/blueprint", NULL),
+	       *e, *m, *c;
 	char launch[ID_SIZE], job[ID_SIZE];
 	struct fake f;
 	size_t i;
@@ -858,7 +865,8 @@ static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **stat
 	json_decref(b);
 	json_decref(table);
 	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
-		  json_pack("{s:i, s:s, s:s, s:s}", "cpus", 3, "memory_mib", "2048", "proof", "text", "proof_text", "準備完了"));
+		  json_pack("{s:i, s:s, s:s, s:s}", "cpus", 3, "memory_mib", "2048", "proof", "text", "proof_text",
+			    "準備完了"));
 	assert_int_equal(number_in(b, "cpus"), 3);
 	assert_int_equal(number_in(b, "memory_mib"), 2048);
 	json_decref(b);
@@ -1004,8 +1012,8 @@ static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
 	again = newest_job();
 	assert_string_equal(text_in(again, "id"), text_in(job, "id"));
 	json_decref(again);
-	db_run(catalogue_write(con.console.catalogue), "UPDATE jobs SET created_us = created_us - 3600000000 WHERE id = ?", "t",
-	       text_in(job, "id"));
+	db_run(catalogue_write(con.console.catalogue),
+	       "UPDATE jobs SET created_us = created_us - 3600000000 WHERE id = ?", "t", text_in(job, "id"));
 	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
 	ticks_launches(&con.console);
 	ticks_launches(&con.console);
