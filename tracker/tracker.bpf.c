@@ -361,14 +361,20 @@ static __always_inline void fill_record(struct shared_record *r, uint64_t time, 
 
 enum { CARRIED, LOST_FULL, LOST_UNREADABLE };
 
+/* @room's bound must be seen by the verifier of 6.1, which loses it where the
+ * compiler compares one copy of 32 bits and uses another. */
 #define CARRY(room)                                                                             \
 	do {                                                                                    \
 		struct shared_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + (room), 0);    \
+		uint64_t copied = bytes;                                                        \
                                                                                                 \
 		if (!r)                                                                         \
 			return LOST_FULL;                                                       \
 		fill_record(r, time, sector, bytes >> 9, meta, SHARED_WRITE);                    \
-		if (bpf_probe_read_kernel(r + 1, bytes <= (room) ? bytes : (room), (void *)address)) { \
+		asm volatile("" : "+r"(copied));                                                \
+		if (copied > (room))                                                            \
+			copied = (room);                                                        \
+		if (bpf_probe_read_kernel(r + 1, copied, (void *)address)) {                     \
 			bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);                               \
 			return LOST_UNREADABLE;                                                 \
 		}                                                                               \
