@@ -590,6 +590,8 @@ static __noinline int flight_lost(struct shared_flight *f)
 	uint32_t disk = f->disk;
 	struct shared_counters *n = get_counters(disk);
 
+	if (f->told == f->use)
+		return 0;
 	mark_range(disk, f->sector, f->sectors);
 	if (n)
 		__sync_fetch_and_add(&n->unseen, (uint64_t)f->sectors << 9);
@@ -628,11 +630,13 @@ static __always_inline uint32_t flight_begin(struct shared_config *c, struct req
 	f = &b->flight[at & (SHARED_FLIGHT_WAYS - 1)];
 	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns))
 		flight_lost(f); /* not the same again, put back and issued once more */
+	__sync_fetch_and_add(&f->use, 1);
 	f->sector = rq->__sector;
 	f->bio = (uint64_t)rq->bio;
 	f->disk = disk;
 	f->stamp = rq->start_time_ns;
 	f->sectors = rq->__data_len >> 9;
+	__sync_fetch_and_add(&f->use, 1);
 	return bucket * SHARED_FLIGHT_WAYS + at;
 }
 
@@ -661,8 +665,10 @@ static __always_inline void flight_end(uint32_t flight, struct request *rq, uint
 		return;
 	f = &b->flight[at];
 	/* A former use of the request, of which the completion was not seen; the issue of this
-	 * one was not seen either, or there was none (the flush of an fsync has none). */
-	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns)) {
+	 * one was not seen either, or there was none (the flush of an fsync has none).  Or the end of
+	 * a write between two flushes, told once more and without bytes, of which the data's
+	 * completion was not seen. */
+	if (f->sectors && (!bytes || f->sector != rq->__sector || f->stamp != rq->start_time_ns)) {
 		flight_lost(f);
 		f->sectors = 0;
 	}
@@ -670,6 +676,7 @@ static __always_inline void flight_end(uint32_t flight, struct request *rq, uint
 		f->bio = 0;
 		f->sector = rq->__sector + (bytes >> 9);
 		f->sectors = (rq->__data_len - bytes) >> 9;
+		__sync_fetch_and_add(&f->use, 2);
 	} else {
 		f->sectors = 0;
 		*(volatile uint64_t *)&b->number[at] = 0;
@@ -685,6 +692,10 @@ static __always_inline bool flight_flies(struct shared_flight *f, struct request
 	       (!f->bio || (uint64_t)BPF_CORE_READ(rq, bio) == f->bio);
 }
 
+/*
+ * Nothing is taken out of the table here: the request may be used again at this very
+ * moment, and its new flight would be taken out with the old one.
+ */
 __noinline int audit_bucket(uint32_t bucket)
 {
 	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
@@ -699,13 +710,14 @@ __noinline int audit_bucket(uint32_t bucket)
 		if (!number)
 			continue;
 		seen = *f;
-		if (!seen.sectors || flight_flies(&seen, (struct request *)(c->number_base + number)))
+		if (!seen.sectors || (seen.use & 1) || seen.told == seen.use ||
+		    flight_flies(&seen, (struct request *)(c->number_base + number)))
 			continue;
 		if (*(volatile uint64_t *)&b->number[i] != number || f->sector != seen.sector ||
-		    f->stamp != seen.stamp || f->sectors != seen.sectors)
+		    f->stamp != seen.stamp || f->sectors != seen.sectors || *(volatile uint64_t *)&f->use != seen.use)
 			continue; /* it has ended, or changed, meanwhile */
 		flight_lost(&seen);
-		__sync_val_compare_and_swap(&b->number[i], number, 0);
+		f->told = seen.use;
 	}
 	return 0;
 }

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 4
+#define SHARED_LAYOUT 5
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -141,6 +141,8 @@ struct shared_flight {
 	uint32_t sectors;
 	uint32_t disk;
 	uint64_t stamp; /* when it was begun */
+	uint64_t use;	/* counts; odd: it is being begun at this moment */
+	uint64_t told;	/* the use that audit has marked already; written by audit alone */
 };
 
 struct shared_flights {
