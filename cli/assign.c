@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "assign.h"
+#include "api.h"
 #include "instance.h"
 #include "when.h"
 #include <stdlib.h>
@@ -48,4 +49,43 @@ json_t *assign_read(struct cli *c)
 		free(key);
 	}
 	return body;
+}
+
+static int show(struct cli *c, const struct assigned *a, const json_t *before, const json_t *now)
+{
+	json_t *table = api_get(c, a->table);
+
+	if (!table)
+		return CLI_FAILED;
+	a->show(c, before, now, get_array(table, a->members));
+	json_decref(table);
+	return CLI_DONE;
+}
+
+static int change(struct cli *c, const struct assigned *a, const json_t *before)
+{
+	json_t *body = assign_read(c), *after;
+	int r;
+
+	if (!body)
+		return CLI_USAGE;
+	after = api_call(c, "PATCH", body, API_SOON_MS, "/machines/%s/%s", c->operands[0], a->resource);
+	json_decref(body);
+	if (!after)
+		return CLI_FAILED;
+	r = show(c, a, before, after);
+	json_decref(after);
+	return r;
+}
+
+int assign_run(struct cli *c, const struct assigned *a)
+{
+	json_t *now = api_get(c, "/machines/%s/%s", c->operands[0], a->resource);
+	int r;
+
+	if (!now)
+		return CLI_FAILED;
+	r = c->operand_count == 1 ? show(c, a, NULL, now) : change(c, a, now);
+	json_decref(now);
+	return r;
 }

@@ -1,46 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit blueprint - what a launched machine is to be like. */
-#include "api.h"
 #include "assign.h"
 #include "output.h"
 
-static int show(struct cli *c, const json_t *before, const json_t *blueprint)
+static void show(struct cli *c, const json_t *before, const json_t *now, const json_t *members)
 {
-	json_t *table = api_get(c, "/blueprint");
-
-	if (!table)
-		return CLI_FAILED;
-	c->output->blueprint(c, before, blueprint, get_array(table, "members"));
-	json_decref(table);
-	return CLI_DONE;
-}
-
-static int change(struct cli *c, const char *name, const json_t *before)
-{
-	json_t *body = assign_read(c), *after;
-	int r;
-
-	if (!body)
-		return CLI_USAGE;
-	after = api_call(c, "PATCH", body, API_SOON_MS, "/machines/%s/blueprint", name);
-	json_decref(body);
-	if (!after)
-		return CLI_FAILED;
-	r = show(c, before, after);
-	json_decref(after);
-	return r;
+	c->output->blueprint(c, before, now, members);
 }
 
 static int run_blueprint(struct cli *c)
 {
-	json_t *blueprint = api_get(c, "/machines/%s/blueprint", c->operands[0]);
-	int r;
+	static const struct assigned blueprint = { "blueprint", "/blueprint", "members", show };
 
-	if (!blueprint)
-		return CLI_FAILED;
-	r = c->operand_count == 1 ? show(c, NULL, blueprint) : change(c, c->operands[0], blueprint);
-	json_decref(blueprint);
-	return r;
+	return assign_run(c, &blueprint);
 }
 
 const struct verb verb_blueprint = {

@@ -1,46 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit settings - show a machine's settings, or change some. */
-#include "api.h"
 #include "assign.h"
 #include "output.h"
 
-static int show(struct cli *c, const json_t *before, const json_t *settings)
+static void show(struct cli *c, const json_t *before, const json_t *now, const json_t *members)
 {
-	json_t *answer = api_get(c, "/settings");
-
-	if (!answer)
-		return CLI_FAILED;
-	c->output->settings(c, before, settings, get_array(answer, "settings"));
-	json_decref(answer);
-	return CLI_DONE;
-}
-
-static int change(struct cli *c, const char *name, const json_t *before)
-{
-	json_t *body = assign_read(c), *after;
-	int r;
-
-	if (!body)
-		return CLI_USAGE;
-	after = api_call(c, "PATCH", body, API_SOON_MS, "/machines/%s/settings", name);
-	json_decref(body);
-	if (!after)
-		return CLI_FAILED;
-	r = show(c, before, after);
-	json_decref(after);
-	return r;
+	c->output->settings(c, before, now, members);
 }
 
 static int run_settings(struct cli *c)
 {
-	json_t *settings = api_get(c, "/machines/%s/settings", c->operands[0]);
-	int r;
+	static const struct assigned settings = { "settings", "/settings", "settings", show };
 
-	if (!settings)
-		return CLI_FAILED;
-	r = c->operand_count == 1 ? show(c, NULL, settings) : change(c, c->operands[0], settings);
-	json_decref(settings);
-	return r;
+	return assign_run(c, &settings);
 }
 
 const struct verb verb_settings = {
