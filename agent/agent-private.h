@@ -79,6 +79,7 @@ struct agent {
 	uint64_t tick_us, staged_us;
 	uint64_t backlog;	/* bytes, as of the last tick */
 	struct stage_tracker stages;
+	bool stuck; /* that is why it is stalled */
 	struct stage_forecast forecast;
 	struct session_figures last_session;
 	struct fault connection_fault; /* why there is no connection */

@@ -48,6 +48,12 @@ static enum stage decide_alone(const struct stage_tracker *t, const struct stage
 	return is_lagging(in) ? STAGE_LAGGING : t->stage;
 }
 
+/* On a slow link an epoch may take longer than that: then something leaves. */
+bool stage_is_stuck(const struct stage_tracker *t, const struct stage_input *in)
+{
+	return in->backlog_bytes && in->durable_age_us > STALLED_US && in->now_us - t->moved_us > STALLED_US;
+}
+
 static enum stage decide(const struct stage_tracker *t, const struct stage_input *in)
 {
 	if (in->wish == STAGE_WISH_STOPPED)
@@ -56,7 +62,7 @@ static enum stage decide(const struct stage_tracker *t, const struct stage_input
 		return STAGE_PAUSED;
 	if (!in->connected)
 		return decide_alone(t, in);
-	if (in->durable_age_us > STALLED_US && in->backlog_bytes)
+	if (stage_is_stuck(t, in))
 		return STAGE_STALLED;
 	if (!in->synced)
 		return STAGE_INITIAL_SYNC;
@@ -127,6 +133,10 @@ bool stage_step(struct stage_tracker *t, const struct stage_input *in)
 	enum stage next;
 
 	t->without_point = t->without_point || !in->had_point;
+	if (in->drained_bytes != t->drained) {
+		t->drained = in->drained_bytes;
+		t->moved_us = in->now_us;
+	}
 	next = decide(t, in);
 	if (next == t->stage)
 		return false;

@@ -54,6 +54,7 @@ struct stage_input {
 
 struct stage_tracker {
 	enum stage stage;
+	uint64_t drained, moved_us; /* what had left, and when it was last another */
 	bool without_point; /* there was none when it began: an initial sync is to be told of */
 	/* one sample a second, newest last */
 	struct {
@@ -77,6 +78,9 @@ struct stage_forecast {
  * they last no time, so that nobody who follows them misses one.
  */
 bool stage_step(struct stage_tracker *t, const struct stage_input *in);
+
+/* Connected, with something to send, and for a minute nothing left and nothing was durable. */
+bool stage_is_stuck(const struct stage_tracker *t, const struct stage_input *in);
 
 /* Once a second: remember the figures and say where they lead. */
 struct stage_forecast stage_sample(struct stage_tracker *t, const struct stage_input *in);

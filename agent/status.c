@@ -92,7 +92,7 @@ static void say_problems(struct agent *a, uint64_t now_us, const struct engine_f
 		(void)fault_set(&fault, 0, MSG_DISK_GONE, "disk", a->settings.disks[i].info.path, NULL);
 		status_problem(a, &fault);
 	}
-	if (a->stages.stage == STAGE_STALLED) {
+	if (a->stuck) {
 		snprintf(seconds, sizeof(seconds), "%llu",
 			 (unsigned long long)((now_us - MAX(a->durable_at_us, a->connected_at_us)) / USEC_PER_SEC));
 		(void)fault_set(&fault, 0, MSG_REPLICATION_STALLED, "seconds", seconds, NULL);
@@ -197,6 +197,7 @@ static void sample_stage(struct agent *a, uint64_t now_us, const struct engine_f
 	a->last_session = s;
 	follow_stage(a, &in);
 	a->forecast = stage_sample(&a->stages, &in);
+	a->stuck = f->connected && a->wish == STAGE_WISH_STARTED && stage_is_stuck(&a->stages, &in);
 }
 
 /* Compress where the link is the bottleneck, and the harder the slower it is. */

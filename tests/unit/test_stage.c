@@ -128,7 +128,7 @@ static bool may_be_continuous(const struct stage_tracker *before, const struct s
 		return false;
 	if (!in->connected) /* it stays what it was */
 		return before->stage == STAGE_CONTINUOUS && in->lag_us <= 10 * SECOND;
-	return in->synced && !in->rescanning && in->lag_us <= 10 * SECOND &&
+	return in->synced && !in->rescanning && !in->missing && in->lag_us <= 10 * SECOND &&
 	       !(in->durable_age_us > 60 * SECOND && in->backlog_bytes);
 }
 
@@ -138,6 +138,7 @@ static struct stage_input any_input(void)
 	int r = rand();
 
 	return (struct stage_input){
+		.now_us = 7200 * SECOND, .missing = (r & 6144) == 0,
 		.wish = r % 8 < 6 ? STAGE_WISH_STARTED : r % 8 == 6 ? STAGE_WISH_PAUSED : STAGE_WISH_STOPPED,
 		.connected = r & 8, .synced = r & 16, .clean = r & 32, .rescanning = (r & 192) == 0, .point_sent = r & 256,
 		.had_point = r & 512, .lag_us = ages[rand() % 7], .durable_age_us = ages[rand() % 7],
@@ -240,6 +241,9 @@ static void stalled_is_a_minute_without_an_answer_while_there_is_something_to_se
 		struct stage_tracker t = at(from[i]);
 		struct stage_input in = well;
 
+		in.now_us = t.moved_us = 1000 * SECOND;
+		t.drained = in.drained_bytes = 7;
+		in.now_us += 60 * SECOND + 1;
 		in.durable_age_us = 60 * SECOND + 1;
 		in.rescanning = from[i] == STAGE_RESCAN;
 		in.backlog_bytes = 1;
@@ -255,6 +259,24 @@ static void stalled_is_a_minute_without_an_answer_while_there_is_something_to_se
 }
 
 /* --- rescan, pause, stop, disconnection ----------------------------------------------- */
+
+static void what_leaves_slowly_is_not_stalled(void **state)
+{
+	struct stage_tracker t = at(STAGE_INITIAL_SYNC);
+	struct stage_input in = well;
+
+	in.synced = false;
+	in.backlog_bytes = 1000;
+	for (unsigned int second = 1; second <= 300; second++) {
+		in.now_us = in.durable_age_us = second * SECOND;
+		in.drained_bytes = second / 50;
+		assert_string_equal(steps(&t, &in), "");
+	}
+	in.now_us = in.durable_age_us = 361 * SECOND;
+	assert_string_equal(steps(&t, &in), "stalled");
+	in.drained_bytes++;
+	assert_string_equal(steps(&t, &in), "initial_sync");
+}
 
 static void with_a_disk_missing_nothing_is_called_continuous(void **state)
 {
@@ -544,6 +566,7 @@ int main(void)
 		cmocka_unit_test(lagging_begins_after_ten_seconds_or_four_epochs_whichever_is_longer),
 		cmocka_unit_test(a_first_point_that_is_old_already_is_lagging_and_never_continuous),
 		cmocka_unit_test(stalled_is_a_minute_without_an_answer_while_there_is_something_to_send),
+		cmocka_unit_test(what_leaves_slowly_is_not_stalled),
 		cmocka_unit_test(with_a_disk_missing_nothing_is_called_continuous),
 		cmocka_unit_test(a_rescan_is_told_of_and_ends_where_it_began),
 		cmocka_unit_test(a_rescan_before_the_first_point_is_no_initial_sync_but_no_protection_either),
