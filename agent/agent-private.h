@@ -26,6 +26,8 @@ struct attached {
 	bool in_engine;
 	uint64_t sequence;	/* diskseq: another one behind the same name has another */
 	bool told_gone;
+	unsigned int healed;	/* places that can be read again, since the last tick */
+	uint64_t healed_sector; /* one of them */
 };
 
 /* `mark' commands, answered when their point is durable. */

@@ -126,6 +126,7 @@ static uint64_t on_now(void *context)
 static void on_event(void *context, enum engine_event event, uint16_t disk, uint64_t value, const char *text)
 {
 	struct agent *a = context;
+	struct attached *at = attached_of(a, disk);
 	const char *name = disk_name(a, disk);
 	char sector[24], number[24];
 
@@ -137,7 +138,10 @@ static void on_event(void *context, enum engine_event event, uint16_t disk, uint
 		a->read_failed = true;
 		break;
 	case ENGINE_READ_HEALED:
-		agent_tell_code(a, MSG_DISK_READ_HEALED, "disk", name, "sector", sector, NULL);
+		if (!at)
+			break;
+		at->healed++;
+		at->healed_sector = value / SECTOR_BYTES;
 		break;
 	case ENGINE_SUSPECT:
 		agent_tell_code(a, MSG_DISK_SUSPECT, "disk", name, "why", text, NULL);
@@ -343,6 +347,23 @@ static void take_reads(struct agent *a)
 		engine_read_done(a->engine, slot, error);
 }
 
+/* A disk that is well again heals in many places at once. */
+static void tell_healed(struct agent *a)
+{
+	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
+		struct attached *at = &a->disks[i];
+		char count[24], sector[24];
+
+		if (!at->healed)
+			continue;
+		snprintf(count, sizeof(count), "%u", at->healed);
+		snprintf(sector, sizeof(sector), "%llu", (unsigned long long)at->healed_sector);
+		agent_tell_code(a, MSG_DISK_READ_HEALED, "disk", at->settings->info.path, "count", count, "sector",
+				sector, NULL);
+		at->healed = 0;
+	}
+}
+
 static void tick(struct agent *a, uint64_t now)
 {
 	/* On the way to continuous protection stages may be short. */
@@ -354,6 +375,7 @@ static void tick(struct agent *a, uint64_t now)
 		log_warn("the link to the console cannot be started");
 	attach_tick(a);
 	control_tick(a, now);
+	tell_healed(a);
 	status_tick(a, now);
 }
 

@@ -6,9 +6,10 @@
  *	poller		GET /link, for ever -> desired, commands -> program
  *	poster		queues -> POST /link/reply, /events, /status
  *
- * Replies go first, then events, then status, at most one a second.  A post
- * that the console could not take is tried again, with back-off; one that it
- * refused (4xx) would be refused again and is dropped.
+ * Replies go first, then the status if it is time (one a second), then events.
+ * A post that the console could not take is tried again, with back-off; one that
+ * it refused (4xx) would be refused again and is dropped.  Too many events (429)
+ * wait by themselves: the status goes on.
  *
  * After any failure the poller asks without a version: a console that was
  * restored from a copy may be at the version that we have with other contents.
@@ -68,7 +69,7 @@ struct child {
 	pthread_cond_t wake;
 	struct queue replies, events;
 	json_t *status;
-	uint64_t status_sent_us;
+	uint64_t status_sent_us, events_after_us;
 	bool stopping, drained;
 
 	pthread_mutex_t write_lock; /* one message at a time to the program */
@@ -382,7 +383,7 @@ static void *poller(void *arg)
 
 /* --- poster ---------------------------------------------------------------------------------- */
 
-enum posted { POSTED, POST_LATER };
+enum posted { POSTED, POST_LATER, POST_TOO_MANY };
 
 static enum posted post(struct http *h, const char *path, const json_t *body)
 {
@@ -391,7 +392,9 @@ static enum posted post(struct http *h, const char *path, const json_t *body)
 	int status = http_request(h, "POST", path, body, POST_TIMEOUT_MS, &answer, &fault);
 
 	json_decref(answer);
-	if (status < 0 || status >= 500 || status == 429 || status == 401 || status == 403)
+	if (status == 429)
+		return POST_TOO_MANY;
+	if (status < 0 || status >= 500 || status == 401 || status == 403)
 		return POST_LATER;
 	return POSTED;
 }
@@ -423,15 +426,18 @@ static bool next_work(struct child *c, struct work *w, uint64_t *ret_wait_us)
 	*ret_wait_us = 3600 * USEC_PER_SEC;
 	if (c->replies.first) {
 		*w = (struct work){ .path = API "/reply", .body = json_incref(c->replies.first->body), .reply = true };
-	} else if (c->events.first) {
-		w->path = API "/events";
-		w->body = events_body(&c->events, &w->events);
 	} else if (c->status && (c->stopping || now >= c->status_sent_us + STATUS_PERIOD_US)) {
 		*w = (struct work){ .path = API "/status", .body = c->status, .status = true };
 		c->status = NULL;
 		c->status_sent_us = now;
-	} else if (c->status) {
-		*ret_wait_us = c->status_sent_us + STATUS_PERIOD_US - now;
+	} else if (c->events.first && now >= c->events_after_us) {
+		w->path = API "/events";
+		w->body = events_body(&c->events, &w->events);
+	} else {
+		if (c->events.first)
+			*ret_wait_us = c->events_after_us - now;
+		if (c->status)
+			*ret_wait_us = MIN(*ret_wait_us, c->status_sent_us + STATUS_PERIOD_US - now);
 	}
 	return w->body != NULL;
 }
@@ -478,9 +484,11 @@ static void *poster(void *arg)
 			backoff = BACKOFF_LEAST_MS;
 		}
 		json_decref(w.body);
-		if (result == POST_LATER && c->stopping)
+		if (result != POSTED && c->stopping)
 			break;
-		if (result == POST_LATER) {
+		if (result == POST_TOO_MANY && w.events) {
+			c->events_after_us = monotonic_now_us() + next_backoff(&backoff, &seed) * USEC_PER_MSEC;
+		} else if (result != POSTED) {
 			pthread_mutex_unlock(&c->lock);
 			sleep_ms(next_backoff(&backoff, &seed));
 			pthread_mutex_lock(&c->lock);
