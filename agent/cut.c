@@ -68,6 +68,7 @@ bool cut_look_clean(struct engine *e)
 		if (d->present && !look_suspect(e, d))
 			sure = false;
 	}
+	e->live_seen = e->live_seen || !sure;
 	if (!sure || !cut_nothing_pending(e))
 		return false; /* counting what is live as well would be for nothing */
 	for (unsigned int i = 0; i < e->disk_limit; i++)

@@ -153,23 +153,32 @@ static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t w
 	return 0;
 }
 
-/* Is it time to cut before a record of this time?  While something is dirty a
- * little longer, for the scan to be done and the cut to be a point. */
-static bool is_due(const struct engine *e, uint64_t wall_us)
-{
-	uint64_t limit = e->o.epoch_us;
-
-	if (!e->touched)
-		return false;
-	if (e->live_seen || !cut_nothing_pending(e))
-		limit *= 2;
-	return wall_us >= e->open_since_us + limit;
-}
-
 /* May the cut that is due be put off, and the ring be left to fill? */
 static bool should_wait(const struct engine *e)
 {
 	return !ring_needs_room(e) && !e->live_seen && cut_nothing_pending(e);
+}
+
+/* Is it time to cut before a record of this time?  @times: epochs long. */
+static bool is_due(const struct engine *e, uint64_t wall_us, unsigned int times)
+{
+	return e->touched && wall_us >= e->open_since_us + times * e->o.epoch_us;
+}
+
+/* The cut before @rec, if it is time for it.  While something is dirty a little
+ * later, for the scan to be done and the cut to be a point.  false: wait. */
+static bool cut_if_due(struct engine *e, const struct tracker_record *rec, uint64_t wall_us)
+{
+	bool dirty = e->live_seen || !cut_nothing_pending(e);
+
+	if (!is_due(e, wall_us, dirty ? 2 : 1))
+		return true;
+	if (!cut_can_close(e))
+		return !should_wait(e);
+	dirty = !cut_look_clean(e);
+	if (!dirty || is_due(e, wall_us, 2))
+		cut_close(e, rec->position, wall_us, !dirty);
+	return true;
 }
 
 /* One record.  false: nothing to merge now, or it must wait. */
@@ -187,11 +196,8 @@ static bool merge_step(struct engine *e)
 	wall_us = rec.time_us + (uint64_t)tracker_clock_offset_us(e->tracker);
 	if (e->aim.set && rec.position >= e->aim.position) {
 		cut_close(e, e->aim.position, e->aim.time_us, e->aim.clean);
-	} else if (!e->aim.set && is_due(e, wall_us)) {
-		if (cut_can_close(e))
-			cut_close(e, rec.position, wall_us, cut_look_clean(e));
-		else if (should_wait(e))
-			return !(e->blocked = true);
+	} else if (!e->aim.set && !cut_if_due(e, &rec, wall_us)) {
+		return !(e->blocked = true);
 	}
 	if (merge_record(e, &rec, wall_us) == 0)
 		return true;
