@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launch-follow.h"
 #include "api.h"
+#include "output.h"
 #include "progress.h"
 #include "program.h"
 #include "show.h"
@@ -214,4 +215,24 @@ int launch_follow(struct cli *c, const char *launch, const char *job, json_t **r
 		  "処理は続いています。`godwit launches` で確認できます。\n"),
 	      stderr);
 	return interrupt_status();
+}
+
+int launch_show(struct cli *c, json_t *ids, const char *launch)
+{
+	json_t *shown = NULL;
+	int r = CLI_DONE;
+
+	if (!ids)
+		return CLI_FAILED;
+	if (cli_switch(c, "wait"))
+		r = launch_follow(c, launch, get_text(ids, "job", ""), &shown);
+	else
+		shown = api_get(c, "/launches/%s", launch);
+	json_decref(ids);
+	if (r == CLI_DONE && !shown)
+		r = CLI_FAILED;
+	if (r == CLI_DONE)
+		c->output->launch(c, shown);
+	json_decref(shown);
+	return r;
 }

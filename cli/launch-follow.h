@@ -17,6 +17,10 @@ json_t *launch_choose(const struct cli *c, const json_t *launches, const char *w
  * the showing only. */
 _must_check_ int launch_follow(struct cli *c, const char *launch, const char *job, json_t **ret);
 
+/* What was begun with the answer @ids, which is taken over (NULL: it failed, and that
+ * was said): with --wait its progress, and how @launch is then. */
+_must_check_ int launch_show(struct cli *c, json_t *ids, const char *launch);
+
 /* "booted" -> "Booted". */
 const char *launch_state_words(const struct cli *c, const char *state);
 

@@ -62,22 +62,9 @@ static json_t *begin(struct cli *c, const char *kind)
 
 static int launch(struct cli *c, const char *kind)
 {
-	json_t *ids = begin(c, kind), *shown = NULL;
-	int r = CLI_DONE;
+	json_t *ids = begin(c, kind);
 
-	if (!ids)
-		return CLI_FAILED;
-	if (cli_switch(c, "wait"))
-		r = launch_follow(c, get_text(ids, "launch", ""), get_text(ids, "job", ""), &shown);
-	else
-		shown = api_get(c, "/launches/%s", get_text(ids, "launch", ""));
-	json_decref(ids);
-	if (r == CLI_DONE && !shown)
-		r = CLI_FAILED;
-	if (r == CLI_DONE)
-		c->output->launch(c, shown);
-	json_decref(shown);
-	return r;
+	return launch_show(c, ids, get_text(ids, "launch", ""));
 }
 
 static int run_launch(struct cli *c)

@@ -84,22 +84,7 @@ const struct verb verb_launches = {
 
 static int keep(struct cli *c, const char *id)
 {
-	json_t *ids = api_call(c, "POST", NULL, KEEP_TIMEOUT_MS, "/launches/%s/keep", id), *shown = NULL;
-	int r = CLI_DONE;
-
-	if (!ids)
-		return CLI_FAILED;
-	if (cli_switch(c, "wait"))
-		r = launch_follow(c, id, get_text(ids, "job", ""), &shown);
-	else
-		shown = api_get(c, "/launches/%s", id);
-	json_decref(ids);
-	if (r == CLI_DONE && !shown)
-		r = CLI_FAILED;
-	if (r == CLI_DONE)
-		c->output->launch(c, shown);
-	json_decref(shown);
-	return r;
+	return launch_show(c, api_call(c, "POST", NULL, KEEP_TIMEOUT_MS, "/launches/%s/keep", id), id);
 }
 
 static int run_keep(struct cli *c)
