@@ -464,11 +464,12 @@ static void say_anything(uint8_t type, uint8_t *body, size_t n)
 	say(frame, WIRE_HEADER_BYTES + n);
 }
 
-/* Another question than the one that was asked first. */
+/* The answer to another question than the one that was asked first, well formed. */
 static void say_wrong_differ(uint64_t what)
 {
 	struct wire_hash h = w.m.hash_count ? w.m.hashes[w.m.hash_first] : (struct wire_hash){ .length_bytes = CHUNK_BYTES };
 	struct wire_differ m = { .disk = h.disk, .offset_bytes = h.offset_bytes, .length_bytes = h.length_bytes };
+	const uint64_t chunks = (PLAIN_BYTES + CHUNK_BYTES - 1) / CHUNK_BYTES;
 	uint8_t frame[WIRE_HEADER_BYTES + 64];
 
 	if (!is_streaming() || (!w.m.hash_count && w.engine->asked_count))
@@ -476,9 +477,9 @@ static void say_wrong_differ(uint64_t what)
 	if (w.m.hash_count && what % 3 == 0)
 		m.disk = (uint16_t)(1 + what / 3 % (DISKS_MAX - 1));
 	else if (w.m.hash_count && what % 3 == 1)
-		m.offset_bytes = (m.offset_bytes + CHUNK_BYTES * (1 + what / 3 % 3)) % PLAIN_BYTES;
-	else if (w.m.hash_count)
-		m.length_bytes -= SECTOR_BYTES;
+		m.offset_bytes = (m.offset_bytes / CHUNK_BYTES + 1 + what / 3 % (chunks - 1)) % chunks * CHUNK_BYTES;
+	else if (w.m.hash_count) /* never of no length: that could not be put into a frame */
+		m.length_bytes += m.length_bytes > SECTOR_BYTES ? -SECTOR_BYTES : SECTOR_BYTES;
 	say(frame, wire_put_differ(frame, &m));
 	assert(!is_streaming());
 }
