@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "launch.h"
 #include "daemon.h"
-#include "fileio.h"
+#include "launch-private.h"
 #include "log.h"
-#include "loop.h"
 #include "nbdkit.h"
-#include "record.h"
-#include "spec.h"
-#include "store.h"
-#include "target.h"
 #include "wallclock.h"
 
 #include <assert.h>
@@ -23,73 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MEMORY_SPARE	(256 * MIB) /* for qemu itself and everybody else */
-#define NBDKIT_START_US (20 * USEC_PER_SEC)
-#define PICTURE_US	(5 * USEC_PER_SEC)
-#define STORE_LOOK_US	(2 * USEC_PER_SEC)
-#define TAIL_BYTES	512u /* of the serial console, searched for the proof */
+#define MEMORY_SPARE (256 * MIB) /* for qemu itself and everybody else */
+#define PICTURE_US   (5 * USEC_PER_SEC)
 
-struct disk {
-	struct launch *launch;
-	struct nbdkit_process process; /* pid 0: not running */
-	bool ready;
-};
-
-struct launch {
-	const char *folder;
-	struct launch_spec spec;
-	struct loop *loop;
-	struct record *record;
-	const struct target_ops *ops;
-	struct target *target;
-	struct target_disk target_disks[DISKS_MAX];
-	struct disk disks[DISKS_MAX];
-	unsigned int disk_count;
-	unsigned int boot_disk;
-	uint64_t esp_offset, esp_bytes;
-	enum bootdisk_firmware firmware;
-	int signal_fd, control_fd;
-	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
-	struct fault why;	    /* it failed */
-	bool failing, ending, done;
-	bool asked_to_end;
-	bool standing;		    /* L3 */
-	bool read_failed, full;	    /* said already */
-	struct store_reader *point; /* until the NBD servers hold the point themselves */
-	struct loop_timer store_look;
-	size_t tail_used;
-	char tail[TAIL_BYTES + 1];
-};
-
-static void fail(struct launch *l, const struct fault *f);
-static void finish(struct launch *l);
-
-/* --- the end ------------------------------------------------------------------------------- */
-
-static void close_watched(struct launch *l, int *fd)
-{
-	if (*fd < 0)
-		return;
-	loop_unwatch(l->loop, *fd);
-	close(*fd);
-	*fd = -1;
-}
-
-static void end_disks(struct launch *l)
-{
-	for (unsigned int i = 0; i < l->disk_count; i++) {
-		struct disk *d = &l->disks[i];
-
-		close_watched(l, &d->process.ready_fd);
-		close_watched(l, &d->process.stderr_fd);
-		if (d->process.pid > 0) {
-			(void)kill(d->process.pid, SIGKILL); /* it only reads */
-			(void)waitpid(d->process.pid, NULL, 0);
-			d->process.pid = 0;
-		}
-		(void)unlink(l->target_disks[i].socket);
-	}
-}
+/* --- the end --------------------------------------------------------------------------------- */
 
 /* L2.  The disks of a machine that stands on its own, and of a cutover that has booted, are
  * somebody's data: they go only when it is asked to end. */
@@ -119,19 +51,19 @@ static void remove_files(struct launch *l)
 	}
 }
 
-static void let_go_of_point(struct launch *l)
+void launch_let_go_of_point(struct launch *l)
 {
 	if (l->point)
 		store_reader_close(l->point);
 	l->point = NULL;
 }
 
-static void finish(struct launch *l)
+void launch_finish(struct launch *l)
 {
 	l->ops->free(l->target);
 	l->target = NULL;
-	let_go_of_point(l);
-	end_disks(l);
+	launch_let_go_of_point(l);
+	launch_end_disks(l);
 	remove_files(l);
 	loop_clear_timer(l->loop, &l->deadline);
 	loop_clear_timer(l->loop, &l->store_look);
@@ -142,7 +74,7 @@ static void finish(struct launch *l)
 	l->done = true;
 }
 
-static void end(struct launch *l)
+void launch_end(struct launch *l)
 {
 	if (l->ending)
 		return;
@@ -150,20 +82,20 @@ static void end(struct launch *l)
 	if (l->target)
 		l->ops->stop(l->target); /* then stopped() */
 	else
-		finish(l);
+		launch_finish(l);
 }
 
 static void picture_then_end(void *context, const char *error)
 {
-	end(context);
+	launch_end(context);
 }
 
 static void picture_too_late(void *context)
 {
-	end(context);
+	launch_end(context);
 }
 
-static void fail(struct launch *l, const struct fault *f)
+void launch_fail(struct launch *l, const struct fault *f)
 {
 	char path[PATH_MAX];
 
@@ -172,7 +104,7 @@ static void fail(struct launch *l, const struct fault *f)
 	l->failing = true;
 	l->why = *f;
 	if (!l->target) {
-		end(l);
+		launch_end(l);
 		return;
 	}
 	/* A last picture, unless it is too far gone for one. */
@@ -183,205 +115,9 @@ static void fail(struct launch *l, const struct fault *f)
 	l->ops->screenshot(l->target, path, picture_then_end, l);
 }
 
-/* --- standing alone -------------------------------------------------------------------------- */
+/* --- starting -------------------------------------------------------------------------------- */
 
-static void target_kept(void *context, const char *error)
-{
-	struct launch *l = context;
-	struct fault f;
-
-	if (error) {
-		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", error, NULL);
-		record_note(l->record, &f); /* it runs on, on the store */
-		record_state(l->record, LAUNCH_BOOTED, "it still needs the store");
-		return;
-	}
-	l->standing = true;
-	end_disks(l);
-	record_state(l->record, LAUNCH_STANDING, "all its data is its own; the store is not needed any more");
-}
-
-static void target_progress(void *context, uint64_t done_bytes, uint64_t total_bytes)
-{
-	struct launch *l = context;
-
-	record_progress(l->record, done_bytes, total_bytes);
-}
-
-static void keep(struct launch *l)
-{
-	enum launch_state state = record_current(l->record);
-
-	if (l->failing || l->ending || (state != LAUNCH_BOOTED && state != LAUNCH_BOOTING))
-		return;
-	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
-	l->ops->keep(l->target);
-}
-
-/* --- proof --------------------------------------------------------------------------------------- */
-
-static void picture_with_proof(void *context, const char *error)
-{
-	struct launch *l = context;
-
-	if (error)
-		log_warn("no picture of the screen: %s", error);
-	if (l->spec.kind == LAUNCH_DRILL)
-		end(l);
-	else if (l->spec.kind == LAUNCH_CUTOVER)
-		keep(l);
-}
-
-static void proved(struct launch *l, const char *by)
-{
-	char path[PATH_MAX];
-
-	if (record_current(l->record) != LAUNCH_BOOTING)
-		return;
-	loop_clear_timer(l->loop, &l->deadline);
-	record_proof(l->record, by);
-	record_state(l->record, LAUNCH_BOOTED, "it runs: %s", by);
-	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
-	l->ops->screenshot(l->target, path, picture_with_proof, l);
-}
-
-/* Keep the last bytes that the console said, so that a text in two pieces is found. */
-static void keep_tail(struct launch *l, const char *text, size_t len)
-{
-	if (len > TAIL_BYTES) {
-		text += len - TAIL_BYTES;
-		len = TAIL_BYTES;
-	}
-	if (l->tail_used + len > TAIL_BYTES) {
-		size_t drop = l->tail_used + len - TAIL_BYTES;
-
-		memmove(l->tail, l->tail + drop, l->tail_used - drop);
-		l->tail_used -= drop;
-	}
-	for (size_t i = 0; i < len; i++)
-		l->tail[l->tail_used++] = text[i] ? text[i] : ' ';
-	l->tail[l->tail_used] = 0;
-}
-
-static void target_output(void *context, const char *text, size_t len)
-{
-	struct launch *l = context;
-	const char *wanted = l->spec.proof == PROOF_TEXT ? l->spec.proof_text : "login:";
-
-	record_output(l->record);
-	keep_tail(l, text, len);
-	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
-	if (strstr(l->tail, "[    0.") || strstr(l->tail, "systemd[1]"))
-		record_kernel(l->record);
-	if (l->spec.proof != PROOF_AGENT && strstr(l->tail, wanted))
-		proved(l, l->spec.proof == PROOF_TEXT ? "the text asked for is on its serial console" :
-							"a login prompt is on its serial console");
-}
-
-static void target_agent(void *context)
-{
-	struct launch *l = context;
-
-	if (l->spec.proof != PROOF_TEXT)
-		proved(l, "its guest agent answers");
-}
-
-static void target_note(void *context, const char *text)
-{
-	record_line(((struct launch *)context)->record, text);
-}
-
-static void target_started(void *context)
-{
-	struct launch *l = context;
-
-	record_started(l->record);
-	record_state(l->record, LAUNCH_BOOTING, "its processors run");
-}
-
-static bool store_is_there(const struct launch *l)
-{
-	return access(l->spec.store, R_OK | X_OK) == 0;
-}
-
-static void fail_without_store(struct launch *l)
-{
-	struct fault f;
-
-	(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", l->spec.machine, NULL);
-	fail(l, &f);
-}
-
-static void target_disk_trouble(void *context, const char *disk, const char *reason, bool full)
-{
-	struct launch *l = context;
-	bool *said = full ? &l->full : &l->read_failed;
-	struct fault f;
-
-	if (!l->standing && !store_is_there(l)) {
-		fail_without_store(l);
-		return;
-	}
-	if (*said)
-		return;
-	*said = true;
-	if (full)
-		(void)fault_set(&f, 0, MSG_LAUNCH_DISK_FULL, NULL);
-	else
-		(void)fault_set(&f, 0, MSG_LAUNCH_READ_FAILED, "disk", disk, "reason", reason, "machine",
-				l->spec.machine, NULL);
-	record_note(l->record, &f);
-}
-
-/* What is open of a store that was deleted can be read on; what is opened next cannot. */
-static void look_for_store(void *context)
-{
-	struct launch *l = context;
-
-	if (l->standing || l->ending)
-		return;
-	if (!store_is_there(l))
-		fail_without_store(l);
-	else
-		loop_set_timer(l->loop, &l->store_look, monotonic_now_us() + STORE_LOOK_US);
-}
-
-static void target_stopped(void *context, const char *why)
-{
-	struct launch *l = context;
-
-	if (why && !l->failing && !l->ending) {
-		l->failing = true;
-		(void)fault_set(&l->why, 0, MSG_LAUNCH_DIED, "machine", l->spec.machine, "reason", why, NULL);
-	}
-	finish(l);
-}
-
-static const struct target_events target_events = {
-	.note = target_note,
-	.started = target_started,
-	.output = target_output,
-	.agent = target_agent,
-	.kept = target_kept,
-	.progress = target_progress,
-	.disk_trouble = target_disk_trouble,
-	.stopped = target_stopped,
-};
-
-static void not_proved(void *context)
-{
-	struct launch *l = context;
-	char seconds[24];
-	struct fault f;
-
-	snprintf(seconds, sizeof(seconds), "%u", l->spec.proof_seconds);
-	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_PROVED, "machine", l->spec.machine, "seconds", seconds, NULL);
-	fail(l, &f);
-}
-
-/* --- starting ----------------------------------------------------------------------------------------- */
-
-static void start_machine(struct launch *l)
+void launch_start_machine(struct launch *l)
 {
 	char id[UUID_TEXT_LEN + 1];
 	struct target_machine m = {
@@ -392,8 +128,6 @@ static void start_machine(struct launch *l)
 		.memory_bytes = l->spec.memory_bytes,
 		.firmware = l->firmware,
 		.boot_disk = l->boot_disk,
-		.esp_offset = l->esp_offset,
-		.esp_bytes = l->esp_bytes,
 		.network = l->spec.network,
 		.bus = l->spec.bus,
 		.disks = l->target_disks,
@@ -401,180 +135,18 @@ static void start_machine(struct launch *l)
 	};
 	struct fault f;
 
-	let_go_of_point(l); /* the NBD servers hold it now */
-	l->store_look.fire = look_for_store;
-	l->store_look.context = l;
-	look_for_store(l);
+	launch_let_go_of_point(l); /* the NBD servers hold it now */
+	launch_look_for_store(l);
 	if (l->failing)
 		return;
 	record_state(l->record, LAUNCH_STARTING, "starting a %s machine with %u processors and %llu MiB",
 		     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
-	if (l->ops->start(l->loop, &m, &target_events, l, &l->target, &f)) {
-		fail(l, &f);
+	if (launch_make_view(l, &f) ||
+	    l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f)) {
+		launch_fail(l, &f);
 		return;
 	}
-	l->deadline.fire = not_proved;
-	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC);
-}
-
-static void disk_said(void *context, uint32_t events)
-{
-	struct disk *d = context;
-	char text[512];
-	ssize_t n = read(d->process.stderr_fd, text, sizeof(text) - 1);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		close_watched(d->launch, &d->process.stderr_fd);
-		return;
-	}
-	text[n] = 0;
-	text[strcspn(text, "\n")] = 0;
-	log_warn("nbdkit: %s", text);
-}
-
-static void disk_ready(void *context, uint32_t events)
-{
-	struct disk *d = context;
-	struct launch *l = d->launch;
-	char pid[32];
-	ssize_t n = read(d->process.ready_fd, pid, sizeof(pid));
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	close_watched(l, &d->process.ready_fd);
-	if (n <= 0) /* dead: child_ended() tells */
-		return;
-	d->ready = true;
-	for (unsigned int i = 0; i < l->disk_count; i++)
-		if (!l->disks[i].ready)
-			return;
-	start_machine(l);
-}
-
-static void disks_not_ready(void *context)
-{
-	struct fault f;
-
-	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "nbdkit was not ready in time", NULL);
-	fail(context, &f);
-}
-
-static int serve_disk(struct launch *l, unsigned int i)
-{
-	struct target_disk *t = &l->target_disks[i];
-	struct disk *d = &l->disks[i];
-	struct nbdkit_options o = {
-		.store_dir = l->spec.store, .exports_dir = l->folder, .epoch = l->spec.epoch, .disk = t->disk,
-	};
-	int err = nbdkit_listen_unix(t->socket, &o.listen_fd);
-
-	if (err)
-		return err;
-	err = nbdkit_spawn(&o, &d->process);
-	close(o.listen_fd);
-	if (err)
-		return err;
-	return loop_watch(l->loop, d->process.ready_fd, EPOLLIN, disk_ready, d) ?:
-	       loop_watch(l->loop, d->process.stderr_fd, EPOLLIN, disk_said, d);
-}
-
-static void serve_disks(struct launch *l)
-{
-	struct fault f;
-
-	l->deadline.fire = disks_not_ready;
-	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + NBDKIT_START_US);
-	for (unsigned int i = 0; i < l->disk_count; i++) {
-		int err = serve_disk(l, i);
-
-		if (err) {
-			(void)fault_set(&f, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL);
-			fail(l, &f);
-			return;
-		}
-	}
-}
-
-/* --- looking at the disks -------------------------------------------------------------------------------- */
-
-struct look {
-	struct launch *launch;
-	struct store_reader *reader;
-};
-
-static uint64_t look_size(void *context, unsigned int disk)
-{
-	const struct look *k = context;
-
-	return k->launch->target_disks[disk].size_bytes;
-}
-
-static unsigned int look_sector(void *context, unsigned int disk)
-{
-	const struct look *k = context;
-
-	return k->launch->target_disks[disk].sector_bytes;
-}
-
-static int look_read(void *context, unsigned int disk, uint64_t offset, uint32_t length, void *ret)
-{
-	const struct look *k = context;
-
-	return store_read(k->reader, (uint16_t)k->launch->target_disks[disk].disk, offset, length, ret);
-}
-
-static void note_disks(struct launch *l, struct store_reader *r)
-{
-	struct store_disk disks[DISKS_MAX];
-	size_t n = MIN(store_reader_disks(r, disks, DISKS_MAX), (size_t)DISKS_MAX);
-
-	for (size_t i = 0; i < n; i++) {
-		struct target_disk *t = &l->target_disks[l->disk_count];
-
-		if (disks[i].size_bytes == 0)
-			continue;
-		*t = (struct target_disk){
-			.disk = disks[i].disk,
-			.size_bytes = disks[i].size_bytes,
-			.sector_bytes = disks[i].sector_bytes,
-		};
-		snprintf(t->socket, sizeof(t->socket), "%s/disk%u.sock", l->folder, l->disk_count);
-		l->disks[l->disk_count] = (struct disk){ .launch = l, .process = { .ready_fd = -1, .stderr_fd = -1 } };
-		l->disk_count++;
-	}
-}
-
-static int look_at_disks(struct launch *l, struct fault *f)
-{
-	struct look k = { .launch = l };
-	struct bootdisk_source s = { .size_bytes = look_size, .sector_bytes = look_sector, .read = look_read,
-				     .context = &k };
-	struct bootdisk b;
-	int err = store_reader_open(l->spec.store, &store_sys_default, l->spec.epoch, &k.reader);
-
-	if (err)
-		return fault_set(f, err, MSG_LAUNCH_NO_POINT, "machine", l->spec.machine, "reason", strerror(-err),
-				 NULL);
-	note_disks(l, k.reader);
-	record_point(l->record, store_reader_point(k.reader));
-	s.count = l->disk_count;
-	l->point = k.reader;
-	err = bootdisk_find(&s, l->spec.firmware ?: l->spec.source_firmware, &b);
-	if (err)
-		return fault_set(f, err, MSG_LAUNCH_NO_POINT, "machine", l->spec.machine, "reason", strerror(-err),
-				 NULL);
-	if (b.firmware == FIRMWARE_NONE)
-		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NOT_BOOTABLE, "machine", l->spec.machine, NULL);
-	l->boot_disk = b.disk;
-	l->esp_offset = b.esp_offset;
-	l->esp_bytes = b.esp_bytes;
-	l->firmware = l->spec.firmware ?: b.firmware;
-	record_boot(l->record, bootdisk_firmware_name(l->firmware), b.disk, b.gpt);
-	return 0;
+	launch_await_proof(l);
 }
 
 static uint64_t memory_available(void)
@@ -609,15 +181,16 @@ static void prepare(struct launch *l)
 	struct fault f = { 0 };
 
 	record_state(l->record, LAUNCH_PREPARING, "looking at the disks of the point");
-	if (l->ops->probe(&f) || check_memory(l, &f) || look_at_disks(l, &f)) {
-		fail(l, &f);
+	if (l->ops->probe(&f) || check_memory(l, &f) || launch_look_at_disks(l, &f)) {
+		launch_fail(l, &f);
 		return;
 	}
 	daemon_ready(0); /* it is on its way; what fails from here on is in the record */
-	serve_disks(l);
+	launch_serve_disks(l);
 }
 
-/* --- from outside ------------------------------------------------------------------------------------------- */
+
+/* --- from outside ---------------------------------------------------------------------------- */
 
 static void signal_came(void *context, uint32_t events)
 {
@@ -627,20 +200,10 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
-		end(l); /* as when this machine is shut down: nobody asked for the data to go */
+		launch_end(l); /* as when this machine is shut down: nobody asked for the data to go */
 		return;
 	}
-	for (unsigned int i = 0; i < l->disk_count; i++) {
-		struct disk *d = &l->disks[i];
-		struct fault f;
-
-		if (d->process.pid <= 0 || waitpid(d->process.pid, NULL, WNOHANG) != d->process.pid)
-			continue;
-		d->process.pid = 0;
-		(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", l->spec.machine, NULL);
-		if (!l->standing)
-			fail(l, &f);
-	}
+	launch_reap_disks(l);
 }
 
 static void control_came(void *context, uint32_t events)
@@ -656,9 +219,9 @@ static void control_came(void *context, uint32_t events)
 	if (read(fd, line, sizeof(line) - 1) > 0) {
 		l->asked_to_end |= strncmp(line, "terminate", 9) == 0;
 		if (l->asked_to_end)
-			end(l);
+			launch_end(l);
 		else if (strncmp(line, "keep", 4) == 0)
-			keep(l);
+			launch_keep(l);
 	}
 	close(fd);
 }
@@ -718,10 +281,10 @@ int launch_run(const char *folder)
 		err = loop_turn(l.loop);
 	assert(l.done || err);
 	if (!l.done)
-		finish(&l);
+		launch_finish(&l);
 	record_free(l.record);
-	close_watched(&l, &l.control_fd);
-	close_watched(&l, &l.signal_fd);
+	launch_close_watched(&l, &l.control_fd);
+	launch_close_watched(&l, &l.signal_fd);
 	loop_free(l.loop);
 	daemon_ready(1); /* unless it was on its way */
 	return l.failing || err ? 1 : 0;

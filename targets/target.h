@@ -2,8 +2,9 @@
 /*
  * target - where a machine can be started, behind one table of functions.
  *
- * A launch (launch.h) makes ready what every target needs, the disks of a point
- * as NBD sockets, and the target makes a machine of them:
+ * A launch (launch.h) makes ready what every target needs, the disks of a point as NBD
+ * sockets and over each the machine's own disk<n>.qcow2, and the target makes a machine
+ * of them:
  *
  *	start() -> started() ... output() ... proved() ... stopped()
  *	keep()  -> kept()		all data is its own from then on
@@ -36,7 +37,6 @@ struct target_machine {
 	uint64_t memory_bytes;
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
-	uint64_t esp_offset, esp_bytes; /* of the boot disk's EFI system partition; 0: none */
 	enum target_network network;
 	enum target_bus bus;
 	const struct target_disk *disks;

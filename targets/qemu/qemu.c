@@ -11,10 +11,9 @@
  * qemu has no capabilities, and its own sandbox forbids it to start programs.
  * It ends when this process ends, however that ends.
  */
+#include "args.h"
 #include "base.h"
 #include "confine.h"
-#include "kvm.h"
-#include "loader.h"
 #include "qmp.h"
 #include "target.h"
 #include "tool.h"
@@ -37,18 +36,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QEMU	      "qemu-system-x86_64"
-#define KVM_CACHE     "/run/godwit/kvm"
 #define CONNECT_US    (20 * USEC_PER_SEC)
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
 #define PROGRESS_US   (USEC_PER_SEC / 2)
 #define STOP_GRACE_US (5 * USEC_PER_SEC)
-#define ARGS_MAX      96u
-
-/* Debian's package ovmf; the variables' file is copied, as the machine writes it. */
-#define FIRMWARE_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
-#define FIRMWARE_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 enum state { CONNECTING, RUNNING, STOPPING, STOPPED };
 
@@ -404,155 +396,7 @@ static void timer_fired(void *context)
 	}
 }
 
-/* --- the command line -------------------------------------------------------------------------- */
-
-struct args {
-	char *v[ARGS_MAX + 1];
-	unsigned int n;
-	bool failed;
-};
-
-static void add(struct args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(struct args *a, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (a->n == ARGS_MAX || vasprintf(&a->v[a->n], format, args) < 0)
-		a->failed = true;
-	else
-		a->n++;
-	va_end(args);
-}
-
-static void free_args(struct args *a)
-{
-	for (unsigned int i = 0; i < a->n; i++)
-		free(a->v[i]);
-}
-
-static void add_disks(struct args *a, const struct target_machine *m)
-{
-	static const char *const devices[] = { [BUS_VIRTIO] = "virtio-blk-pci",
-					       [BUS_SCSI] = "scsi-hd",
-					       [BUS_SATA] = "ide-hd",
-					       [BUS_NVME] = "nvme" };
-
-	if (m->bus == BUS_SCSI) {
-		add(a, "-device");
-		add(a, "virtio-scsi-pci,id=scsi");
-	}
-	for (unsigned int i = 0; i < m->disk_count; i++) {
-		add(a, "-blockdev");
-		add(a,
-		    "driver=qcow2,node-name=disk%u,discard=unmap,detect-zeroes=unmap,"
-		    "file.driver=file,file.filename=%s/disk%u.qcow2",
-		    i, m->folder, i);
-		add(a, "-device");
-		add(a, "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s", devices[m->bus], i,
-		    i == m->boot_disk ? 1 : i + 2, m->disks[i].disk, m->disks[i].sector_bytes,
-		    m->bus == BUS_SCSI ? ",bus=scsi.0" : "");
-	}
-}
-
-static void add_channels(struct args *a, const struct target_machine *m)
-{
-	add(a, "-qmp");
-	add(a, "unix:%s/qmp.sock,server=on,wait=off", m->folder);
-	add(a, "-chardev");
-	add(a, "socket,id=serial,path=%s/serial.sock,server=on,wait=off,logfile=%s/serial.log,logappend=on", m->folder,
-	    m->folder);
-	add(a, "-serial");
-	add(a, "chardev:serial");
-	add(a, "-device");
-	add(a, "virtio-serial-pci");
-	add(a, "-chardev");
-	add(a, "socket,id=agent,path=%s/agent.sock,server=on,wait=off", m->folder);
-	add(a, "-device");
-	add(a, "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
-}
-
-static void add_network(struct args *a, enum target_network network)
-{
-	add(a, "-nic");
-	if (network == NETWORK_NONE)
-		add(a, "none");
-	else
-		add(a, "user,model=virtio-net-pci%s", network == NETWORK_ISOLATED ? ",restrict=on" : "");
-}
-
-static void build_args(struct args *a, const struct target_machine *m)
-{
-	const char *accelerator = kvm_accelerator(QEMU, KVM_CACHE);
-
-	add(a, QEMU);
-	add(a, "-name");
-	add(a, "%s", m->name);
-	add(a, "-nodefaults");
-	add(a, "-S");
-	add(a, "-machine");
-	add(a, "q35,accel=%s", accelerator);
-	add(a, "-cpu");
-	add(a, "max");
-	add(a, "-smp");
-	add(a, "%u", m->cpus);
-	add(a, "-m");
-	add(a, "%lluM", (unsigned long long)(m->memory_bytes / MIB));
-	add(a, "-display");
-	add(a, "none");
-	add(a, "-vga");
-	add(a, "std");
-	add(a, "-sandbox");
-	add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	add(a, "-device");
-	add(a, "virtio-rng-pci");
-	/* By this the machine knows that it is a copy: godwit-agent.service does not start in it. */
-	add(a, "-smbios");
-	add(a, "type=11,value=godwit:launch=%s", m->id);
-	if (m->firmware == FIRMWARE_UEFI) {
-		add(a, "-drive");
-		add(a, "if=pflash,unit=0,format=raw,readonly=on,file=" FIRMWARE_CODE);
-		add(a, "-drive");
-		add(a, "if=pflash,unit=1,format=raw,file=%s/vars.fd", m->folder);
-	}
-	add_disks(a, m);
-	add_channels(a, m);
-	add_network(a, m->network);
-	a->v[a->n] = NULL;
-}
-
 /* --- before it starts ------------------------------------------------------------------------------ */
-
-static int make_overlay(const struct target_machine *m, unsigned int i, struct fault *f)
-{
-	char base[160], file[PATH_MAX], size[24], said[192];
-	const char *const argv[] = { "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, file, size, NULL };
-	int err;
-
-	snprintf(base, sizeof(base), "nbd+unix:///?socket=%s", m->disks[i].socket);
-	snprintf(file, sizeof(file), "%s/disk%u.qcow2", m->folder, i);
-	snprintf(size, sizeof(size), "%llu", (unsigned long long)m->disks[i].size_bytes);
-	err = tool_run(argv, m->folder, said, sizeof(said));
-	return err ? fault_set(f, err, MSG_LAUNCH_NOT_STARTED, "reason", said, NULL) : 0;
-}
-
-static int see_to_loader(const struct target_machine *m, const struct target_events *events, void *context,
-			 struct fault *f)
-{
-	char overlay[PATH_MAX], note[384];
-	struct loader l = { .folder = m->folder, .socket = m->disks[m->boot_disk].socket, .overlay = overlay,
-			    .esp_offset = m->esp_offset, .esp_bytes = m->esp_bytes };
-	int err;
-
-	if (m->esp_bytes == 0)
-		return 0;
-	snprintf(overlay, sizeof(overlay), "%s/disk%u.qcow2", m->folder, m->boot_disk);
-	err = loader_ensure(&l, note, sizeof(note));
-	if (note[0])
-		events->note(context, note);
-	/* Whether it starts is for its firmware to say, unless there is nothing to start. */
-	return err == -ENOENT ? fault_set(f, err, MSG_LAUNCH_NO_LOADER, "machine", m->name, NULL) : 0;
-}
 
 static int copy_variables(const struct target_machine *m, struct fault *f)
 {
@@ -600,7 +444,7 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd
 	_exit(127);
 }
 
-static int spawn(struct target *t, struct args *a)
+static int spawn(struct target *t, struct qemu_args *a)
 {
 	pid_t parent = getpid();
 	int fds[2];
@@ -641,14 +485,10 @@ static void free_target(struct target *t)
 static int start(struct loop *loop, const struct target_machine *m, const struct target_events *events, void *context,
 		 struct target **ret, struct fault *ret_fault)
 {
-	struct args a = { .n = 0 };
+	struct qemu_args a = { .n = 0 };
 	struct target *t;
-	int err = 0;
+	int err = m->firmware == FIRMWARE_UEFI ? copy_variables(m, ret_fault) : 0;
 
-	for (unsigned int i = 0; i < m->disk_count && !err; i++)
-		err = make_overlay(m, i, ret_fault);
-	if (!err && m->firmware == FIRMWARE_UEFI)
-		err = copy_variables(m, ret_fault) ?: see_to_loader(m, events, context, ret_fault);
 	if (err)
 		return err;
 	t = calloc(1, sizeof(*t));
@@ -657,9 +497,9 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
 			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
 			      .deadline_us = monotonic_now_us() + CONNECT_US };
-	build_args(&a, m);
+	qemu_args_build(&a, m);
 	err = a.failed ? -ENOMEM : spawn(t, &a);
-	free_args(&a);
+	qemu_args_free(&a);
 	if (err) {
 		free_target(t);
 		return fault_set(ret_fault, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of a launch share: launch.c (its life), launch-disks.c (the point),
+ * launch-view.c (the machine's own view of it), launch-watch.c (what the machine says). */
+#ifndef GODWIT_LAUNCH_PRIVATE_H
+#define GODWIT_LAUNCH_PRIVATE_H
+
+#include "loop.h"
+#include "nbdkit.h"
+#include "record.h"
+#include "spec.h"
+#include "store.h"
+#include "target.h"
+
+#define TAIL_BYTES 512u /* of the serial console, searched for the proof */
+
+struct disk {
+	struct launch *launch;
+	struct nbdkit_process process; /* pid 0: not running */
+	bool ready;
+};
+
+struct launch {
+	const char *folder;
+	struct launch_spec spec;
+	struct loop *loop;
+	struct record *record;
+	const struct target_ops *ops;
+	struct target *target;
+	struct target_disk target_disks[DISKS_MAX];
+	struct disk disks[DISKS_MAX];
+	unsigned int disk_count;
+	unsigned int boot_disk;
+	uint64_t esp_offset, esp_bytes; /* of the boot disk's EFI system partition; 0: none */
+	enum bootdisk_firmware firmware;
+	int signal_fd, control_fd;
+	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
+	struct fault why;	    /* it failed */
+	bool failing, ending, done;
+	bool asked_to_end;
+	bool standing;		    /* L3 */
+	bool read_failed, full;	    /* said already */
+	struct store_reader *point; /* until the NBD servers hold the point themselves */
+	struct loop_timer store_look;
+	size_t tail_used;
+	char tail[TAIL_BYTES + 1];
+};
+
+/* launch.c */
+void launch_fail(struct launch *l, const struct fault *f);
+void launch_end(struct launch *l);
+void launch_finish(struct launch *l); /* the target is gone, or never was */
+void launch_start_machine(struct launch *l);
+void launch_let_go_of_point(struct launch *l);
+
+/* launch-disks.c */
+_must_check_ int launch_look_at_disks(struct launch *l, struct fault *ret_fault);
+void launch_serve_disks(struct launch *l); /* then launch_start_machine() */
+void launch_reap_disks(struct launch *l);  /* a child has ended */
+void launch_end_disks(struct launch *l);
+void launch_close_watched(struct launch *l, int *fd);
+
+/* launch-view.c: copy-on-write disks over the point, and what has to be changed on them. */
+_must_check_ int launch_make_view(struct launch *l, struct fault *ret_fault);
+
+/* launch-watch.c */
+extern const struct target_events launch_target_events;
+void launch_await_proof(struct launch *l);
+void launch_look_for_store(struct launch *l); /* now and again */
+void launch_keep(struct launch *l);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a started machine says and does: its proof, its trouble, its keeping. */
+#include "launch-private.h"
+#include "log.h"
+#include "wallclock.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define STORE_LOOK_US (2 * USEC_PER_SEC)
+
+/* --- standing alone -------------------------------------------------------------------------- */
+
+static void target_kept(void *context, const char *error)
+{
+	struct launch *l = context;
+	struct fault f;
+
+	if (error) {
+		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", error, NULL);
+		record_note(l->record, &f); /* it runs on, on the store */
+		record_state(l->record, LAUNCH_BOOTED, "it still needs the store");
+		return;
+	}
+	l->standing = true;
+	launch_end_disks(l);
+	record_state(l->record, LAUNCH_STANDING, "all its data is its own; the store is not needed any more");
+}
+
+static void target_progress(void *context, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct launch *l = context;
+
+	record_progress(l->record, done_bytes, total_bytes);
+}
+
+void launch_keep(struct launch *l)
+{
+	enum launch_state state = record_current(l->record);
+
+	if (l->failing || l->ending || (state != LAUNCH_BOOTED && state != LAUNCH_BOOTING))
+		return;
+	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
+	l->ops->keep(l->target);
+}
+
+/* --- proof ----------------------------------------------------------------------------------- */
+
+static void picture_with_proof(void *context, const char *error)
+{
+	struct launch *l = context;
+
+	if (error)
+		log_warn("no picture of the screen: %s", error);
+	if (l->spec.kind == LAUNCH_DRILL)
+		launch_end(l);
+	else if (l->spec.kind == LAUNCH_CUTOVER)
+		launch_keep(l);
+}
+
+static void proved(struct launch *l, const char *by)
+{
+	char path[PATH_MAX];
+
+	if (record_current(l->record) != LAUNCH_BOOTING)
+		return;
+	loop_clear_timer(l->loop, &l->deadline);
+	record_proof(l->record, by);
+	record_state(l->record, LAUNCH_BOOTED, "it runs: %s", by);
+	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
+	l->ops->screenshot(l->target, path, picture_with_proof, l);
+}
+
+/* Keep the last bytes that the console said, so that a text in two pieces is found. */
+static void keep_tail(struct launch *l, const char *text, size_t len)
+{
+	if (len > TAIL_BYTES) {
+		text += len - TAIL_BYTES;
+		len = TAIL_BYTES;
+	}
+	if (l->tail_used + len > TAIL_BYTES) {
+		size_t drop = l->tail_used + len - TAIL_BYTES;
+
+		memmove(l->tail, l->tail + drop, l->tail_used - drop);
+		l->tail_used -= drop;
+	}
+	for (size_t i = 0; i < len; i++)
+		l->tail[l->tail_used++] = text[i] ? text[i] : ' ';
+	l->tail[l->tail_used] = 0;
+}
+
+static void target_output(void *context, const char *text, size_t len)
+{
+	struct launch *l = context;
+	const char *wanted = l->spec.proof == PROOF_TEXT ? l->spec.proof_text : "login:";
+
+	record_output(l->record);
+	keep_tail(l, text, len);
+	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
+	if (strstr(l->tail, "[    0.") || strstr(l->tail, "systemd[1]"))
+		record_kernel(l->record);
+	if (l->spec.proof != PROOF_AGENT && strstr(l->tail, wanted))
+		proved(l, l->spec.proof == PROOF_TEXT ? "the text asked for is on its serial console" :
+							"a login prompt is on its serial console");
+}
+
+static void target_agent(void *context)
+{
+	struct launch *l = context;
+
+	if (l->spec.proof != PROOF_TEXT)
+		proved(l, "its guest agent answers");
+}
+
+static void target_note(void *context, const char *text)
+{
+	record_line(((struct launch *)context)->record, text);
+}
+
+static void target_started(void *context)
+{
+	struct launch *l = context;
+
+	record_started(l->record);
+	record_state(l->record, LAUNCH_BOOTING, "its processors run");
+}
+
+static bool store_is_there(const struct launch *l)
+{
+	return access(l->spec.store, R_OK | X_OK) == 0;
+}
+
+static void fail_without_store(struct launch *l)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", l->spec.machine, NULL);
+	launch_fail(l, &f);
+}
+
+static void target_disk_trouble(void *context, const char *disk, const char *reason, bool full)
+{
+	struct launch *l = context;
+	bool *said = full ? &l->full : &l->read_failed;
+	struct fault f;
+
+	if (!l->standing && !store_is_there(l)) {
+		fail_without_store(l);
+		return;
+	}
+	if (*said)
+		return;
+	*said = true;
+	if (full)
+		(void)fault_set(&f, 0, MSG_LAUNCH_DISK_FULL, NULL);
+	else
+		(void)fault_set(&f, 0, MSG_LAUNCH_READ_FAILED, "disk", disk, "reason", reason, "machine",
+				l->spec.machine, NULL);
+	record_note(l->record, &f);
+}
+
+static void look_for_store(void *context)
+{
+	launch_look_for_store(context);
+}
+
+/* What is open of a store that was deleted can be read on; what is opened next cannot. */
+void launch_look_for_store(struct launch *l)
+{
+	if (l->standing || l->ending)
+		return;
+	if (!store_is_there(l)) {
+		fail_without_store(l);
+		return;
+	}
+	l->store_look.fire = look_for_store;
+	l->store_look.context = l;
+	loop_set_timer(l->loop, &l->store_look, monotonic_now_us() + STORE_LOOK_US);
+}
+
+static void target_stopped(void *context, const char *why)
+{
+	struct launch *l = context;
+
+	if (why && !l->failing && !l->ending) {
+		l->failing = true;
+		(void)fault_set(&l->why, 0, MSG_LAUNCH_DIED, "machine", l->spec.machine, "reason", why, NULL);
+	}
+	launch_finish(l);
+}
+
+const struct target_events launch_target_events = {
+	.note = target_note,
+	.started = target_started,
+	.output = target_output,
+	.agent = target_agent,
+	.kept = target_kept,
+	.progress = target_progress,
+	.disk_trouble = target_disk_trouble,
+	.stopped = target_stopped,
+};
+
+static void not_proved(void *context)
+{
+	struct launch *l = context;
+	char seconds[24];
+	struct fault f;
+
+	snprintf(seconds, sizeof(seconds), "%u", l->spec.proof_seconds);
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_PROVED, "machine", l->spec.machine, "seconds", seconds, NULL);
+	launch_fail(l, &f);
+}
+
+void launch_await_proof(struct launch *l)
+{
+	l->deadline.fire = not_proved;
+	l->deadline.context = l;
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "args.h"
+#include "kvm.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define KVM_CACHE "/run/godwit/kvm"
+
+static void add(struct qemu_args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct qemu_args *a, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (a->n == QEMU_ARGS_MAX || vasprintf(&a->v[a->n], format, args) < 0)
+		a->failed = true;
+	else
+		a->n++;
+	va_end(args);
+}
+
+void qemu_args_free(struct qemu_args *a)
+{
+	for (unsigned int i = 0; i < a->n; i++)
+		free(a->v[i]);
+}
+
+static void add_disks(struct qemu_args *a, const struct target_machine *m)
+{
+	static const char *const devices[] = { [BUS_VIRTIO] = "virtio-blk-pci",
+					       [BUS_SCSI] = "scsi-hd",
+					       [BUS_SATA] = "ide-hd",
+					       [BUS_NVME] = "nvme" };
+
+	if (m->bus == BUS_SCSI) {
+		add(a, "-device");
+		add(a, "virtio-scsi-pci,id=scsi");
+	}
+	for (unsigned int i = 0; i < m->disk_count; i++) {
+		add(a, "-blockdev");
+		add(a,
+		    "driver=qcow2,node-name=disk%u,discard=unmap,detect-zeroes=unmap,"
+		    "file.driver=file,file.filename=%s/disk%u.qcow2",
+		    i, m->folder, i);
+		add(a, "-device");
+		add(a, "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s", devices[m->bus], i,
+		    i == m->boot_disk ? 1 : i + 2, m->disks[i].disk, m->disks[i].sector_bytes,
+		    m->bus == BUS_SCSI ? ",bus=scsi.0" : "");
+	}
+}
+
+static void add_channels(struct qemu_args *a, const struct target_machine *m)
+{
+	add(a, "-qmp");
+	add(a, "unix:%s/qmp.sock,server=on,wait=off", m->folder);
+	add(a, "-chardev");
+	add(a, "socket,id=serial,path=%s/serial.sock,server=on,wait=off,logfile=%s/serial.log,logappend=on", m->folder,
+	    m->folder);
+	add(a, "-serial");
+	add(a, "chardev:serial");
+	add(a, "-device");
+	add(a, "virtio-serial-pci");
+	add(a, "-chardev");
+	add(a, "socket,id=agent,path=%s/agent.sock,server=on,wait=off", m->folder);
+	add(a, "-device");
+	add(a, "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
+}
+
+static void add_network(struct qemu_args *a, enum target_network network)
+{
+	add(a, "-nic");
+	if (network == NETWORK_NONE)
+		add(a, "none");
+	else
+		add(a, "user,model=virtio-net-pci%s", network == NETWORK_ISOLATED ? ",restrict=on" : "");
+}
+
+void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
+{
+	const char *accelerator = kvm_accelerator(QEMU, KVM_CACHE);
+
+	add(a, QEMU);
+	add(a, "-name");
+	add(a, "%s", m->name);
+	add(a, "-nodefaults");
+	add(a, "-S");
+	add(a, "-machine");
+	add(a, "q35,accel=%s", accelerator);
+	add(a, "-cpu");
+	add(a, "max");
+	add(a, "-smp");
+	add(a, "%u", m->cpus);
+	add(a, "-m");
+	add(a, "%lluM", (unsigned long long)(m->memory_bytes / MIB));
+	add(a, "-display");
+	add(a, "none");
+	add(a, "-vga");
+	add(a, "std");
+	add(a, "-sandbox");
+	add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add(a, "-device");
+	add(a, "virtio-rng-pci");
+	/* By this the machine knows that it is a copy: godwit-agent.service does not start in it. */
+	add(a, "-smbios");
+	add(a, "type=11,value=godwit:launch=%s", m->id);
+	if (m->firmware == FIRMWARE_UEFI) {
+		add(a, "-drive");
+		add(a, "if=pflash,unit=0,format=raw,readonly=on,file=" FIRMWARE_CODE);
+		add(a, "-drive");
+		add(a, "if=pflash,unit=1,format=raw,file=%s/vars.fd", m->folder);
+	}
+	add_disks(a, m);
+	add_channels(a, m);
+	add_network(a, m->network);
+	a->v[a->n] = NULL;
+}

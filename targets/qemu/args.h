@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* args - the command line of a launch's qemu. */
+#ifndef GODWIT_QEMU_ARGS_H
+#define GODWIT_QEMU_ARGS_H
+
+#include "target.h"
+
+#define QEMU "qemu-system-x86_64"
+#define QEMU_ARGS_MAX 96u
+
+/* Debian's package ovmf; the variables' file is copied, as the machine writes it. */
+#define FIRMWARE_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define FIRMWARE_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
+
+struct qemu_args {
+	char *v[QEMU_ARGS_MAX + 1];
+	unsigned int n;
+	bool failed; /* no memory, or too many */
+};
+
+void qemu_args_build(struct qemu_args *a, const struct target_machine *m);
+void qemu_args_free(struct qemu_args *a);
+
+#endif
