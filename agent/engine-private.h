@@ -120,6 +120,11 @@ struct sample {
 	bool overtaken; /* something was written there since */
 };
 
+struct overload {
+	uint64_t carried_us; /* since when */
+	uint64_t until_us;   /* the ring was full, and stays closed until then; 0: open */
+};
+
 struct engine {
 	struct engine_options o;
 	struct tracker *tracker;
@@ -136,6 +141,8 @@ struct engine {
 	bool caught_up;		      /* there was none to merge */
 	bool blocked;		      /* the next record does not fit, or must wait */
 	uint64_t replay_until;	      /* what lies before it was merged once already */
+
+	struct overload overload;
 
 	/* the open epoch */
 	uint64_t open_number;
@@ -222,6 +229,10 @@ void memory_forget_cuts(struct engine_memory *m);
 void merge_run(struct engine *e);
 void merge_retire(struct engine *e, uint64_t target);
 bool merge_is_blocked(const struct engine *e);
+
+/* overload.c */
+void overload_run(struct engine *e);
+uint64_t overload_deadline(const struct engine *e);
 
 /* cut.c */
 void cut_begin_epoch(struct engine *e, uint64_t number);

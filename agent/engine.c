@@ -359,12 +359,13 @@ uint64_t engine_run(struct engine *e)
 		before = e->outbox.total + e->merged + e->open_number;
 		cut_send(e);
 		merge_run(e);
+		overload_run(e);
 		cut_run(e);
 		while (scanner_emit(e))
 			;
 		scanner_submit(e);
 	} while (e->outbox.total + e->merged + e->open_number != before);
-	return MIN(MIN(cut_deadline(e), scanner_deadline(e)), verify_deadline(e));
+	return MIN(MIN(cut_deadline(e), scanner_deadline(e)), MIN(verify_deadline(e), overload_deadline(e)));
 }
 
 bool engine_wants_ring(const struct engine *e)

@@ -178,6 +178,16 @@ uint64_t tracker_ring_bytes(const struct tracker *t)
 	return t->ring.bytes;
 }
 
+bool tracker_is_full(const struct tracker *t)
+{
+	return __atomic_load_n(&t->config->full, __ATOMIC_RELAXED);
+}
+
+void tracker_carry(struct tracker *t)
+{
+	__atomic_store_n(&t->config->full, 0, __ATOMIC_RELAXED);
+}
+
 int tracker_ring_fd(const struct tracker *t)
 {
 	return t->ring.epoll_fd;

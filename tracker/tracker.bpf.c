@@ -368,8 +368,10 @@ enum { CARRIED, LOST_FULL, LOST_UNREADABLE };
 		struct shared_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + (room), 0);    \
 		uint64_t copied = bytes;                                                        \
                                                                                                 \
-		if (!r)                                                                         \
+		if (!r) {                                                                       \
+			c->full = 1;                                                            \
 			return LOST_FULL;                                                       \
+		}                                                                               \
 		fill_record(r, time, sector, bytes >> 9, meta, SHARED_WRITE);                    \
 		asm volatile("" : "+r"(copied));                                                \
 		if (copied > (room))                                                            \
@@ -392,6 +394,8 @@ __noinline int carry(uint64_t time, uint64_t sector, uint64_t address, uint32_t 
 
 	if (!c)
 		return LOST_UNREADABLE;
+	if (c->full)
+		return LOST_FULL;
 	if (bytes <= 512)
 		CARRY(512);
 	if (bytes <= 4096)
@@ -409,9 +413,13 @@ __noinline int carry_zero(uint64_t time, uint64_t sector, uint32_t sectors, uint
 
 	if (!c)
 		return LOST_UNREADABLE;
-	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
-	if (!r)
+	if (c->full)
 		return LOST_FULL;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		c->full = 1;
+		return LOST_FULL;
+	}
 	fill_record(r, time, sector, sectors, meta, SHARED_ZERO);
 	bpf_ringbuf_submit(r, submit_flags(c, sizeof(*r) + 8));
 	return CARRIED;

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 5
+#define SHARED_LAYOUT 6
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -92,7 +92,8 @@ struct shared_config {
 	uint64_t vmemmap_base, direct_base;
 	uint64_t ring_bytes;
 	uint64_t number_base; /* the address of a request, less its number */
-	uint64_t reserved[2];
+	uint32_t full; /* the ring has been: nothing is carried until the agent says so (T7) */
+	uint32_t reserved[3];
 	struct shared_slot slots[SHARED_SLOTS + SHARED_PROBES];
 	struct shared_disk disks[SHARED_DISKS];
 };

@@ -34,6 +34,7 @@ struct tracker {
 	struct fake_record *records; /* all of them, for the checker; payloads go when consumed */
 	size_t count, max, first;    /* first: not consumed */
 	enum tracker_mode mode;
+	bool full; /* T7 */
 	struct fake_disk disks[SIM_DISKS];
 };
 
@@ -96,7 +97,8 @@ static bool reserve(struct tracker *t, struct fake_record record, uint64_t room)
 {
 	struct sim_world *w = t->w;
 
-	if (t->position + room - t->consumed > t->ring_bytes)
+	t->full = t->full || t->position + room - t->consumed > t->ring_bytes;
+	if (t->full)
 		return false;
 	if (t->count == t->max) {
 		t->max = t->max ? t->max * 2 : 1024;
@@ -219,6 +221,17 @@ void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
 void tracker_force_dirty_map(struct tracker *t)
 {
 	t->mode = TRACKER_DIRTY_MAP;
+}
+
+bool tracker_is_full(const struct tracker *t)
+{
+	world_meanwhile(t->w);
+	return t->full;
+}
+
+void tracker_carry(struct tracker *t)
+{
+	t->full = false;
 }
 
 uint64_t tracker_ring_bytes(const struct tracker *t)

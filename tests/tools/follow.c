@@ -176,6 +176,8 @@ static bool apply_until(struct follow *f, uint64_t target, uint64_t max)
 		}
 		apply(f, &rec);
 		tracker_consume(f->t, rec.next);
+		if (tracker_is_full(f->t))
+			tracker_carry(f->t);
 	}
 	return true;
 }

@@ -13,6 +13,7 @@ struct tracker {
 	uint8_t *payloads[RECORDS_MAX];
 	unsigned int first, count;
 	enum tracker_mode mode;
+	bool full; /* T7 */
 	uint8_t disk[PLAIN_BYTES], live[REGIONS];
 	uint64_t planes[TRACKER_PLANES][REGIONS / 64 + 1];
 };
@@ -51,7 +52,10 @@ static bool record(struct tracker *t, uint32_t sector, uint32_t count, enum trac
 	unsigned int at = (t->first + t->count) % RECORDS_MAX;
 	struct tracker_record *r = &t->records[at];
 
-	if (t->position + room - t->consumed > t->ring_bytes || t->count == RECORDS_MAX || t->mode == TRACKER_DIRTY_MAP)
+	if (t->mode == TRACKER_DIRTY_MAP)
+		return false;
+	t->full = t->full || t->position + room - t->consumed > t->ring_bytes || t->count == RECORDS_MAX;
+	if (t->full)
 		return false;
 	*r = (struct tracker_record){ .position = t->position, .next = t->position + room, .time_us = ++t->clock_us,
 				      .op = (uint8_t)op, .request_end = true, .reread = op == TRACKER_ZERO,
@@ -101,6 +105,16 @@ enum tracker_mode tracker_mode(const struct tracker *t)
 void tracker_force_dirty_map(struct tracker *t)
 {
 	t->mode = TRACKER_DIRTY_MAP;
+}
+
+bool tracker_is_full(const struct tracker *t)
+{
+	return t->full;
+}
+
+void tracker_carry(struct tracker *t)
+{
+	t->full = false;
 }
 
 uint64_t tracker_ring_bytes(const struct tracker *t)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overload - when to carry again after the ring was full (T7).
+ *
+ * A source that writes faster than can be sent fills the ring whenever there is
+ * room, and each of its writes pays for a copy that helps nobody: no point can
+ * be called while marks are outstanding, and what was carried is mostly read
+ * again with them.  So the ring is opened for one part in CARRY_SHARE of the
+ * time: as long as it took to fill, times that, it stays closed, and marks are
+ * all that a write costs.  A ring that had held for CALM_US was filled by a
+ * burst, and is opened again at once.
+ *
+ * Nothing depends on it but speed: marking is always allowed (T2).
+ */
+#include "engine-private.h"
+
+#define CALM_US	       1000000u
+#define CARRY_SHARE    32u
+#define PAUSE_LEAST_US 20000u
+#define PAUSE_MOST_US  2000000u
+
+static uint64_t pause_after(uint64_t carried_us)
+{
+	if (carried_us >= CALM_US)
+		return PAUSE_LEAST_US;
+	return MAX(PAUSE_LEAST_US, MIN(CARRY_SHARE * carried_us, PAUSE_MOST_US));
+}
+
+void overload_run(struct engine *e)
+{
+	struct overload *o = &e->overload;
+	uint64_t now;
+
+	if (!tracker_is_full(e->tracker))
+		return;
+	now = now_us(e);
+	if (!o->until_us)
+		o->until_us = now + pause_after(now - o->carried_us);
+	if (now < o->until_us || tracker_position(e->tracker) - tracker_consumed(e->tracker) > tracker_ring_bytes(e->tracker) / 2)
+		return;
+	o->until_us = 0;
+	o->carried_us = now;
+	tracker_carry(e->tracker);
+}
+
+/* now_us; UINT64_MAX: nothing to wait for but room in the ring, which whoever makes it sees. */
+uint64_t overload_deadline(const struct engine *e)
+{
+	return e->overload.until_us > now_us(e) ? e->overload.until_us : UINT64_MAX;
+}
