@@ -23,6 +23,7 @@ static const struct {
 	{ "booted", "Booted", "起動完了" },
 	{ "keeping", "Being kept", "独立化中" },
 	{ "standing", "Stands on its own", "独立済み" },
+	{ "writing", "Being written", "書き込み中" },
 	{ "ended", "Gone", "終了" },
 	{ "failed", "Failed", "失敗" },
 };
@@ -112,9 +113,9 @@ static void show_state(struct following *f, const json_t *launch)
 {
 	const char *state = get_text(launch, "state", "");
 	const json_t *progress = get_object(launch, "progress");
-	bool keeping = strcmp(state, "keeping") == 0;
-	uint64_t done = keeping ? get_u64(progress, "done_bytes") : 0,
-		 total = keeping ? get_u64(progress, "total_bytes") : 0;
+	bool copying = strcmp(state, "keeping") == 0 || strcmp(state, "writing") == 0;
+	uint64_t done = copying ? get_u64(progress, "done_bytes") : 0,
+		 total = copying ? get_u64(progress, "total_bytes") : 0;
 	char note[WORDS_MAX] = "", text[SHOW_TEXT_MAX];
 
 	if (strcmp(state, f->state) != 0) {

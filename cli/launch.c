@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define BEGIN_TIMEOUT_MS 60000 /* the console waits 45 s for the server */
 #define BLUEPRINT_MAX (64 * KIB)
@@ -36,6 +37,23 @@ static json_t *read_blueprint(struct cli *c, const char *file)
 	return NULL;
 }
 
+/* --images FOLDER and --format: where, by its full path, and how. */
+static void add_images(const struct cli *c, json_t *body)
+{
+	const char *folder = cli_option(c, "images"), *format = cli_option(c, "format");
+	char *here = *folder == '/' ? text_copy("") : getcwd(NULL, 0), *full;
+	size_t len;
+
+	full = *folder == '/' ? text_copy(folder) : text_format("%s/%s", here ? here : "", folder);
+	for (len = strlen(full); len > 1 && full[len - 1] == '/';)
+		full[--len] = '\0';
+	json_object_set_new(body, "to", json_string(full));
+	if (format)
+		json_object_set_new(body, "format", json_string(format));
+	free(here);
+	free(full);
+}
+
 /* {launch, job}, or NULL after saying why not. */
 static json_t *begin(struct cli *c, const char *kind)
 {
@@ -55,6 +73,8 @@ static json_t *begin(struct cli *c, const char *kind)
 	}
 	if (blueprint)
 		json_object_set_new(body, "blueprint", blueprint);
+	if (strcmp(kind, "images") == 0)
+		add_images(c, body);
 	answer = api_call(c, "POST", body, BEGIN_TIMEOUT_MS, "/machines/%s/launches", c->operands[0]);
 	json_decref(body);
 	return answer;
@@ -71,6 +91,12 @@ static int run_launch(struct cli *c)
 {
 	if (cli_switch(c, "test") && cli_switch(c, "cutover"))
 		return cli_usage(c, "say either --test or --cutover");
+	if (cli_option(c, "images") && (cli_switch(c, "test") || cli_switch(c, "cutover")))
+		return cli_usage(c, "--images writes the machine and does not start it: say it without --test or --cutover");
+	if (cli_option(c, "format") && !cli_option(c, "images"))
+		return cli_usage(c, "--format goes with --images");
+	if (cli_option(c, "images"))
+		return launch(c, "images");
 	return launch(c, cli_switch(c, "cutover") ? "cutover" : "test");
 }
 
@@ -78,8 +104,10 @@ static const struct verb_option launch_options[] = {
 	{ "at", "latest|POINT|TIME", "the moment: a point's id or label, or a time (latest)", "latest" },
 	{ "test", NULL, "to try: it runs from the store until it is terminated or kept (the default)" },
 	{ "cutover", NULL, "for good: once it has booted it gets all its data for its own" },
+	{ "images", "FOLDER", "do not start it here: write it to that folder on the server's machine, for elsewhere" },
+	{ "format", "raw|qcow2|vmdk|vhdx", "of the images (qcow2)", "qcow2 raw vmdk vhdx" },
 	{ "blueprint", "FILE", "a JSON object whose members win over the machine's blueprint" },
-	{ "wait", NULL, "show the progress until it has booted" },
+	{ "wait", NULL, "show the progress until it has booted, or is written" },
 	{ NULL },
 };
 
@@ -89,7 +117,9 @@ const struct verb verb_launch = {
 	.summary = "Start a machine from a point, while its replication goes on",
 	.details =
 	    "Nothing is copied: it runs on a copy-on-write view of the point, in an isolated network unless the\n"
-	    "blueprint says otherwise. With --wait the exit status is 0 only if it has booted.",
+	    "blueprint says otherwise. With --wait the exit status is 0 only if it has booted.\n"
+	    "--images writes its disks, a libvirt domain file, a script for plain qemu and a README.txt that\n"
+	    "says how to use them, into a new or an empty folder on the replication server.",
 	.options = launch_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,

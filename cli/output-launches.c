@@ -13,6 +13,8 @@ static const char *kind_words(const struct cli *c, const char *kind)
 		return say(c, "test", "テスト");
 	if (strcmp(kind, "cutover") == 0)
 		return say(c, "cutover", "切り替え");
+	if (strcmp(kind, "images") == 0)
+		return say(c, "images", "イメージ");
 	return strcmp(kind, "drill") == 0 ? say(c, "drill", "訓練") : kind;
 }
 
@@ -110,9 +112,9 @@ static void print_ways_on(const struct cli *c, const json_t *launch, const char 
 
 	if (json_is_string(json_object_get(launch, "ended")))
 		return;
-	printf(
-	    say(c, "Its console: godwit console-log %s --follow\n", "コンソール: godwit console-log %s --follow\n"),
-	    id);
+	if (strcmp(get_text(launch, "kind", ""), "images") != 0)
+		printf(say(c, "Its console: godwit console-log %s --follow\n",
+			   "コンソール: godwit console-log %s --follow\n"), id);
 	if (strcmp(state, "booted") == 0 && strcmp(get_text(launch, "kind", ""), "test") == 0)
 		printf(say(c, "Keep it:     godwit keep %s\n", "保持する:   godwit keep %s\n"), id);
 	printf(say(c, "End it:      godwit terminate %s\n", "終了する:   godwit terminate %s\n"), id);
@@ -131,6 +133,10 @@ void output_text_launch(const struct cli *c, const json_t *launch)
 	if (proof)
 		printf(say(c, "; it booted in %s: %s", "。%s で起動: %s"), boot_time(launch, took), proof);
 	putchar('\n');
+	if (json_is_true(json_object_get(get_object(launch, "images"), "written")))
+		printf(say(c, "It is in %s on the replication server; README.txt there says how to start it.\n",
+			   "レプリケーションサーバーの %s にあります。起動方法は README.txt を参照してください。\n"),
+		       get_text(get_object(launch, "images"), "folder", "?"));
 	print_trouble(c, launch, "  ");
 	print_ways_on(c, launch, id);
 }

@@ -78,7 +78,7 @@ static void start_one(struct console *c, const char *machine_id)
 		blueprint = blueprint_in_force(db, m.id);
 	err = catalogue_read_end(c->catalogue);
 	if (!err && ready && !blueprint_check_whole(blueprint, m.name, &f))
-		err = launches_begin(c, &m, "drill", "latest", blueprint, "console", &l);
+		err = launches_begin(c, &m, "drill", "latest", blueprint, NULL, "console", &l);
 	if (err)
 		console_catalogue_failed(c, "starting a drill", err);
 	json_decref(blueprint);

@@ -7,6 +7,7 @@
 #include "link.h"
 #include "names.h"
 #include "resource.h"
+#include "utf8.h"
 #include "wallclock.h"
 
 #include <openssl/evp.h>
@@ -17,6 +18,7 @@
 #define ASK_MS 15000u
 #define LIMIT_DEFAULT 100
 #define LIMIT_MOST 1000
+#define LAUNCH_TO_MAX 2000
 #define PNG_MAGIC "\x89PNG\r\n\x1a\n"
 
 /* --- beginning ------------------------------------------------------------------------------ */
@@ -26,7 +28,32 @@ static int check_kind(struct request *r, const char *kind)
 	if (launches_job_type(kind))
 		return 0;
 	return request_refuse(r, 400, MSG_VALUE_BAD, "name", "kind", "value", kind, "expected",
-			      "test, cutover or drill", NULL);
+			      "test, cutover, drill or images", NULL);
+}
+
+/* Where images are to be written, and how: {to, format}; of other kinds NULL. */
+static int check_images(struct request *r, const char *kind, const json_t *to, const json_t *format, json_t **ret)
+{
+	static const char *const formats[] = { "qcow2", "raw", "vmdk", "vhdx" };
+	const char *folder = json_string_value(to) ?: "", *how = json_string_value(format) ?: formats[0];
+	bool wanted = !strcmp(kind, "images"), known = false;
+
+	if (!wanted && (to || format))
+		return request_refuse(r, 400, MSG_VALUE_BAD, "name", to ? "to" : "format", "value",
+				      to ? folder : how, "expected", "left out, but for kind images", NULL);
+	if (!wanted)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+		known = known || !strcmp(formats[i], how);
+	if (!known)
+		return request_refuse(r, 400, MSG_VALUE_BAD, "name", "format", "value", how, "expected",
+				      "qcow2, raw, vmdk or vhdx", NULL);
+	if (*folder != '/' || !folder[1] || strlen(folder) > LAUNCH_TO_MAX || folder[strlen(folder) - 1] == '/' ||
+	    !utf8_is_printable(folder, strlen(folder)))
+		return request_refuse(r, 400, MSG_VALUE_BAD, "name", "to", "value", folder, "expected",
+				      "the full path of a folder on the replication server", NULL);
+	*ret = json_pack("{s:s, s:s}", "to", folder, "format", how);
+	return 0;
 }
 
 /* Whatever may name a point; whether it does is for the server to say. */
@@ -124,10 +151,12 @@ static json_t *ids_of(const char *launch, const char *job)
 
 int handle_launch_create(struct request *r)
 {
-	json_t *at, *kind, *changes, *blueprint = NULL;
+	json_t *at, *kind, *changes, *to, *format, *blueprint = NULL, *images = NULL;
 	const struct member members[] = { { "at", MEMBER_TEXT, false, &at },
 					  { "kind", MEMBER_TEXT, false, &kind },
 					  { "blueprint", MEMBER_OBJECT, false, &changes },
+					  { "to", MEMBER_TEXT, false, &to },
+					  { "format", MEMBER_TEXT, false, &format },
 					  { NULL } };
 	json_t *none = r->body ? NULL : json_object();
 	struct machine_row m;
@@ -140,16 +169,21 @@ int handle_launch_create(struct request *r)
 	if (!status)
 		status = check_kind(r, kind ? json_string_value(kind) : "test");
 	if (!status)
+		status = check_images(r, kind ? json_string_value(kind) : "test", to, format, &images);
+	if (!status)
 		status = check_at(r, &m, at ? json_string_value(at) : "latest");
 	if (!status)
 		status = need_server(r, &m);
 	if (!status)
 		status = make_blueprint(r, &m, changes, &blueprint);
-	if (status)
+	if (status) {
+		json_decref(images);
 		return status;
+	}
 	err = launches_begin(r->console, &m, kind ? json_string_value(kind) : "test",
-			     at ? json_string_value(at) : "latest", blueprint, r->who, &l);
+			     at ? json_string_value(at) : "latest", blueprint, images, r->who, &l);
 	json_decref(blueprint);
+	json_decref(images);
 	if (err)
 		return request_catalogue_failed(r, "beginning a launch", err);
 	status = wait_for_answer(r, &l);

@@ -15,6 +15,8 @@ const char *launches_job_type(const char *kind)
 		return "TEST_LAUNCH";
 	if (!strcmp(kind, "cutover"))
 		return "CUTOVER_LAUNCH";
+	if (!strcmp(kind, "images"))
+		return "IMAGES";
 	return strcmp(kind, "drill") ? NULL : "DRILL";
 }
 
@@ -36,7 +38,8 @@ void launches_make_row(struct launch_row *l, const struct machine_row *m, const 
 }
 
 /* Its id is the launch's, so that it can be withdrawn. */
-static json_t *make_command(const struct launch_row *l, const json_t *blueprint, const json_t *facts)
+static json_t *make_command(const struct launch_row *l, const json_t *blueprint, const json_t *images,
+			    const json_t *facts)
 {
 	json_t *command = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "id", l->id, "verb", "launch", "launch", l->id,
 				    "machine", l->machine_id, "at", points_at(l->at), "kind", l->kind);
@@ -46,6 +49,7 @@ static json_t *make_command(const struct launch_row *l, const json_t *blueprint,
 	if (!json_string_length(json_object_get(b, "proof_text")))
 		json_object_del(b, "proof_text");
 	json_object_set_new(command, "blueprint", b);
+	json_object_update_missing(command, (json_t *)images);
 	/* How the source was started: a word more than what its disks say. */
 	if (firmware && (!strcmp(firmware, "bios") || !strcmp(firmware, "uefi")))
 		json_object_set_new(command, "source_firmware", json_string(firmware));
@@ -91,7 +95,7 @@ static json_t *blueprint_for(const char *kind, const json_t *blueprint)
 }
 
 int launches_begin(struct console *c, const struct machine_row *m, const char *kind, const char *at,
-		   const json_t *wanted, const char *who, struct launch_row *ret)
+		   const json_t *wanted, const json_t *images, const char *who, struct launch_row *ret)
 {
 	struct db *db = catalogue_write(c->catalogue);
 	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted), *facts;
@@ -108,7 +112,7 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 		old = drop_old_drills(db, m->id);
 	err = catalogue_commit(c->catalogue);
 	if (!err) {
-		live_command(c->live, l.server_id, make_command(&l, blueprint, facts), true);
+		live_command(c->live, l.server_id, make_command(&l, blueprint, images, facts), true);
 		json_array_foreach(old, i, command)
 			launches_send(c, l.server_id, json_deep_copy(command));
 		live_announce(c->live, LIVE_EVENTS);

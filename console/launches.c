@@ -18,7 +18,7 @@ static const struct {
 	bool booted, over;
 } states[] = {
 	{ "asked" },	     { "preparing" },	    { "starting" },	 { "booting" }, { "booted", true },
-	{ "keeping", true }, { "standing", true }, { "ended", false, true }, { "failed", false, true },
+	{ "keeping", true }, { "standing", true }, { "writing" }, { "ended", false, true }, { "failed", false, true },
 };
 
 static bool is_state(const char *state)
@@ -56,6 +56,11 @@ static const char *text_in(const json_t *object, const char *name)
 static bool is_proved(const json_t *record)
 {
 	return launches_state_has_booted(text_in(record, "state")) || *text_in(record, "proof");
+}
+
+static bool is_written(const json_t *record)
+{
+	return json_is_true(json_object_get(json_object_get(record, "images"), "written"));
 }
 
 /* A machine that was being kept and is merely booted again was not kept. */
@@ -153,6 +158,10 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 		read_reason(record, &why);
 		fault_set(&f, 0, MSG_LAUNCH_FAILED, "machine", l->machine_name, "launch", l->id, "reason",
 			  reason_text(&why, reason, sizeof(reason)), NULL);
+	} else if (is_written(record)) {
+		fault_set(&f, 0, MSG_LAUNCH_WRITTEN, "machine", l->machine_name, "time",
+			  text_in(json_object_get(record, "point"), "time"), "folder",
+			  text_in(json_object_get(record, "images"), "folder"), "launch", l->id, NULL);
 	} else {
 		fault_set(&f, 0, MSG_LAUNCH_ENDED, "machine", l->machine_name, "launch", l->id, NULL);
 	}
@@ -215,6 +224,8 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 		return over ? DONE : OPEN;
 	if (!strcmp(j->type, "DRILL"))
 		return !over ? OPEN : proved && strcmp(state, "failed") ? DONE : FAILED;
+	if (!strcmp(j->type, "IMAGES"))
+		return !over ? OPEN : is_written(record) ? DONE : FAILED;
 	if (strcmp(j->type, "KEEP"))
 		return proved ? DONE : over ? FAILED : OPEN;
 	if (!strcmp(state, "standing"))

@@ -4,6 +4,7 @@
  * replication server, followed through its status.
  *
  *	asked --> preparing ... booted ... standing --> ended | failed
+ *	asked --> preparing ... writing --> ended | failed
  *	      \-> failed (the server refused it, or did not take it)
  *
  * The server's record of a launch (docs/api.md, section 8) is the truth; the
@@ -11,6 +12,7 @@
  *
  *	TEST_LAUNCH, CUTOVER_LAUNCH	COMPLETED when booted
  *	DRILL				COMPLETED when over, having booted
+ *	IMAGES				COMPLETED when over, all written
  *	KEEP				COMPLETED when it stands on its own
  *	CLEANUP				COMPLETED when over
  *
@@ -30,10 +32,11 @@
 #define LAUNCH_DRILLS_KEPT 20 /* of a machine, that are over */
 #define LAUNCH_DRILL_JOBS_KEPT 100
 
-/* Ask for a launch like the blueprint @wanted (a drill is isolated whatever it says); returns when that is in the catalogue, not when it is
- * answered.  0 with the row, or -errno of the catalogue. */
+/* Ask for a launch like the blueprint @wanted (a drill is isolated whatever it says); returns
+ * when that is in the catalogue, not when it is answered.  @images: {to, format}, of that
+ * kind, else NULL.  0 with the row, or -errno of the catalogue. */
 _must_check_ int launches_begin(struct console *c, const struct machine_row *m, const char *kind, const char *at,
-				const json_t *wanted, const char *who, struct launch_row *ret);
+				const json_t *wanted, const json_t *images, const char *who, struct launch_row *ret);
 
 /* Tell its server to end it; a server that is away is told when it comes.  In
  * a write transaction; returns the command, for launches_send() after it. */

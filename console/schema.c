@@ -146,5 +146,22 @@ static const char step_2[] =
 /* When a job of each type was last COMPLETED: {type: {us, job}}.  The jobs go, this stays. */
 static const char step_3[] = "ALTER TABLE machines ADD COLUMN life TEXT NOT NULL DEFAULT '{}';\n";
 
-const char *const schema_steps[] = { step_1, step_2, step_3 };
+/* A launch may write a machine for elsewhere. */
+static const char step_4[] =
+	"CREATE TABLE launches_new(\n"
+	"	id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES projects ON DELETE CASCADE,\n"
+	"	machine_id TEXT NOT NULL, machine_name TEXT NOT NULL, server_id TEXT NOT NULL,\n"
+	"	job_id TEXT NOT NULL, kind TEXT NOT NULL CHECK(kind IN ('test', 'cutover', 'drill', 'images')),\n"
+	"	at TEXT NOT NULL, blueprint TEXT NOT NULL, initiated_by TEXT NOT NULL,\n"
+	"	state TEXT NOT NULL, record TEXT, created_us INTEGER NOT NULL, ended_us INTEGER\n"
+	") STRICT;\n"
+	"INSERT INTO launches_new(id, project_id, machine_id, machine_name, server_id, job_id, kind, at, blueprint,\n"
+	"	initiated_by, state, record, created_us, ended_us) SELECT id, project_id, machine_id, machine_name,\n"
+	"	server_id, job_id, kind, at, blueprint, initiated_by, state, record, created_us, ended_us FROM launches;\n"
+	"DROP TABLE launches;\n"
+	"ALTER TABLE launches_new RENAME TO launches;\n"
+	"CREATE INDEX launches_machine ON launches(machine_id, created_us);\n"
+	"CREATE INDEX launches_open ON launches(server_id) WHERE ended_us IS NULL;\n";
+
+const char *const schema_steps[] = { step_1, step_2, step_3, step_4 };
 const size_t schema_step_count = ARRAY_LEN(schema_steps);

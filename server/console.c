@@ -222,6 +222,8 @@ static void do_launch(struct server *s, const char *command, const struct uuid *
 				    .kind = json_string_value(json_object_get(c, "kind")) ?: "test",
 				    .blueprint = json_object_get(c, "blueprint"),
 				    .source_firmware = json_string_value(json_object_get(c, "source_firmware")),
+				    .to = json_string_value(json_object_get(c, "to")),
+				    .format = json_string_value(json_object_get(c, "format")),
 				    .done = launch_done };
 
 	if (!launch || uuid_parse(launch, &q.launch)) {

@@ -206,6 +206,7 @@ static void bury(struct launch *e)
 
 	launchfiles_end_processes(e->folder);
 	launchfiles_clear(e->folder, keep_disks);
+	launchfiles_clear_images(e->spec);
 	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
 			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
 	if (launchfiles_bury(path_of(e, "launch.json", path), e->spec, e->asked_to_end ? NULL : &f, keep_disks))
@@ -447,6 +448,10 @@ static json_t *make_spec(const struct launches *l, const struct launch_request *
 	}
 	if (q->source_firmware)
 		(void)json_object_set_new(spec, "source_firmware", json_string(q->source_firmware));
+	if (q->to)
+		(void)json_object_set_new(spec, "to", json_string(q->to));
+	if (q->format)
+		(void)json_object_set_new(spec, "format", json_string(q->format));
 	return spec;
 }
 

@@ -43,6 +43,7 @@ struct launch_request {
 	const char *at, *kind;	 /* docs/api.md, "Link" */
 	const json_t *blueprint; /* may be NULL */
 	const char *source_firmware; /* may be NULL */
+	const char *to, *format; /* of images; may be NULL */
 
 	/* Once: with {launch, point: {id, epoch, time}}, borrowed, or with a fault. */
 	void (*done)(void *context, const json_t *result, const struct fault *fault);

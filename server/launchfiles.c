@@ -3,6 +3,7 @@
 #include "fileio.h"
 #include "link.h"
 #include "utf8.h"
+#include "uuid.h"
 #include "wallclock.h"
 
 #include <dirent.h>
@@ -123,6 +124,19 @@ void launchfiles_remove(const char *folder)
 {
 	remove_some(folder, true, false);
 	(void)rmdir(folder);
+}
+
+void launchfiles_clear_images(const json_t *spec)
+{
+	const char *to = json_string_value(json_object_get(spec, "to"));
+	const char *id = json_string_value(json_object_get(spec, "launch"));
+	char work[PATH_MAX];
+	struct uuid u;
+
+	if (!to || !id || uuid_parse(id, &u))
+		return;
+	snprintf(work, sizeof(work), "%s.godwit-%s", to, id);
+	launchfiles_remove(work);
 }
 
 static json_t *now_text(void)

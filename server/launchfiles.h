@@ -19,6 +19,9 @@ void launchfiles_end_processes(const char *folder);
 /* Sockets, firmware's variables, and unless @keep_disks the disks. */
 void launchfiles_clear(const char *folder, bool keep_disks);
 
+/* What a launch that writes a machine had not finished, beside where it was to be (images.c). */
+void launchfiles_clear_images(const json_t *spec);
+
 /* The folder and all that is in it. */
 void launchfiles_remove(const char *folder);
 

@@ -200,6 +200,7 @@ int launch_look_at_disks(struct launch *l, struct fault *f)
 				 NULL);
 	note_disks(l, k.reader);
 	record_point(l->record, store_reader_point(k.reader));
+	wallclock_format(store_reader_point(k.reader)->time_us, l->point_time);
 	s.count = l->disk_count;
 	l->point = k.reader;
 	err = bootdisk_find(&s, l->spec.firmware ?: l->spec.source_firmware, &b);

@@ -10,6 +10,7 @@
 #include "spec.h"
 #include "store.h"
 #include "target.h"
+#include "wallclock.h"
 
 #define TAIL_BYTES 512u /* of the serial console, searched for the proof */
 
@@ -24,6 +25,7 @@ struct launch {
 	struct launch_spec spec;
 	struct loop *loop;
 	struct record *record;
+	char id[UUID_TEXT_LEN + 1], point_time[WALLCLOCK_TEXT_LEN + 1];
 	const struct target_ops *ops;
 	struct target *target;
 	struct target_disk target_disks[DISKS_MAX];
@@ -38,6 +40,7 @@ struct launch {
 	bool failing, ending, done;
 	bool asked_to_end;
 	bool standing;		    /* L3 */
+	bool written;
 	bool read_failed, full;	    /* said already */
 	struct store_reader *point; /* until the NBD servers hold the point themselves */
 	struct loop_timer store_look;

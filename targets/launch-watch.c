@@ -179,6 +179,25 @@ void launch_look_for_store(struct launch *l)
 	loop_set_timer(l->loop, &l->store_look, monotonic_now_us() + STORE_LOOK_US);
 }
 
+static void target_written(void *context)
+{
+	struct launch *l = context;
+
+	l->written = true;
+	record_written(l->record);
+	launch_end(l);
+}
+
+static void target_failed(void *context, const struct fault *f)
+{
+	struct launch *l = context;
+
+	launch_reap_disks(l); /* it may be because of them */
+	if (!store_is_there(l))
+		fail_without_store(l);
+	launch_fail(l, f);
+}
+
 static void target_stopped(void *context, const char *why)
 {
 	struct launch *l = context;
@@ -198,6 +217,8 @@ const struct target_events launch_target_events = {
 	.kept = target_kept,
 	.progress = target_progress,
 	.disk_trouble = target_disk_trouble,
+	.written = target_written,
+	.failed = target_failed,
 	.stopped = target_stopped,
 };
 

@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MEMORY_SPARE (256 * MIB) /* for qemu itself and everybody else */
 #define PICTURE_US   (5 * USEC_PER_SEC)
 
 /* --- the end --------------------------------------------------------------------------------- */
@@ -70,7 +69,7 @@ void launch_finish(struct launch *l)
 	if (l->failing)
 		record_fail(l->record, &l->why);
 	else
-		record_state(l->record, LAUNCH_ENDED, "the machine is gone");
+		record_state(l->record, LAUNCH_ENDED, l->written ? "the machine is written" : "the machine is gone");
 	l->done = true;
 }
 
@@ -117,12 +116,14 @@ void launch_fail(struct launch *l, const struct fault *f)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
-void launch_start_machine(struct launch *l)
+static void describe(struct launch *l, struct target_machine *m)
 {
-	char id[UUID_TEXT_LEN + 1];
-	struct target_machine m = {
+	*m = (struct target_machine){
 		.folder = l->folder,
-		.id = uuid_format(&l->spec.id, id),
+		.id = uuid_format(&l->spec.id, l->id),
+		.time = l->point_time,
+		.to = l->spec.to,
+		.format = l->spec.format,
 		.name = l->spec.machine,
 		.cpus = l->spec.cpus,
 		.memory_bytes = l->spec.memory_bytes,
@@ -133,55 +134,46 @@ void launch_start_machine(struct launch *l)
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,
 	};
+}
+
+static void start_machine(struct launch *l)
+{
+	struct target_machine m;
 	struct fault f;
 
+	describe(l, &m);
+	if (l->ops->only_writes) {
+		record_state(l->record, LAUNCH_WRITING, "writing a %s machine with %u processors and %llu MiB to %s",
+			     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB), m.to);
+		record_images(l->record, m.to, m.format);
+	} else {
+		record_state(l->record, LAUNCH_STARTING, "starting a %s machine with %u processors and %llu MiB",
+			     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
+	}
+	if (launch_make_view(l, &f) || l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
+		launch_fail(l, &f);
+	else if (!l->ops->only_writes)
+		launch_await_proof(l);
+}
+
+void launch_start_machine(struct launch *l)
+{
+	loop_clear_timer(l->loop, &l->deadline);
 	launch_let_go_of_point(l); /* the NBD servers hold it now */
 	launch_look_for_store(l);
-	if (l->failing)
-		return;
-	record_state(l->record, LAUNCH_STARTING, "starting a %s machine with %u processors and %llu MiB",
-		     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
-	if (launch_make_view(l, &f) ||
-	    l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f)) {
-		launch_fail(l, &f);
-		return;
-	}
-	launch_await_proof(l);
-}
-
-static uint64_t memory_available(void)
-{
-	unsigned long long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * KIB;
-}
-
-static int check_memory(const struct launch *l, struct fault *f)
-{
-	uint64_t available = memory_available();
-	char wanted[32], there[32];
-
-	if (available >= l->spec.memory_bytes + MEMORY_SPARE)
-		return 0;
-	snprintf(wanted, sizeof(wanted), "%llu", (unsigned long long)((l->spec.memory_bytes + MEMORY_SPARE) / MIB));
-	snprintf(there, sizeof(there), "%llu", (unsigned long long)(available / MIB));
-	return fault_set(f, -ENOMEM, MSG_LAUNCH_NO_MEMORY, "machine", l->spec.machine, "wanted", wanted, "available",
-			 there, NULL);
+	if (!l->failing)
+		start_machine(l);
 }
 
 static void prepare(struct launch *l)
 {
+	struct target_machine m;
 	struct fault f = { 0 };
 
+	l->ops = l->spec.kind == LAUNCH_IMAGES ? &target_images : &target_qemu;
+	describe(l, &m);
 	record_state(l->record, LAUNCH_PREPARING, "looking at the disks of the point");
-	if (l->ops->probe(&f) || check_memory(l, &f) || launch_look_at_disks(l, &f)) {
+	if (l->ops->probe(&m, &f) || launch_look_at_disks(l, &f)) {
 		launch_fail(l, &f);
 		return;
 	}
@@ -252,7 +244,7 @@ static int begin(struct launch *l)
 
 int launch_run(const char *folder)
 {
-	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .ops = &target_qemu };
+	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1 };
 	char path[PATH_MAX], line[1024];
 	struct fault f = { 0 };
 	pid_t other;

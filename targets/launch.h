@@ -5,6 +5,7 @@
  *	PREPARING -> STARTING -> BOOTING -> BOOTED -> KEEPING -> STANDING
  *	    |            |          |         |          |          |
  *	    '------------'----------'-> FAILED '----------'----------'-> ENDED
+ *	PREPARING -> WRITING -> ENDED (or FAILED)		where it is only written (target.h)
  *
  * The folder has
  *

@@ -22,12 +22,13 @@ static const struct {
 	unsigned int next; /* bits: the states that may follow */
 } states[LAUNCH_STATES] = {
 #define TO(state) (1u << LAUNCH_##state)
-	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(WRITING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STARTING] = { "starting", TO(BOOTING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(KEEPING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STANDING] = { "standing", TO(FAILED) | TO(ENDED) },
+	[LAUNCH_WRITING] = { "writing", TO(FAILED) | TO(ENDED) },
 	[LAUNCH_ENDED] = { "ended", 0 },
 	[LAUNCH_FAILED] = { "failed", 0 },
 #undef TO
@@ -68,7 +69,7 @@ static void add_line(struct record *r, const char *message)
 
 int record_new(const char *folder, const struct launch_spec *spec, struct record **ret)
 {
-	static const char *const kinds[] = { "test", "cutover", "drill" };
+	static const char *const kinds[] = { "test", "cutover", "drill", "images" };
 	char id[UUID_TEXT_LEN + 1], asked[WALLCLOCK_TEXT_LEN + 1];
 	uint64_t ago_us;
 	struct record *r = calloc(1, sizeof(*r));
@@ -226,5 +227,18 @@ void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes
 	json_object_set_new(r->shown, "progress",
 			    json_pack("{s:I,s:I}", "done_bytes", (json_int_t)done_bytes, "total_bytes",
 				      (json_int_t)total_bytes));
+	save(r);
+}
+
+void record_images(struct record *r, const char *folder, const char *format)
+{
+	json_object_set_new(r->shown, "images",
+			    json_pack("{s:s,s:s,s:b}", "folder", folder, "format", format, "written", 0));
+	save(r);
+}
+
+void record_written(struct record *r)
+{
+	json_object_set_new(json_object_get(r->shown, "images"), "written", json_true());
 	save(r);
 }

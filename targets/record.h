@@ -7,6 +7,7 @@
  *	 "times": {"asked", "started", "output", "kernel", "proof"},	RFC 3339
  *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
+ *	 "images": {"folder", "format", "written"},	of a launch that only writes
  *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
  *	 "disks_kept": true when it is over and its disk files are still there}
  *
@@ -27,6 +28,7 @@ enum launch_state {
 	LAUNCH_BOOTED,
 	LAUNCH_KEEPING,
 	LAUNCH_STANDING,
+	LAUNCH_WRITING,
 	LAUNCH_ENDED,
 	LAUNCH_FAILED,
 	LAUNCH_STATES
@@ -56,6 +58,8 @@ void record_started(struct record *r);
 void record_output(struct record *r); /* the first word on the serial console; later ones are ignored */
 void record_kernel(struct record *r); /* likewise */
 void record_proof(struct record *r, const char *by);
+void record_images(struct record *r, const char *folder, const char *format);
+void record_written(struct record *r); /* all of them */
 void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes);
 
 #endif

@@ -72,20 +72,23 @@ static int take_text(const json_t *o, const char *name, bool needed, char *ret, 
 
 static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 {
-	static const char *const kinds[] = { "test", "cutover", "drill" };
+	static const char *const kinds[] = { "test", "cutover", "drill", "images" };
+	static const char *const formats[] = { "qcow2", "raw", "vmdk", "vhdx" };
 	static const char *const firmwares[] = { "auto", "bios", "uefi" };
 	static const char *const networks[] = { "none", "isolated", "user" };
 	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme" };
 	static const char *const proofs[] = { "login", "agent", "text" };
 	uint64_t cpus, mib, seconds;
 	char id[UUID_TEXT_LEN + 1];
-	int kind, firmware, source, network, bus, proof, err;
+	int kind, format, firmware, source, network, bus, proof, err;
 
 	err = take_text(o, "launch", true, id, sizeof(id), f) ?:
 	      take_text(o, "machine", true, s->machine, sizeof(s->machine), f) ?:
 	      take_text(o, "store", true, s->store, sizeof(s->store), f) ?:
 	      take_number(o, "epoch", 1, UINT64_MAX, 0, &s->epoch, f) ?:
 	      take_choice(o, "kind", kinds, ARRAY_LEN(kinds), LAUNCH_TEST, &kind, f) ?:
+	      take_choice(o, "format", formats, ARRAY_LEN(formats), 0, &format, f) ?:
+	      take_text(o, "to", kind == LAUNCH_IMAGES, s->to, sizeof(s->to), f) ?:
 	      take_number(o, "cpus", 1, CPUS_MAX, 2, &cpus, f) ?:
 	      take_number(o, "memory_mib", MEMORY_MIN_MIB, MEMORY_MAX_MIB, 1024, &mib, f) ?:
 	      take_choice(o, "firmware", firmwares, ARRAY_LEN(firmwares), FIRMWARE_NONE, &firmware, f) ?:
@@ -102,7 +105,10 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 		return refuse(f, "launch");
 	if (!s->epoch)
 		return refuse(f, "epoch");
+	if (kind == LAUNCH_IMAGES && s->to[0] != '/')
+		return refuse(f, "to");
 	s->kind = (enum launch_kind)kind;
+	snprintf(s->format, sizeof(s->format), "%s", formats[format]);
 	s->cpus = (unsigned int)cpus;
 	s->memory_bytes = mib * MIB;
 	s->firmware = (enum bootdisk_firmware)firmware;

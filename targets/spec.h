@@ -8,7 +8,7 @@
 #include "target.h"
 #include "uuid.h"
 
-enum launch_kind { LAUNCH_TEST, LAUNCH_CUTOVER, LAUNCH_DRILL };
+enum launch_kind { LAUNCH_TEST, LAUNCH_CUTOVER, LAUNCH_DRILL, LAUNCH_IMAGES };
 enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT };
 
 struct launch_spec {
@@ -26,6 +26,7 @@ struct launch_spec {
 	enum launch_proof proof; /* login */
 	char proof_text[128];
 	unsigned int proof_seconds; /* 600 */
+	char to[2048], format[8]; /* of images: an absolute path; qcow2 */
 	uint64_t asked_us;	/* by the monotonic clock; 0: now */
 };
 

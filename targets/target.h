@@ -6,8 +6,9 @@
  * sockets and over each the machine's own disk<n>.qcow2, and the target makes a machine
  * of them:
  *
- *	start() -> started() ... output() ... proved() ... stopped()
+ *	start() -> started() ... output() ... stopped()
  *	keep()  -> kept()		all data is its own from then on
+ *	start() -> written()		of a target that only writes
  *
  * Everything is asynchronous, on the launch's loop; the callbacks, but for note(), are
  * never called from inside the functions.
@@ -33,6 +34,8 @@ enum target_bus { BUS_VIRTIO, BUS_SCSI, BUS_SATA, BUS_NVME };
 struct target_machine {
 	const char *folder;		/* of the launch: the target's files live there, too */
 	const char *id, *name;		/* of the launch; of the source machine */
+	const char *time;		/* of the point; "" until the disks were looked at */
+	const char *to, *format;	/* where a target that only writes is to write, and how */
 	unsigned int cpus;
 	uint64_t memory_bytes;
 	enum bootdisk_firmware firmware;
@@ -52,6 +55,8 @@ struct target_events {
 	void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes); /* of keeping */
 	/* A disk could not be read or written; @full: no room, and the machine waits for it. */
 	void (*disk_trouble)(void *context, const char *disk, const char *reason, bool full);
+	void (*written)(void *context);	  /* a target that only writes has written it all */
+	void (*failed)(void *context, const struct fault *f); /* it cannot go on, and waits to be stopped */
 	void (*stopped)(void *context, const char *why); /* it ended; NULL: it was asked to */
 };
 
@@ -59,8 +64,9 @@ struct target; /* one started machine */
 
 struct target_ops {
 	const char *name;
-	/* Can machines be started here?  -errno with what is missing. */
-	int (*probe)(struct fault *ret_fault);
+	bool only_writes; /* written() in place of started(), and never a proof */
+	/* Can it be started, as far as is known before its disks are?  -errno with what is missing. */
+	int (*probe)(const struct target_machine *m, struct fault *ret_fault);
 	int (*start)(struct loop *loop, const struct target_machine *m, const struct target_events *events,
 		     void *context, struct target **ret, struct fault *ret_fault);
 	void (*screenshot)(struct target *t, const char *png_path, void (*done)(void *context, const char *error),
@@ -70,6 +76,7 @@ struct target_ops {
 	void (*free)(struct target *t); /* after stopped(), or to end it at once */
 };
 
-extern const struct target_ops target_qemu;
+extern const struct target_ops target_qemu;   /* a machine on this one */
+extern const struct target_ops target_images; /* files, for people who run it elsewhere */
 
 #endif

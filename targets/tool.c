@@ -26,10 +26,10 @@ bool tool_is_there(const char *program)
 }
 
 /* It reads what strangers wrote. */
-static int confine(const char *folder)
+static int confine(const char *folder, const char *reads)
 {
 	static const char *const readable[] = { "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys" };
-	struct confine_path paths[ARRAY_LEN(readable) + 3];
+	struct confine_path paths[ARRAY_LEN(readable) + 4];
 	size_t n = 0;
 	bool active;
 
@@ -37,12 +37,15 @@ static int confine(const char *folder)
 		if (access(readable[i], R_OK) == 0)
 			paths[n++] = (struct confine_path){ readable[i], false };
 	paths[n++] = (struct confine_path){ folder, true };
+	if (reads)
+		paths[n++] = (struct confine_path){ reads, false };
 	paths[n++] = (struct confine_path){ "/dev/null", true };
 	paths[n] = (struct confine_path){ NULL, false };
 	return confine_capabilities(NULL, 0) ?: confine_paths(paths, &active);
 }
 
-static void __attribute__((noreturn)) exec_tool(const char *const argv[], const char *folder, int out)
+static void __attribute__((noreturn)) exec_tool(const char *const argv[], const char *folder, const char *reads,
+						int out)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
@@ -54,7 +57,7 @@ static void __attribute__((noreturn)) exec_tool(const char *const argv[], const 
 	(void)setenv("LC_ALL", "C.UTF-8", 1);
 	(void)setenv("TMPDIR", folder, 1);
 	(void)setenv("MTOOLS_SKIP_CHECK", "1", 1);
-	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || confine(folder))
+	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || confine(folder, reads))
 		_exit(126);
 	execvp(argv[0], (char *const *)argv);
 	dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
@@ -73,7 +76,7 @@ int tool_run(const char *const argv[], const char *folder, char *said, size_t si
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		exec_tool(argv, folder, fds[1]);
+		exec_tool(argv, folder, NULL, fds[1]);
 	close(fds[1]);
 	while (pid > 0 && (n = used + 1 < size ? read(fds[0], said + used, size - 1 - used) :
 						 read(fds[0], rest, sizeof(rest))) > 0)
@@ -86,4 +89,27 @@ int tool_run(const char *const argv[], const char *folder, char *said, size_t si
 		return 0;
 	said[strcspn(said, "\n")] = 0;
 	return -EIO;
+}
+
+int tool_start(const char *const argv[], const char *folder, const char *reads, pid_t *ret_pid, int *ret_fd)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	pid = fork();
+	if (pid == 0)
+		exec_tool(argv, folder, reads, fds[1]);
+	close(fds[1]);
+	if (pid < 0) {
+		int err = -errno;
+
+		close(fds[0]);
+		return err;
+	}
+	*ret_pid = pid;
+	*ret_fd = fds[0];
+	return 0;
 }

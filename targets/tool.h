@@ -4,11 +4,16 @@
 #define GODWIT_TOOL_H
 
 #include "base.h"
+#include <sys/types.h>
 
 bool tool_is_there(const char *program); /* in PATH */
 
 /* What it says goes to @said: all of it on success, its first line on failure.  0; -EIO: it
  * failed; -errno: it could not be started. */
 _must_check_ int tool_run(const char *const argv[], const char *folder, char *said, size_t size);
+
+/* The same, not waited for: what it says comes from *@ret_fd (non-blocking).  @reads, which may be NULL, is one
+ * more folder to read from. */
+_must_check_ int tool_start(const char *const argv[], const char *folder, const char *reads, pid_t *ret_pid, int *ret_fd);
 
 #endif

@@ -41,6 +41,7 @@
 #define AGENT_PING_US (2 * USEC_PER_SEC)
 #define PROGRESS_US   (USEC_PER_SEC / 2)
 #define STOP_GRACE_US (5 * USEC_PER_SEC)
+#define MEMORY_SPARE  (256 * MIB) /* for qemu itself and everybody else */
 
 enum state { CONNECTING, RUNNING, STOPPING, STOPPED };
 
@@ -415,14 +416,41 @@ static int copy_variables(const struct target_machine *m, struct fault *f)
 	return err ? fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL) : 0;
 }
 
-static int probe(struct fault *ret_fault)
+static uint64_t memory_available(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib * KIB;
+}
+
+static int check_memory(const struct target_machine *m, struct fault *f)
+{
+	uint64_t available = memory_available();
+	char wanted[32], there[32];
+
+	if (available >= m->memory_bytes + MEMORY_SPARE)
+		return 0;
+	snprintf(wanted, sizeof(wanted), "%llu", (unsigned long long)((m->memory_bytes + MEMORY_SPARE) / MIB));
+	snprintf(there, sizeof(there), "%llu", (unsigned long long)(available / MIB));
+	return fault_set(f, -ENOMEM, MSG_LAUNCH_NO_MEMORY, "machine", m->name, "wanted", wanted, "available",
+			 there, NULL);
+}
+
+static int probe(const struct target_machine *m, struct fault *ret_fault)
 {
 	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit" };
 
 	for (unsigned int i = 0; i < ARRAY_LEN(programs); i++)
 		if (!tool_is_there(programs[i]))
 			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", programs[i], NULL);
-	return 0;
+	return check_memory(m, ret_fault);
 }
 
 /* --- start -------------------------------------------------------------------------------------------- */

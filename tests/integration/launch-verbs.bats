@@ -10,15 +10,6 @@ teardown() { test_end; }
 
 # launch_id [INDEX]: of the newest launch, or of the one before ...
 launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
-# says STATUS TEXT COMMAND...: it ends with that status and one line on standard error that has the text.
-says() {
-	local status=$1 text=$2 got=0
-	shift 2
-	"$@" >"$T/out" 2>"$T/err" || got=$?
-	[ "$got" = "$status" ] || { cat "$T/out" "$T/err"; fail "exit status $got, not $status: $*"; return 1; }
-	grep -qF -- "$text" "$T/err" || { cat "$T/err"; fail "does not say \"$text\": $*"; return 1; }
-	[ "$status" = 2 ] || [ "$(grep -c '^godwit: ' "$T/err")" = 1 ] || { cat "$T/err"; fail "not one sentence: $*"; return 1; }
-}
 
 @test "a machine is launched, looked at, kept and terminated by the first digits of its launch" {
 	machine_make D bios

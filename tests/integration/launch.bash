@@ -71,6 +71,11 @@ wait_launch() {
 		tick
 	done
 }
+# wait_launch_over LAUNCH STATE: ended or failed, which is no surprise.
+is_over() { case $(record "$1" .state) in ended | failed) ;; *) false ;; esac; }
+wait_launch_over() {
+	wait_until 60 "the end of the launch" is_over "$1" && [ "$(record "$1" .state)" = "$2" ] || { record "$1"; return 1; }
+}
 launch_says() { tr -d '\0' 2>/dev/null <"$(launch_folder "$1")/serial.log" | grep -aq -- "$2"; }
 terminate() { api DELETE "/launches/$1" >/dev/null; }
 
@@ -102,6 +107,16 @@ wait_failed() {
 	# of one that had booted the job is done
 	[ "$(record "$2" .proof)" != null ] || wait_until 10 "the job to fail" job_has_failed "$(record "$2" .job)"
 	wait_nothing_left "$2"
+}
+
+# says STATUS TEXT COMMAND...: it ends with that status and one line on standard error that has the text.
+says() {
+	local status=$1 text=$2 got=0
+	shift 2
+	"$@" >"$T/out.said" 2>"$T/err" || got=$?
+	[ "$got" = "$status" ] || { cat "$T/out.said" "$T/err"; fail "exit status $got, not $status: $*"; return 1; }
+	grep -qF -- "$text" "$T/err" || { cat "$T/err"; fail "does not say \"$text\": $*"; return 1; }
+	[ "$status" = 2 ] || [ "$(grep -c '^godwit: ' "$T/err")" = 1 ] || { cat "$T/err"; fail "not one sentence: $*"; return 1; }
 }
 
 # Whatever is still there of a test's launches.

@@ -595,7 +595,7 @@ static void test_a_launch_that_is_not_taken_fails_and_is_not_taken_later(void **
 	assert_int_equal(catalogue_read_end(con.console.catalogue), 0);
 	fake_start(&f, nothing);
 	fake_stop(&f);
-	assert_int_equal(launches_begin(&con.console, &m, "test", "latest", blueprint, "admin", &l), 0);
+	assert_int_equal(launches_begin(&con.console, &m, "test", "latest", blueprint, NULL, "admin", &l), 0);
 	ticks_launches(&con.console);
 	expect_state(l.id, "asked");
 	backdate(l.id);

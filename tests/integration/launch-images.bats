@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+# Machines written for elsewhere: images, a libvirt domain file, a script for plain qemu.
+load lib
+load launch
+setup() {
+	test_begin
+	needs_launch
+	needs virt-xml-validate virsh
+}
+teardown() { test_end; }
+
+SMALL='{"cpus": 1, "memory_mib": 256}'
+
+# boots FOLDER TEXT: as its README.txt says, with plain qemu; its serial console has the text.
+boots() {
+	grep -qx $'\tsh start.sh -display none -serial mon:stdio' "$1/README.txt" || { fail "README.txt"; return 1; }
+	grep -q '`ACCEL=tcg sh start.sh' "$1/README.txt"
+	ACCEL=tcg sh "$1/start.sh" -display none -serial mon:stdio >"$T/serial" 2>&1 </dev/null 3>&- &
+	plain=$!
+	on_end "kill -9 $plain 2>/dev/null || :"
+	wait_until 120 "$2 on the console" grep -aq -- "$2" "$T/serial" || { tail -c 1000 "$T/serial"; return 1; }
+	kill -9 "$plain"
+	wait "$plain" 2>/dev/null || :
+}
+# nothing_written FOLDER LAUNCH
+nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
+
+@test "a BIOS machine of two disks is written as images and a domain file, which starts with plain qemu as its text says" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL"
+	disk_make E 32M
+	marker_write "$D" home
+	instance_start
+	machine_protect web "$D" "$E"
+	echo "$SMALL" >"$T/small.json"
+	cd "$T"
+	godwit launch web --images out/ --blueprint small.json --wait --json >"$T/launch" 2>"$T/progress"
+	[ "$(jq -r '.state + " " + .kind + " " + .images.folder + " " + (.images.written | tostring)' "$T/launch")" = \
+		"ended images $T/out true" ]
+	L=$(jq -r .id "$T/launch")
+	wait_nothing_left "$L"
+	[ "$(ls "$T/out" | xargs)" = 'README.txt disk0.qcow2 disk1.qcow2 machine.xml start.sh' ]
+	[ "$(stat -c %a "$T/out" "$T/out/disk0.qcow2" | xargs)" = '700 600' ]
+	[ "$(qemu-img info --output json "$T/out/disk0.qcow2" | jq -r '."backing-filename"')" = null ]
+	qemu-img compare "$T/out/disk0.qcow2" "$D_file"
+	qemu-img compare "$T/out/disk1.qcow2" "$E"
+	virt-xml-validate "$T/out/machine.xml" domain
+	virsh -q -c test:///default define "$T/out/machine.xml"
+	# what it is, in libvirt's words
+	x() { xmllint --xpath "string($1)" "$T/out/machine.xml"; }
+	[ "$(x /domain/uuid) $(x /domain/vcpu) $(x /domain/memory) $(x /domain/name)" = "$L 1 256 web-${L:0:8}" ]
+	[ "$(x /domain/sysinfo/oemStrings/entry)" = "godwit:launch=$L" ]
+	[ "$(x '//disk[1]/source/@file') $(x '//disk[1]/target/@bus') $(x '//disk[1]/boot/@order')" = "$T/out/disk0.qcow2 virtio 1" ]
+	[ "$(x '//interface/link/@state') $(x '//serial/target/@type')" = 'down isa-serial' ]
+	[ "$(job "$(jq -r .job "$T/launch")" '.type + " " + .status')" = 'IMAGES COMPLETED' ]
+	godwit events web | grep -q "is written to $T/out on the replication server"
+	[ "$(status web .life_cycle.last_test_launch)" = null ]
+	boots "$T/out" 'small login:'
+	grep -aq "MARKER home" "$T/serial"
+	grep -aq "OEM godwit:launch=$L" "$T/serial"
+	[ "$(status web .stage)" = continuous ]
+	must_fail grep -aq "written by the copy" "$D"
+}
+
+@test "a UEFI machine is written with the loader where a new firmware looks for it, and starts" {
+	machine_make D uefi --loader EFI/debian/grubx64.efi
+	instance_start
+	machine_protect uefi "$D"
+	launch uefi '{"kind": "images", "to": "'"$T"'/out", "format": "raw", "uefi": true, "blueprint": {"disk_bus": "sata"}}'
+	wait_launch_over "$LAUNCH" ended
+	virt-xml-validate "$T/out/machine.xml" domain
+	[ "$(xmllint --xpath 'string(/domain/os/@firmware)' "$T/out/machine.xml")" = efi ]
+	[ "$(qemu-img info --output json "$T/out/disk0.raw" | jq -r .format)" = raw ]
+	record "$LAUNCH" '.log[].message' | grep -q 'EFI/debian/grubx64.efi is there now'
+	boots "$T/out" 'small login:'
+}
+
+@test "the domain file is valid for every bus, network and format, and is left out where libvirt cannot read the images" {
+	machine_make D bios
+	instance_start
+	machine_protect many "$D"
+	n=0
+	for how in 'scsi none vmdk' 'sata user raw' 'nvme isolated qcow2' 'virtio isolated vhdx'; do
+		set -- $how
+		n=$((n + 1))
+		mkdir -m 750 "$T/an & empty, one$n"
+		launch many "$(jq -nc --arg to "$T/an & empty, one$n" --arg bus "$1" --arg net "$2" --arg f "$3" \
+			'{kind: "images", to: $to, format: $f, blueprint: {disk_bus: $bus, network: $net}}')"
+		wait_launch_over "$LAUNCH" ended
+		f="$T/an & empty, one$n"
+		[ "$(stat -c %a "$f")" = 750 ]
+		qemu-img compare "$f/disk0.$3" "$D_file"
+		if [ "$3" = vhdx ]; then
+			[ ! -e "$f/machine.xml" ]
+			grep -q 'libvirt does not know this format' "$f/README.txt"
+		else
+			virt-xml-validate "$f/machine.xml" domain
+		fi
+		boots "$f" 'small login:'
+	done
+}
+
+@test "a folder that is not empty, or cannot be, no room, an unknown point, a kill half way: said, and nothing is left" {
+	machine_make D bios --size 512M
+	dd if=/dev/urandom of="$D" bs=1M seek=70 count=300 oflag=direct status=none
+	instance_start
+	machine_protect bad "$D"
+	mkdir "$T/full" "$T/mounted"
+	touch "$T/full/mine" "$T/file"
+	# refused TO CODE [MORE]
+	refused() {
+		local answer
+		answer=$(api POST /machines/bad/launches "$(jq -nc --arg to "$1" --argjson more "${3:-{\}}" \
+			'{kind: "images", to: $to} + $more')")
+		[ "$(jq -r .code <<<"$answer")" = "$2" ] || fail "$answer"
+	}
+	refused "$T/full" LAUNCH_FOLDER_NOT_EMPTY
+	refused "$T/file" LAUNCH_FOLDER_BAD
+	refused "$T/none/none" LAUNCH_FOLDER_BAD
+	refused relative VALUE_BAD
+	refused "$T/x" VALUE_BAD '{"format": "floppy"}'
+	refused "$T/x" VALUE_BAD '{"kind": "test"}'
+	refused "$T/x" POINT_UNKNOWN '{"at": "no such label"}'
+	mount -t tmpfs -o size=64M none "$T/mounted"
+	on_end "umount '$T/mounted'"
+	refused "$T/mounted" LAUNCH_FOLDER_BAD
+	launch bad '{"kind": "images", "to": "'"$T"'/mounted/out"}'
+	wait_failed 30 "$LAUNCH" LAUNCH_NO_ROOM
+	nothing_written "$T/mounted/out" "$LAUNCH"
+	for part in godwit-launch qemu-img nbdkit; do
+		launch bad '{"kind": "images", "to": "'"$T"'/out"}'
+		wait_until 30 "it to write" has_begun "$T/out.godwit-$LAUNCH"
+		kill -9 $(launch_pids "$LAUNCH" $part)
+		case $part in
+		godwit-launch) code=LAUNCH_KILLED ;;
+		qemu-img) code=LAUNCH_NOT_WRITTEN ;;
+		nbdkit) code=LAUNCH_STORE_GONE ;;
+		esac
+		wait_failed 20 "$LAUNCH" $code
+		nothing_written "$T/out" "$LAUNCH"
+	done
+	# the one that was in the way is still what it was
+	[ "$(ls "$T/full")" = mine ]
+	[ "$(status bad .stage)" = continuous ]
+	says 2 'without --test or --cutover' godwit launch bad --images "$T/x" --cutover
+	says 2 '--format goes with --images' godwit launch bad --format raw
+	says 1 'is not empty' godwit launch bad --images "$T/full" --wait
+}
+has_begun() { p=$(pgrep -f "^qemu-img convert .*$1/disk0") && kill -STOP "$p"; }
