@@ -364,9 +364,14 @@ static void tell_healed(struct agent *a)
 	}
 }
 
+/* On the way to continuous protection stages may be short. */
+static uint64_t stage_deadline(const struct agent *a)
+{
+	return a->stages.stage < STAGE_CONTINUOUS ? a->staged_us + STAGE_US : UINT64_MAX;
+}
+
 static void tick(struct agent *a, uint64_t now)
 {
-	/* On the way to continuous protection stages may be short. */
 	if (a->stages.stage != STAGE_CONTINUOUS && now >= a->staged_us + STAGE_US)
 		status_stage(a, now);
 	if (now < a->tick_us + TICK_US)
@@ -389,7 +394,7 @@ static uint64_t work(struct agent *a)
 	/* What the session took from the outbox may have made room. */
 	next = MIN(next, engine_run(a->engine));
 	tick(a, monotonic_now_us());
-	return MIN(MIN(soonest, next), a->tick_us + TICK_US);
+	return MIN(MIN(soonest, next), MIN(a->tick_us + TICK_US, stage_deadline(a)));
 }
 
 static void wait_for_work(struct agent *a, uint64_t deadline)

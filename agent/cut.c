@@ -173,6 +173,14 @@ uint64_t cut_deadline(const struct engine *e)
 	return due > now ? due : now + (e->touched ? LOOK_AGAIN_US : LOOK_AGAIN_IDLE_US);
 }
 
+/* The first point need not wait for the end of an epoch. */
+void cut_soon(struct engine *e)
+{
+	uint64_t now = now_us(e);
+
+	e->cut_at_us = now - MIN(now, interval_us(e));
+}
+
 /* A live cut, if it is time for one. */
 void cut_run(struct engine *e)
 {

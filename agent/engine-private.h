@@ -240,6 +240,7 @@ bool cut_can_close(const struct engine *e);
 bool cut_look_clean(struct engine *e);
 bool cut_nothing_pending(const struct engine *e);
 void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean);
+void cut_soon(struct engine *e);
 void cut_run(struct engine *e);
 bool cut_send(struct engine *e);
 uint64_t cut_deadline(const struct engine *e);

@@ -297,6 +297,7 @@ static void end_pass(struct engine *e, struct disk_state *d)
 	if (e->memory->synced_disks & bit || d->planes[PLANE_HASH].count || d->planes[PLANE_PENDING].count)
 		return;
 	memory_set_synced(e->memory, d->track.disk, true);
+	cut_soon(e);
 	report(e, ENGINE_SYNCED, d->track.disk, 0, NULL);
 }
 
