@@ -25,8 +25,11 @@ const struct verb verb_blueprint = {
 		"  firmware        auto (as the disks say), bios or uefi\n"
 		"  network         isolated (a card without a way out), none, or user (out by address translation)\n"
 		"  disk_bus        virtio, scsi, sata or nvme\n"
-		"  proof           that it has booted: login (a prompt on the serial console), agent or text\n"
+		"  proof           that it has booted: login (a prompt on the serial console), agent, text\n"
+		"                  or command\n"
 		"  proof_text      the text on the serial console, for proof=text\n"
+		"  proof_command   for proof=command: it is run in the machine until it succeeds\n"
+		"  post_launch     a command that is run in the machine once, when it has booted\n"
 		"  proof_seconds   how long to wait for the proof (10m)\n"
 		"KEY=default goes back to the default. It is used from the next launch on.",
 	.uses = USES_CONSOLE | USES_JSON,

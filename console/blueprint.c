@@ -15,9 +15,11 @@ static const struct value_kind table[] = {
 	{ "network", 0, 0, 0, { "isolated", "none", "user" }, 0, "",
 	  "isolated: a card without a way out; none: no card; user: out by address translation" },
 	{ "disk_bus", 0, 0, 0, { "virtio", "scsi", "sata", "nvme" }, 0, "", "how its disks are attached" },
-	{ "proof", 0, 0, 0, { "login", "agent", "text" }, 0, "",
-	  "that it has booted: a login prompt on the serial console, the guest agent, or proof_text" },
+	{ "proof", 0, 0, 0, { "login", "agent", "text", "command" }, 0, "",
+	  "that it has booted: a login prompt on the serial console, the guest agent, proof_text, or proof_command" },
 	{ "proof_text", 0, 0, 0, { NULL }, 127, "", "text on the serial console, for proof=text" },
+	{ "proof_command", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine, for proof=command: it succeeds" },
+	{ "post_launch", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine: run once, when it has booted" },
 	{ "proof_seconds", 1, 86400, 600, { NULL }, 0, "s", "how long to wait for the proof" },
 };
 
@@ -86,6 +88,8 @@ int blueprint_check_whole(const json_t *blueprint, const char *machine, struct f
 
 	if (proof && !strcmp(proof, "text") && !json_string_length(json_object_get(blueprint, "proof_text")))
 		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_TEXT, "machine", machine, NULL);
+	if (proof && !strcmp(proof, "command") && !json_string_length(json_object_get(blueprint, "proof_command")))
+		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_COMMAND, "machine", machine, NULL);
 	return 0;
 }
 

@@ -63,6 +63,12 @@ static bool is_written(const json_t *record)
 	return json_is_true(json_object_get(json_object_get(record, "images"), "written"));
 }
 
+/* A machine that has booted is not ready for its people before its post_launch has run. */
+static bool is_running_command(const json_t *record)
+{
+	return json_is_true(json_object_get(json_object_get(record, "post_launch"), "pending"));
+}
+
 /* A machine that was being kept and is merely booted again was not kept. */
 static bool fell_back(const json_t *before, const json_t *record)
 {
@@ -227,7 +233,7 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 	if (!strcmp(j->type, "IMAGES"))
 		return !over ? OPEN : is_written(record) ? DONE : FAILED;
 	if (strcmp(j->type, "KEEP"))
-		return proved ? DONE : over ? FAILED : OPEN;
+		return proved && (over || !is_running_command(record)) ? DONE : over ? FAILED : OPEN;
 	if (!strcmp(state, "standing"))
 		return DONE;
 	if (over || !fell_back(before, record))

@@ -7,7 +7,7 @@
 #include "message.h"
 #include <jansson.h>
 
-#define VALUE_SIZE 160
+#define VALUE_SIZE 1040
 #define VALUE_CHOICES_MAX 5
 
 struct value_kind {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of a launch share: launch.c (its life), launch-disks.c (the point),
- * launch-view.c (the machine's own view of it), launch-watch.c (what the machine says). */
+ * launch-view.c (the machine's own view of it), launch-watch.c (what the machine says),
+ * launch-commands.c (what is run in it). */
 #ifndef GODWIT_LAUNCH_PRIVATE_H
 #define GODWIT_LAUNCH_PRIVATE_H
 
@@ -41,6 +42,10 @@ struct launch {
 	bool asked_to_end;
 	bool standing;		    /* L3 */
 	bool written;
+	bool guest_ready;	    /* commands can be run in the machine */
+	bool post_launch_sent;
+	int proof_status;	    /* of the command, when it ended last; -1 */
+	struct loop_timer again;    /* the command that did not prove it */
 	bool read_failed, full;	    /* said already */
 	struct store_reader *point; /* until the NBD servers hold the point themselves */
 	struct loop_timer store_look;
@@ -68,7 +73,13 @@ _must_check_ int launch_make_view(struct launch *l, struct fault *ret_fault);
 /* launch-watch.c */
 extern const struct target_events launch_target_events;
 void launch_await_proof(struct launch *l);
+void launch_proved(struct launch *l, const char *by);
 void launch_look_for_store(struct launch *l); /* now and again */
 void launch_keep(struct launch *l);
+
+/* launch-commands.c: what the blueprint runs in the machine. */
+void launch_guest_ready(void *context);
+void launch_guest_ran(void *context, const char *name, int status, const char *output);
+void launch_run_post_launch(struct launch *l); /* it has booted */
 
 #endif

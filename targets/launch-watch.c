@@ -53,13 +53,16 @@ static void picture_with_proof(void *context, const char *error)
 
 	if (error)
 		log_warn("no picture of the screen: %s", error);
-	if (l->spec.kind == LAUNCH_DRILL)
+	if (l->spec.kind == LAUNCH_DRILL) {
 		launch_end(l);
-	else if (l->spec.kind == LAUNCH_CUTOVER)
+		return;
+	}
+	launch_run_post_launch(l);
+	if (l->spec.kind == LAUNCH_CUTOVER)
 		launch_keep(l);
 }
 
-static void proved(struct launch *l, const char *by)
+void launch_proved(struct launch *l, const char *by)
 {
 	char path[PATH_MAX];
 
@@ -100,8 +103,8 @@ static void target_output(void *context, const char *text, size_t len)
 	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
 	if (strstr(l->tail, "[    0.") || strstr(l->tail, "systemd[1]"))
 		record_kernel(l->record);
-	if (l->spec.proof != PROOF_AGENT && strstr(l->tail, wanted))
-		proved(l, l->spec.proof == PROOF_TEXT ? "the text asked for is on its serial console" :
+	if ((l->spec.proof == PROOF_LOGIN || l->spec.proof == PROOF_TEXT) && strstr(l->tail, wanted))
+		launch_proved(l, l->spec.proof == PROOF_TEXT ? "the text asked for is on its serial console" :
 							"a login prompt is on its serial console");
 }
 
@@ -109,8 +112,8 @@ static void target_agent(void *context)
 {
 	struct launch *l = context;
 
-	if (l->spec.proof != PROOF_TEXT)
-		proved(l, "its guest agent answers");
+	if (l->spec.proof == PROOF_LOGIN || l->spec.proof == PROOF_AGENT)
+		launch_proved(l, "its guest agent answers");
 }
 
 static void target_note(void *context, const char *text)
@@ -214,6 +217,8 @@ const struct target_events launch_target_events = {
 	.started = target_started,
 	.output = target_output,
 	.agent = target_agent,
+	.ready = launch_guest_ready,
+	.ran = launch_guest_ran,
 	.kept = target_kept,
 	.progress = target_progress,
 	.disk_trouble = target_disk_trouble,

@@ -34,7 +34,7 @@ static bool is_somebodys_data(const struct launch *l)
 
 static void remove_files(struct launch *l)
 {
-	static const char *const names[] = { "qmp.sock", "serial.sock", "agent.sock", "control", "vars.fd" };
+	static const char *const names[] = { "qmp.sock", "serial.sock", "agent.sock", "guest.sock", "control", "vars.fd" };
 	bool keep_disks = is_somebodys_data(l);
 	char path[PATH_MAX];
 
@@ -66,6 +66,7 @@ void launch_finish(struct launch *l)
 	remove_files(l);
 	loop_clear_timer(l->loop, &l->deadline);
 	loop_clear_timer(l->loop, &l->store_look);
+	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
 		record_fail(l->record, &l->why);
 	else
@@ -244,7 +245,7 @@ static int begin(struct launch *l)
 
 int launch_run(const char *folder)
 {
-	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1 };
+	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .proof_status = -1 };
 	char path[PATH_MAX], line[1024];
 	struct fault f = { 0 };
 	pid_t other;

@@ -242,3 +242,13 @@ void record_written(struct record *r)
 	json_object_set_new(json_object_get(r->shown, "images"), "written", json_true());
 	save(r);
 }
+
+void record_command(struct record *r, const char *name, bool pending, int status, const char *output)
+{
+	json_t *j = json_pack("{s:b,s:s}", "pending", pending, "output", output);
+
+	if (status >= 0)
+		json_object_set_new(j, "status", json_integer(status));
+	json_object_set_new(r->shown, name, j);
+	save(r);
+}

@@ -6,6 +6,7 @@
  *	 "boot": {"firmware", "disk", "gpt"},
  *	 "times": {"asked", "started", "output", "kernel", "proof"},	RFC 3339
  *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
+ *	 "proof_command", "post_launch": {"pending", "status", "output"},	what was run in it
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
  *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
@@ -60,6 +61,8 @@ void record_kernel(struct record *r); /* likewise */
 void record_proof(struct record *r, const char *by);
 void record_images(struct record *r, const char *folder, const char *format);
 void record_written(struct record *r); /* all of them */
+/* @name: proof_command, post_launch; @pending: its end is awaited; @status: -1: it has none. */
+void record_command(struct record *r, const char *name, bool pending, int status, const char *output);
 void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes);
 
 #endif

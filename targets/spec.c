@@ -77,7 +77,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const firmwares[] = { "auto", "bios", "uefi" };
 	static const char *const networks[] = { "none", "isolated", "user" };
 	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme" };
-	static const char *const proofs[] = { "login", "agent", "text" };
+	static const char *const proofs[] = { "login", "agent", "text", "command" };
 	uint64_t cpus, mib, seconds;
 	char id[UUID_TEXT_LEN + 1];
 	int kind, format, firmware, source, network, bus, proof, err;
@@ -97,6 +97,8 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "disk_bus", buses, ARRAY_LEN(buses), BUS_VIRTIO, &bus, f) ?:
 	      take_choice(o, "proof", proofs, ARRAY_LEN(proofs), PROOF_LOGIN, &proof, f) ?:
 	      take_text(o, "proof_text", proof == PROOF_TEXT, s->proof_text, sizeof(s->proof_text), f) ?:
+	      take_text(o, "proof_command", proof == PROOF_COMMAND, s->proof_command, sizeof(s->proof_command), f) ?:
+	      take_text(o, "post_launch", false, s->post_launch, sizeof(s->post_launch), f) ?:
 	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f) ?:
 	      take_number(o, "asked_us", 0, UINT64_MAX, 0, &s->asked_us, f);
 	if (err)

@@ -9,7 +9,9 @@
 #include "uuid.h"
 
 enum launch_kind { LAUNCH_TEST, LAUNCH_CUTOVER, LAUNCH_DRILL, LAUNCH_IMAGES };
-enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT };
+enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT, PROOF_COMMAND };
+
+#define SPEC_COMMAND_SIZE 1024
 
 struct launch_spec {
 	struct uuid id;
@@ -25,6 +27,8 @@ struct launch_spec {
 	enum target_bus bus;	/* virtio */
 	enum launch_proof proof; /* login */
 	char proof_text[128];
+	char proof_command[SPEC_COMMAND_SIZE]; /* for the machine's sh */
+	char post_launch[SPEC_COMMAND_SIZE];   /* likewise, once it has booted; "": nothing */
 	unsigned int proof_seconds; /* 600 */
 	char to[2048], format[8]; /* of images: an absolute path; qcow2 */
 	uint64_t asked_us;	/* by the monotonic clock; 0: now */

@@ -51,6 +51,8 @@ struct target_events {
 	void (*started)(void *context);	  /* its processors run */
 	void (*output)(void *context, const char *text, size_t len); /* of the serial console */
 	void (*agent)(void *context);	  /* the guest agent has answered */
+	void (*ready)(void *context);	  /* run() can be used; again when what runs there began anew */
+	void (*ran)(void *context, const char *name, int status, const char *output); /* see run() */
 	void (*kept)(void *context, const char *error); /* NULL: all is its own */
 	void (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes); /* of keeping */
 	/* A disk could not be read or written; @full: no room, and the machine waits for it. */
@@ -71,6 +73,8 @@ struct target_ops {
 		     void *context, struct target **ret, struct fault *ret_fault);
 	void (*screenshot)(struct target *t, const char *png_path, void (*done)(void *context, const char *error),
 			   void *context);
+	/* Run @command in the machine; then ran(), unless the machine does not get so far. */
+	int (*run)(struct target *t, const char *name, const char *command);
 	void (*keep)(struct target *t);
 	void (*stop)(struct target *t); /* then stopped(); what was started here is gone by then */
 	void (*free)(struct target *t); /* after stopped(), or to end it at once */

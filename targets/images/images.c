@@ -430,6 +430,11 @@ static void screenshot(struct target *t, const char *png_path, void (*done)(void
 	done(context, "it has no screen");
 }
 
+static int run(struct target *t, const char *name, const char *command)
+{
+	return -ENOTSUP;
+}
+
 static void keep(struct target *t)
 {
 }
@@ -440,6 +445,7 @@ const struct target_ops target_images = {
 	.probe = probe,
 	.start = start,
 	.screenshot = screenshot,
+	.run = run,
 	.keep = keep,
 	.stop = stop,
 	.free = free_target,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "args.h"
+#include "guest.h"
 #include "kvm.h"
 
 #include <stdarg.h>
@@ -66,6 +67,10 @@ static void add_channels(struct qemu_args *a, const struct target_machine *m)
 	add(a, "socket,id=agent,path=%s/agent.sock,server=on,wait=off", m->folder);
 	add(a, "-device");
 	add(a, "virtserialport,chardev=agent,name=org.qemu.guest_agent.0");
+	add(a, "-chardev");
+	add(a, "socket,id=guest,path=%s/guest.sock,server=on,wait=off", m->folder);
+	add(a, "-device");
+	add(a, "virtserialport,chardev=guest,name=" GUEST_PORT);
 }
 
 static void add_network(struct qemu_args *a, enum target_network network)

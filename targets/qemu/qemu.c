@@ -4,7 +4,7 @@
  *
  * Files in the launch's folder: disk<n>.qcow2, what the machine writes, over the
  * point, which it reads through NBD; vars.fd, its firmware's variables; serial.log;
- * the sockets qmp.sock, serial.sock, agent.sock.
+ * the sockets qmp.sock, serial.sock, agent.sock (the guest agent's), guest.sock (ours).
  *
  *	spawn -> CONNECTING (qmp, serial) -> RUNNING -> [KEEPING -> RUNNING] -> STOPPING -> (stopped)
  *
@@ -14,6 +14,7 @@
 #include "args.h"
 #include "base.h"
 #include "confine.h"
+#include "guest.h"
 #include "qmp.h"
 #include "target.h"
 #include "tool.h"
@@ -54,6 +55,7 @@ struct target {
 	pid_t pid;
 	int pid_fd, error_fd, serial_fd, agent_fd;
 	struct qmp *qmp;
+	struct guest *guest;
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
 	uint64_t deadline_us;
 	bool running_said, agent_said;
@@ -126,6 +128,8 @@ static void process_ended(void *context, uint32_t events)
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
 	forget_line(t);
+	guest_free(t->guest);
+	t->guest = NULL;
 	close_watched(t, &t->pid_fd);
 	close_watched(t, &t->error_fd);
 	close_watched(t, &t->serial_fd);
@@ -337,6 +341,27 @@ static void status_told(void *context, const json_t *result, const char *error)
 	t->events->started(t->context);
 }
 
+static void guest_ready(void *context)
+{
+	struct target *t = context;
+
+	t->events->ready(t->context);
+}
+
+static void guest_ran(void *context, const char *name, int status, const char *output)
+{
+	struct target *t = context;
+
+	t->events->ran(t->context, name, status, output);
+}
+
+static const struct guest_ops guest_ops = { .ready = guest_ready, .ran = guest_ran };
+
+static int run(struct target *t, const char *name, const char *command)
+{
+	return t->guest ? guest_run(t->guest, name, command) : -ENOTCONN;
+}
+
 static void try_to_connect(struct target *t)
 {
 	char path[PATH_MAX];
@@ -351,6 +376,9 @@ static void try_to_connect(struct target *t)
 		if (t->agent_fd >= 0 && loop_watch(t->loop, t->agent_fd, EPOLLIN, read_agent, t))
 			stop(t);
 	}
+	path_in(t, path, sizeof(path), "guest.sock");
+	if (!t->guest)
+		(void)!guest_connect(t->loop, path, &guest_ops, t, &t->guest);
 	path_in(t, path, sizeof(path), "qmp.sock");
 	if (!t->qmp && t->serial_fd >= 0 && qmp_connect(path, &line_ops, t, &t->qmp) == 0) {
 		if (loop_watch(t->loop, qmp_fd(t->qmp), EPOLLIN, read_line, t))
@@ -503,6 +531,8 @@ static void free_target(struct target *t)
 		(void)waitpid(t->pid, NULL, 0);
 	}
 	forget_line(t);
+	guest_free(t->guest);
+	t->guest = NULL;
 	close_watched(t, &t->pid_fd);
 	close_watched(t, &t->error_fd);
 	close_watched(t, &t->serial_fd);
@@ -566,6 +596,7 @@ const struct target_ops target_qemu = {
 	.probe = probe,
 	.start = start,
 	.screenshot = screenshot,
+	.run = run,
 	.keep = keep,
 	.stop = stop,
 	.free = free_target,

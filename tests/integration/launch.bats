@@ -237,3 +237,43 @@ refused() {
 	machine_protect poor "$D"
 	refused poor '{}' LAUNCH_NO_PROGRAM
 }
+
+@test "a command of the blueprint's proves that it has booted, and another runs after that, once" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL" --launched
+	instance_start
+	machine_protect asks "$D"
+	godwit blueprint asks cpus=1 memory_mib=256 proof=command \
+		proof_command='n=$(cat /tmp/n 2>/dev/null); echo "$n" x >/tmp/n; echo "tried$n"; [ "$n" ]' \
+		post_launch='echo "I am $GODWIT_LAUNCH"; echo once >>/dev/ttyS0; exit 4' >/dev/null
+	godwit launch asks --wait --json >"$T/launch" 2>"$T/progress"
+	LAUNCH=$(jq -r .id "$T/launch") JOB=$(jq -r .job "$T/launch")
+	[ "$(jq -c '[.state, .proof]' "$T/launch")" = '["booted","the command asked for has succeeded in it"]' ]
+	[ "$(jq -c .proof_command "$T/launch")" = '{"pending":false,"output":"tried x\n","status":0}' ]
+	[ "$(jq -c .post_launch "$T/launch")" = "$(jq -nc --arg l "$LAUNCH" '{pending: false, output: "I am \($l)\n", status: 4}')" ]
+	# in the job's log: the first try, the one that succeeded, what ran then
+	job "$JOB" '.log[].message' >"$T/log"
+	grep -qx 'proof_command ended with status 1, and said:' "$T/log"
+	grep -qx 'proof_command: tried x' "$T/log"
+	grep -qx "post_launch: I am $LAUNCH" "$T/log"
+	grep -q 'post_launch was not run to a good end in the launched machine: status 4' "$T/log"
+	[ "$(job "$JOB" .status)" = COMPLETED ]
+	[ "$(tr -d '\0\r' <"$(launch_folder)/serial.log" | grep -ao once | wc -l)" = 1 ]
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a command that does not succeed, or that nothing in the machine runs, is no proof" {
+	machine_make D bios
+	instance_start
+	machine_protect silent "$D"
+	launch silent '{"blueprint": {"proof": "command", "proof_command": "true", "proof_seconds": 5}}'
+	wait_failed 30 "$LAUNCH" LAUNCH_NOT_PROVED
+	# it boots all the same without being asked; what was to run then is said to have had nobody to run it
+	launch silent '{"blueprint": {"post_launch": "true", "proof_seconds": 5}}'
+	wait_until 30 "the job" job_is "$JOB" COMPLETED
+	record "$LAUNCH" '.log[].message' | grep -q 'godwit-launched does not answer in the machine'
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+job_is() { [ "$(job "$1" .status)" = "$2" ]; }

@@ -40,4 +40,15 @@ printf '#!/bin/sh\nexit 3\n' >"$work/scripts/0"
 chmod +x "$work/scripts/0"
 check "a script that fails is said" not "$program" --run "$work/scripts" >/dev/null
 check "and the others run all the same" test "$(wc -l <"$work/ran")" = 4
+# commands of a blueprint's
+coded() { printf %s "$1" | base64 -w 0; }
+printf 'run proof_command %s\nnonsense\nrun post_launch %s\n' "$(coded 'cat; echo ü $GODWIT_LAUNCH; exit 3')" "$(coded true)" |
+	"$program" --answer >"$work/answers"
+check "a command is run, with its status and what it said" test "$(cat "$work/answers")" = "$(printf '%s\n' ready \
+	"ran proof_command 3 $(printf 'ü 6f6ff1e0-0000-4000-8000-000000000002\n' | base64 -w 0)" 'ran post_launch 0 ')"
+printf 'run x %s\n' "$(coded 'head -c 9000 /dev/zero | tr "\0" x; echo end')" | "$program" --answer >"$work/answers"
+check "of much output the end is told" test "$(sed -n 's/^ran x 0 //p' "$work/answers" | base64 -d | wc -c)" = 4000
+rm "$work/dmi"
+check "in an original nothing is run" not "$program" --answer </dev/null
+check "nor is anything served" "$program" --serve
 exit $failed
