@@ -384,7 +384,9 @@ int disks_probe(const char *path, const char *state, struct disk_info *ret, stru
 		snprintf(info.path, sizeof(info.path), "%s", path);
 	err = read_geometry(info.path, &info);
 	if (err)
-		return fault_set(ret_fault, err, MSG_DISK_BUSY_ELSEWHERE, "disk", path, "reason", strerror(-err), NULL);
+		return fault_set(ret_fault, err,
+				 err == -EPERM || err == -EACCES ? MSG_DISK_OPEN_FORBIDDEN : MSG_DISK_BUSY_ELSEWHERE,
+				 "disk", path, "reason", strerror(-err), NULL);
 	err = judge_state(path, &info, state, ret_fault);
 	if (err)
 		return err;

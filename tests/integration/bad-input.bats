@@ -33,6 +33,10 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	disk_attach RO "$T/ro" --read-only
 	refuse_disk 'read-only' "$RO"
 	if [ -e /dev/ram0 ]; then refuse_disk 'cannot be' /dev/ram0; fi
+	# Where this machine keeps root from a whole disk, as containers do.
+	for d in /dev/[svx]d[a-z]; do
+		{ : <"$d"; } 2>"$T/open" || ! grep -q 'not permitted' "$T/open" || refuse_disk 'may not be opened' "$d"
+	done
 	nobody_left
 }
 
