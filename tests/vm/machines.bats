@@ -188,3 +188,18 @@ protected_cut_and_launched() { # FIRMWARE FS
 @test "Debian 12, UEFI, xfs: protected from inside under load, its power cut, launched from the latest point and one a minute older" {
 	protected_cut_and_launched uefi xfs
 }
+
+@test "Debian 12, UEFI, root and /boot on LVM, data on a second disk, PostgreSQL: its power cut, launched: no record on the second disk that the first lacks, every acknowledged commit there" {
+	vm_address
+	instance_start "$HOST"
+	vm_image uefi ext4 --lvm --second "$SECOND" --postgresql
+	vm_start "$SECOND"
+	vm "systemd-run --unit load /usr/local/sbin/vm-load"
+	wait_until 120 "the load to run" acked_more_than 5
+	vm "systemd-run --unit commits /usr/local/sbin/vm-commits"
+	wait_until 240 "commits" committed_more_than 10
+	vm_protect whole /dev/vda /dev/vdb
+	wait_continuous whole 900
+	cut_and_launched ext4
+}
+committed_more_than() { [ "$(cat "$T/host/committed.1" 2>/dev/null | wc -l)" -gt "$1" ]; }
