@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "settings.h"
+#include "daemon.h"
 #include "fileio.h"
 #include "wire.h"
 
@@ -165,15 +166,6 @@ int settings_load(struct settings *s)
 
 /* --- agent.memory ---------------------------------------------------------------- */
 
-void settings_boot_id(char ret[64])
-{
-	const char *path = getenv("GODWIT_BOOT_ID_FILE");
-
-	memset(ret, 0, 64);
-	if (fileio_read_line(path ? path : "/proc/sys/kernel/random/boot_id", ret, 64) < 0)
-		ret[0] = '\0';
-}
-
 /* @ret_whole: it has the length that it should have. */
 static int map_memory(const char *path, struct memory_file **ret, bool *ret_whole)
 {
@@ -214,7 +206,7 @@ int settings_memory(const struct settings *s, struct engine_memory **ret, bool *
 
 	if (err)
 		return err;
-	settings_boot_id(boot_id);
+	daemon_boot_id(boot_id);
 	if (!whole || !memory_is_sound(m)) /* damaged, or not ours: it is of no boot */
 		*m = (struct memory_file){ .magic = MEMORY_MAGIC, .bytes = sizeof(*m) };
 	*ret_same_boot = boot_id[0] && memcmp(m->boot_id, boot_id, sizeof(boot_id)) == 0;

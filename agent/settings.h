@@ -46,10 +46,6 @@ _must_check_ int settings_open(const char *folder, struct settings *ret);
 _must_check_ int settings_load(struct settings *s);
 _must_check_ int settings_save(const struct settings *s);
 
-/* The kernel's boot id, or that in the file named by GODWIT_BOOT_ID_FILE, by
- * which tests imitate a reboot. */
-void settings_boot_id(char ret[64]);
-
 /*
  * Map agent.memory.  *@ret_same_boot: it is of this boot, of this layout and
  * whole; otherwise what is worthless after a reboot, or all of it, has been reset.

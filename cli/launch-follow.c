@@ -23,6 +23,7 @@ static const struct {
 	{ "booted", "Booted", "起動完了" },
 	{ "keeping", "Being kept", "独立化中" },
 	{ "standing", "Stands on its own", "独立済み" },
+	{ "stopped", "Stopped with the server's machine", "サーバーのマシンとともに停止" },
 	{ "writing", "Being written", "書き込み中" },
 	{ "ended", "Gone", "終了" },
 	{ "failed", "Failed", "失敗" },

@@ -200,3 +200,12 @@ int daemon_stop(const char *pid_path, unsigned int timeout_ms)
 	close(p.fd);
 	return n > 0 ? 0 : -ETIMEDOUT;
 }
+
+void daemon_boot_id(char ret[64])
+{
+	const char *path = getenv("GODWIT_BOOT_ID_FILE");
+
+	memset(ret, 0, 64);
+	if (fileio_read_line(path ? path : "/proc/sys/kernel/random/boot_id", ret, 64) < 0)
+		ret[0] = '\0';
+}

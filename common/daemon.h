@@ -31,6 +31,10 @@ void daemon_ready(int status); /* no-op in the foreground; closes 0-2 in the bac
  * that: unblock and reset in the child first (posix_spawnattr_setsigmask). */
 int daemon_signal_fd(void);
 
+/* The kernel's boot id, or that in the file named by GODWIT_BOOT_ID_FILE, by which tests
+ * imitate a reboot; zero-padded; "" when there is none. */
+void daemon_boot_id(char ret[64]);
+
 /* SIGTERM to the holder of @pid_path, and wait for its end with a deadline:
  * 0, -ESRCH not running, -ETIMEDOUT. */
 _must_check_ int daemon_stop(const char *pid_path, unsigned int timeout_ms);

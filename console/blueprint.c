@@ -20,6 +20,8 @@ static const struct value_kind table[] = {
 	{ "proof_text", 0, 0, 0, { NULL }, 127, "", "text on the serial console, for proof=text" },
 	{ "proof_command", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine, for proof=command: it succeeds" },
 	{ "post_launch", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine: run once, when it has booted" },
+	{ "after_restart", 0, 0, 0, { "start", "leave" }, 0, "",
+	  "when the server's machine was restarted, a machine that stands on its own is: started again; or left, with its disks" },
 	{ "proof_seconds", 1, 86400, 600, { NULL }, 0, "s", "how long to wait for the proof" },
 };
 

@@ -409,7 +409,7 @@ int handle_launch_keep(struct request *r)
 	if (status)
 		return status;
 	/* Who stands already has nothing to be told. */
-	if (new && strcmp(l.state, "standing")) {
+	if (new && strcmp(l.state, "standing") && strcmp(l.state, "stopped")) {
 		status = ask_server(r, "keep", &l, NULL, &result);
 		json_decref(result);
 	}

@@ -18,7 +18,7 @@ static const struct {
 	bool booted, over;
 } states[] = {
 	{ "asked" },	     { "preparing" },	    { "starting" },	 { "booting" }, { "booted", true },
-	{ "keeping", true }, { "standing", true }, { "writing" }, { "ended", false, true }, { "failed", false, true },
+	{ "keeping", true }, { "standing", true }, { "stopped", true }, { "writing" }, { "ended", false, true }, { "failed", false, true },
 };
 
 static bool is_state(const char *state)
@@ -150,8 +150,12 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 			  "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
-	if (!strcmp(text_in(record, "state"), "standing") && strcmp(l->state, "standing")) {
+	if (!strcmp(text_in(record, "state"), "standing") && strcmp(l->state, "standing") && strcmp(l->state, "stopped")) {
 		fault_set(&f, 0, MSG_LAUNCH_STANDS, "machine", l->machine_name, "launch", l->id, NULL);
+		add_event(db, l, &f);
+	}
+	if (before && strcmp(text_in(before, "started_again"), text_in(record, "started_again"))) {
+		fault_set(&f, 0, MSG_LAUNCH_STARTED_AGAIN, "machine", l->machine_name, "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
 	if (before && fell_back(before, record)) {
@@ -234,7 +238,7 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 		return !over ? OPEN : is_written(record) ? DONE : FAILED;
 	if (strcmp(j->type, "KEEP"))
 		return proved && (over || !is_running_command(record)) ? DONE : over ? FAILED : OPEN;
-	if (!strcmp(state, "standing"))
+	if (!strcmp(state, "standing") || !strcmp(state, "stopped"))
 		return DONE;
 	if (over || !fell_back(before, record))
 		return over ? FAILED : OPEN;
@@ -288,7 +292,8 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 			      : l->ended_us		     ? l->ended_us
 							     : (int64_t)wallclock_now_us());
 		follow_jobs(db, l, before, record);
-		if (strcmp(l->state, state) || is_proved(record) != is_proved(before) || fell_back(before, record))
+		if (strcmp(l->state, state) || strcmp(text_in(before, "started_again"), text_in(record, "started_again")) ||
+		    is_proved(record) != is_proved(before) || fell_back(before, record))
 			tell_what_changed(db, l, before, record);
 	}
 	json_decref(before);

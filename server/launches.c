@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "launches.h"
+#include "launches-private.h"
 #include "daemon.h"
 #include "fileio.h"
 #include "launchfiles.h"
 #include "log.h"
 #include "stores.h"
 #include "wallclock.h"
-#include "work.h"
-#include "worker.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,43 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROGRAM "godwit-launch"
-
-enum launch_stage { RESOLVING, SPAWNING, THERE };
-
-struct waiter {
-	struct waiter *next;
-	void (*done)(void *context, const json_t *result, const struct fault *fault);
-	void *context;
-};
-
-struct launch {
-	struct launches *launches;
-	struct launch *next;
-	enum launch_stage stage;
-	char id[UUID_TEXT_LEN + 1];
-	char folder[SETTINGS_PATH_MAX];
-	struct uuid machine;
-	struct waiter *waiters;
-	json_t *spec;	/* without point and epoch while RESOLVING */
-	json_t *record; /* THERE: launch.json, as the console sees it; NULL: not read yet */
-	struct stat seen; /* of launch.json when it was read */
-	pid_t spawner;	/* SPAWNING: ends when the launch is on its way */
-	bool over;	/* the record has an end */
-	bool asked_to_end;
-	unsigned int dead_looks; /* in a row, without a record */
-	uint64_t kill_at_us;	 /* it was asked to end; 0: not */
-};
-
-struct launches {
-	struct server *server;
-	struct launch *list;
-	bool thin_is_due; /* something is over now */
-};
-
 /* --- small things ------------------------------------------------------------------------ */
 
-static struct launch *find(const struct launches *l, const char *id)
+struct launch *launches_find(const struct launches *l, const char *id)
 {
 	for (struct launch *e = l->list; e; e = e->next)
 		if (strcmp(e->id, id) == 0)
@@ -65,7 +29,7 @@ static struct launch *find(const struct launches *l, const char *id)
 	return NULL;
 }
 
-static char *path_of(const struct launch *e, const char *name, char ret[SETTINGS_PATH_MAX + 64])
+char *launch_path(const struct launch *e, const char *name, char ret[SETTINGS_PATH_MAX + 64])
 {
 	snprintf(ret, SETTINGS_PATH_MAX + 64, "%s/%s", e->folder, name);
 	return ret;
@@ -75,10 +39,10 @@ static pid_t process_of(const struct launch *e)
 {
 	char path[SETTINGS_PATH_MAX + 64];
 
-	return daemon_running(path_of(e, "launch.pid", path));
+	return daemon_running(launch_path(e, "launch.pid", path));
 }
 
-static void forget(struct launch *e)
+void launch_forget(struct launch *e)
 {
 	for (struct launch **p = &e->launches->list; *p; p = &(*p)->next) {
 		if (*p == e) {
@@ -91,7 +55,7 @@ static void forget(struct launch *e)
 	free(e);
 }
 
-static void answer(struct launch *e, const struct fault *fault)
+void launch_answer(struct launch *e, const struct fault *fault)
 {
 	json_t *result = fault ? NULL : json_pack("{s:s, s:O}", "launch", e->id, "point", json_object_get(e->spec, "point"));
 
@@ -105,7 +69,7 @@ static void answer(struct launch *e, const struct fault *fault)
 	json_decref(result);
 }
 
-static struct launch *add(struct launches *l, const char *id)
+struct launch *launches_add(struct launches *l, const char *id)
 {
 	struct launch *e = calloc(1, sizeof(*e));
 	char name[UUID_TEXT_LEN + 16];
@@ -126,9 +90,15 @@ static const char *state_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "state")) ?: "";
 }
 
+/* All its data is its own, whether its machine runs just now or not. */
+static bool stands(const struct launch *e)
+{
+	return strcmp(state_of(e), "standing") == 0 || strcmp(state_of(e), "stopped") == 0;
+}
+
 static bool needs_store(const struct launch *e)
 {
-	return !e->over && strcmp(state_of(e), "standing") != 0;
+	return !e->over && !stands(e);
 }
 
 static int fault_unknown(struct fault *f, const char *id)
@@ -169,13 +139,13 @@ static void take_record(struct launch *e, json_t *record)
 }
 
 /* Its record anew, if it has changed. */
-static void read_record(struct launch *e)
+void launch_read_record(struct launch *e)
 {
 	char path[SETTINGS_PATH_MAX + 64];
 	struct stat st;
 	json_t *record;
 
-	if (stat(path_of(e, "launch.json", path), &st))
+	if (stat(launch_path(e, "launch.json", path), &st))
 		return;
 	if (e->record && st.st_ino == e->seen.st_ino && st.st_size == e->seen.st_size &&
 	    st.st_mtim.tv_sec == e->seen.st_mtim.tv_sec && st.st_mtim.tv_nsec == e->seen.st_mtim.tv_nsec)
@@ -194,11 +164,11 @@ static bool is_somebodys_data(const struct launch *e)
 
 	if (e->over)
 		return json_is_true(json_object_get(e->record, "disks_kept"));
-	return strcmp(state_of(e), "standing") == 0 || (strcmp(kind, "cutover") == 0 && booted);
+	return stands(e) || (strcmp(kind, "cutover") == 0 && booted);
 }
 
 /* N1. */
-static void bury(struct launch *e)
+void launch_bury(struct launch *e)
 {
 	bool keep_disks = is_somebodys_data(e) && !e->asked_to_end;
 	char path[SETTINGS_PATH_MAX + 64];
@@ -209,14 +179,34 @@ static void bury(struct launch *e)
 	launchfiles_clear_images(e->spec);
 	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
 			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
-	if (launchfiles_bury(path_of(e, "launch.json", path), e->spec, e->asked_to_end ? NULL : &f, keep_disks))
+	if (launchfiles_bury(launch_path(e, "launch.json", path), e->spec, e->asked_to_end ? NULL : &f, keep_disks))
 		log_warn("launch %s cannot be buried", e->id);
 	else
 		log_info("launch %s is buried: its process was gone", e->id);
-	read_record(e);
+	launch_read_record(e);
 	if (!e->record) /* there is no room to write it: not again and again */
 		e->over = true;
 	stores_schedule(e->launches->server->stores);
+}
+
+/* N3.  Killed on this boot of the server's machine is killed; stopped on it, it waits for the next. */
+static bool is_of_another_boot(const struct launch *e)
+{
+	const char *seen = json_string_value(json_object_get(e->record, "boot_id")), *now = e->launches->boot_id;
+
+	return seen && *now && strcmp(seen, now) != 0;
+}
+
+static bool is_to_start_again(const struct launch *e)
+{
+	const char *wanted = json_string_value(json_object_get(e->spec, "after_restart")) ?: "start";
+
+	return stands(e) && !e->asked_to_end && strcmp(wanted, "start") == 0 && is_of_another_boot(e);
+}
+
+static bool waits_for_restart(const struct launch *e)
+{
+	return strcmp(state_of(e), "stopped") == 0 && !e->asked_to_end && !is_of_another_boot(e);
 }
 
 static void look_at(struct launch *e)
@@ -224,13 +214,15 @@ static void look_at(struct launch *e)
 	bool was_in_need = needs_store(e);
 	pid_t pid = process_of(e); /* first: its record has its end before its lock is gone */
 
-	read_record(e);
+	launch_read_record(e);
 	if (pid > 0) {
 		e->dead_looks = 0;
 		if (e->kill_at_us && monotonic_now_us() > e->kill_at_us)
 			(void)kill(pid, SIGKILL);
-	} else if (!e->over && (e->record || ++e->dead_looks > 1)) {
-		bury(e);
+	} else if (!e->over && is_to_start_again(e) && !e->launches->server->stopping) {
+		launch_start_again(e);
+	} else if (!e->over && !waits_for_restart(e) && (e->record || ++e->dead_looks > 1)) {
+		launch_bury(e);
 	}
 	if (was_in_need && !needs_store(e))
 		stores_schedule(e->launches->server->stores);
@@ -241,7 +233,7 @@ static void look_at(struct launch *e)
 static void discard(struct launch *e)
 {
 	launchfiles_remove(e->folder);
-	forget(e);
+	launch_forget(e);
 }
 
 static const char *since_of(const struct launch *e)
@@ -295,7 +287,7 @@ void launches_look(struct launches *l)
 			continue;
 		if (access(e->folder, F_OK) && errno == ENOENT) { /* somebody has removed it */
 			launchfiles_end_processes(e->folder);
-			forget(e);
+			launch_forget(e);
 		} else if (!e->over)
 			look_at(e);
 	}
@@ -313,206 +305,6 @@ json_t *launches_status(const struct launches *l)
 		if (e->record)
 			(void)json_array_append(list, e->record);
 	return list;
-}
-
-/* --- starting ------------------------------------------------------------------------------------------ */
-
-static void give_up(struct launch *e, const struct fault *f)
-{
-	answer(e, f);
-	launchfiles_end_processes(e->folder);
-	launchfiles_remove(e->folder);
-	stores_schedule(e->launches->server->stores);
-	forget(e);
-}
-
-static void give_up_because(struct launch *e, enum message_code code, const char *name, const char *value)
-{
-	struct fault f;
-
-	(void)fault_set(&f, 0, code, name, value, NULL);
-	give_up(e, &f);
-}
-
-static int spawn(struct launch *e)
-{
-	char program[SETTINGS_PATH_MAX + 64];
-
-	launchfiles_program(PROGRAM, program, sizeof(program));
-	e->spawner = fork();
-	if (e->spawner == 0) {
-		sigset_t none;
-
-		sigemptyset(&none);
-		(void)sigprocmask(SIG_SETMASK, &none, NULL);
-		(void)signal(SIGPIPE, SIG_DFL);
-		execlp(program, PROGRAM, "--daemon", e->folder, NULL);
-		log_error("%s cannot be run: %s", program, strerror(errno));
-		_exit(127);
-	}
-	return e->spawner < 0 ? -errno : 0;
-}
-
-static int begin(struct launch *e, const json_t *point)
-{
-	char path[SETTINGS_PATH_MAX + 64];
-	char *text;
-	int err;
-
-	(void)json_object_set_new(e->spec, "point",
-				  json_pack("{s:O, s:O, s:O}", "id", json_object_get(point, "id"), "epoch",
-					    json_object_get(point, "epoch"), "time", json_object_get(point, "time")));
-	(void)json_object_set(e->spec, "epoch", json_object_get(point, "epoch"));
-	text = json_dumps(e->spec, JSON_INDENT(1));
-	err = text ? fileio_mkdirs(e->folder, 0700) : -ENOMEM;
-	if (!err)
-		err = fileio_replace(path_of(e, "spec.json", path), text, strlen(text), 0600);
-	free(text);
-	return err ? err : spawn(e);
-}
-
-static void resolved(void *context, int err, const char *text, size_t len)
-{
-	struct launch *e = context;
-	struct server *s = e->launches->server;
-	const struct machine *m = registry_find(&s->registry, &e->machine);
-	char id[UUID_TEXT_LEN + 1];
-	json_t *result = NULL;
-	struct fault f;
-
-	err = work_result(&e->machine, err, text, len, &result, &f);
-	e->stage = SPAWNING;
-	if (!err && m && m->state == MACHINE_REMOVED)
-		err = fault_set(&f, -ENOENT, MSG_MACHINE_WITHOUT_STORE, "machine", uuid_format(&e->machine, id), NULL);
-	if (!err && s->stopping)
-		err = fault_set(&f, -ESHUTDOWN, MSG_SERVER_BUSY, "reason", "it is stopping", NULL);
-	if (!err) {
-		err = begin(e, json_object_get(result, "point"));
-		if (err)
-			(void)fault_set(&f, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL);
-	}
-	json_decref(result);
-	if (err)
-		give_up(e, &f);
-}
-
-/* The launch is on its way, or has said why not. */
-static void spawned(struct launch *e, int status)
-{
-	struct fault f;
-
-	e->spawner = 0;
-	e->stage = THERE;
-	read_record(e);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		log_info("launch %s is on its way", e->id);
-		answer(e, NULL);
-		if (e->asked_to_end)
-			launches_terminate(e->launches, e->id);
-	} else if (fault_from_json(json_object_get(e->record, "fault"), &f) == 0) {
-		give_up(e, &f);
-	} else {
-		give_up_because(e, MSG_LAUNCH_NOT_STARTED, "reason",
-				WIFEXITED(status) && WEXITSTATUS(status) == 127 ? PROGRAM " is not installed" :
-										  PROGRAM " ended at once");
-	}
-}
-
-bool launches_reaped(struct launches *l, pid_t pid, int status)
-{
-	for (struct launch *e = l->list; e; e = e->next) {
-		if (e->stage == SPAWNING && e->spawner == pid) {
-			spawned(e, status);
-			return true;
-		}
-	}
-	return false;
-}
-
-static json_t *make_spec(const struct launches *l, const struct launch_request *q, const char *machine)
-{
-	static const char *const members[] = { "cpus", "memory_mib", "firmware", "network", "disk_bus", "proof",
-					       "proof_text", "proof_command", "post_launch", "proof_seconds" };
-	char store[SETTINGS_PATH_MAX + UUID_TEXT_LEN + 2], id[UUID_TEXT_LEN + 1], launch[UUID_TEXT_LEN + 1];
-	json_t *spec;
-
-	snprintf(store, sizeof(store), "%s/%s", l->server->store_root, machine);
-	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "launch", uuid_format(&q->launch, launch), "machine",
-			 server_machine_name(l->server, &q->machine, id), "machine_id", machine, "store", store,
-			 "kind", q->kind, "asked_us", (json_int_t)monotonic_now_us());
-	for (unsigned int i = 0; i < ARRAY_LEN(members); i++) {
-		json_t *v = json_object_get(q->blueprint, members[i]);
-
-		if (v && !json_is_null(v))
-			(void)json_object_set(spec, members[i], v);
-	}
-	if (q->source_firmware)
-		(void)json_object_set_new(spec, "source_firmware", json_string(q->source_firmware));
-	if (q->to)
-		(void)json_object_set_new(spec, "to", json_string(q->to));
-	if (q->format)
-		(void)json_object_set_new(spec, "format", json_string(q->format));
-	return spec;
-}
-
-static void wait_for(struct launch *e, const struct launch_request *q)
-{
-	struct waiter *w = malloc(sizeof(*w));
-	struct fault f;
-
-	if (!w) {
-		(void)fault_set(&f, 0, MSG_SERVER_BUSY, "reason", "no memory", NULL);
-		q->done(q->context, NULL, &f);
-		return;
-	}
-	*w = (struct waiter){ .next = e->waiters, .done = q->done, .context = q->context };
-	e->waiters = w;
-}
-
-static size_t count_running(const struct launches *l)
-{
-	size_t n = 0;
-
-	for (const struct launch *e = l->list; e; e = e->next)
-		n += !e->over;
-	return n;
-}
-
-void launches_start(struct launches *l, const struct launch_request *q)
-{
-	struct work_request r = { .machine = q->machine };
-	char dir[SETTINGS_PATH_MAX + UUID_TEXT_LEN + 2], machine[UUID_TEXT_LEN + 1], id[UUID_TEXT_LEN + 1];
-	struct worker_options o = { .dir = dir, .work = work_point, .argument = &r, .argument_size = sizeof(r),
-				    .timeout_us = LAUNCHES_START_US, .done = resolved };
-	struct launch *e = find(l, uuid_format(&q->launch, id));
-	bool full = count_running(l) >= LAUNCHES_MAX;
-	struct fault f;
-
-	if (e) { /* asked for again */
-		wait_for(e, q);
-		if (e->stage == THERE)
-			answer(e, NULL);
-		return;
-	}
-	e = full ? NULL : add(l, id);
-	if (!e) {
-		(void)fault_set(&f, 0, MSG_SERVER_BUSY, "reason", full ? "too many launches run" : "no memory", NULL);
-		q->done(q->context, NULL, &f);
-		return;
-	}
-	e->machine = q->machine;
-	wait_for(e, q);
-	uuid_format(&q->machine, machine);
-	if (!stores_exists(l->server->stores, &q->machine)) {
-		give_up_because(e, MSG_MACHINE_WITHOUT_STORE, "machine", machine);
-		return;
-	}
-	e->spec = make_spec(l, q, machine);
-	snprintf(dir, sizeof(dir), "%s/%s", l->server->store_root, machine);
-	snprintf(r.at, sizeof(r.at), "%s", q->at);
-	o.context = e;
-	if (!e->spec || worker_start(l->server->loop, &o, NULL))
-		give_up_because(e, MSG_SERVER_BUSY, "reason", "no process can be started");
 }
 
 /* --- while it is there -------------------------------------------------------------------------------- */
@@ -537,21 +329,21 @@ static int say(const struct launch *e, const char *line)
 
 int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 {
-	struct launch *e = find(l, id);
+	struct launch *e = launches_find(l, id);
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
 	look_at(e);
 	if (e->over)
 		return fault_set(ret_fault, -ESTALE, MSG_LAUNCH_OVER, "launch", id, NULL);
-	if (strcmp(state_of(e), "keeping") == 0 || strcmp(state_of(e), "standing") == 0)
+	if (strcmp(state_of(e), "keeping") == 0 || stands(e))
 		return 0;
 	return say(e, "keep\n") ? fault_set(ret_fault, -ESTALE, MSG_LAUNCH_OVER, "launch", id, NULL) : 0;
 }
 
 void launches_terminate(struct launches *l, const char *id)
 {
-	struct launch *e = find(l, id);
+	struct launch *e = launches_find(l, id);
 	pid_t pid;
 
 	if (!e)
@@ -561,6 +353,8 @@ void launches_terminate(struct launches *l, const char *id)
 		return;
 	if (!e->over)
 		look_at(e);
+	if (e->stage != THERE)
+		return;
 	if (e->over) {
 		discard(e);
 		return;
@@ -575,22 +369,22 @@ void launches_terminate(struct launches *l, const char *id)
 int launches_console_log(struct launches *l, const char *id, json_int_t from, json_t **ret, struct fault *ret_fault)
 {
 	char path[SETTINGS_PATH_MAX + 64];
-	struct launch *e = find(l, id);
+	struct launch *e = launches_find(l, id);
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
-	*ret = launchfiles_text(path_of(e, "serial.log", path), from, LAUNCHES_CONSOLE_BYTES);
+	*ret = launchfiles_text(launch_path(e, "serial.log", path), from, LAUNCHES_CONSOLE_BYTES);
 	return *ret ? 0 : fault_set(ret_fault, -ENOMEM, MSG_SERVER_BUSY, "reason", "no memory", NULL);
 }
 
 int launches_screenshot(struct launches *l, const char *id, json_t **ret, struct fault *ret_fault)
 {
 	char path[SETTINGS_PATH_MAX + 64];
-	struct launch *e = find(l, id);
+	struct launch *e = launches_find(l, id);
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
-	*ret = launchfiles_picture(path_of(e, "screenshot.png", path));
+	*ret = launchfiles_picture(launch_path(e, "screenshot.png", path));
 	return *ret ? 0 : fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_SCREENSHOT, "launch", id, NULL);
 }
 
@@ -622,18 +416,18 @@ size_t launches_of(const struct launches *l, const struct uuid *machine)
 static void find_again(struct launches *l, const char *id)
 {
 	char path[SETTINGS_PATH_MAX + 64];
-	struct launch *e = add(l, id);
+	struct launch *e = launches_add(l, id);
 
 	if (!e)
 		return;
 	e->stage = THERE;
-	e->spec = launchfiles_read(path_of(e, "spec.json", path));
+	e->spec = launchfiles_read(launch_path(e, "spec.json", path));
 	if (!e->spec || uuid_parse(json_string_value(json_object_get(e->spec, "machine_id")) ?: "", &e->machine)) {
 		launchfiles_end_processes(e->folder);
 		discard(e);
 		return;
 	}
-	read_record(e);
+	launch_read_record(e);
 }
 
 int launches_new(struct server *s, struct launches **ret)
@@ -648,6 +442,7 @@ int launches_new(struct server *s, struct launches **ret)
 	if (!l)
 		return -ENOMEM;
 	l->server = s;
+	daemon_boot_id(l->boot_id);
 	err = fileio_mkdirs(settings_path(&s->settings, "launches", path), 0700);
 	dir = err ? NULL : opendir(path);
 	if (!dir) {
@@ -681,7 +476,7 @@ void launches_free(struct launches *l)
 			l->list->waiters = w->next;
 			free(w);
 		}
-		forget(l->list);
+		launch_forget(l->list);
 	}
 	free(l);
 }

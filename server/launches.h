@@ -17,6 +17,9 @@
  *	it had started is ended, its sockets and disks go, its record says
  *	LAUNCH_KILLED.  The disks of a cutover that had booted, or of a machine
  *	that stood on its own, stay: they are somebody's data.
+ * N3	A machine that stands on its own is started again, with its disks, when the
+ *	server's machine was restarted (another boot id than its record's), unless
+ *	its blueprint says that it is to be left (after_restart).
  * N2	Of launches that are over, so many are kept: LAUNCHES_OVER_MAX.
  */
 #ifndef GODWIT_LAUNCHES_H

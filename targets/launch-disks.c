@@ -35,7 +35,8 @@ void launch_end_disks(struct launch *l)
 			(void)waitpid(d->process.pid, NULL, 0);
 			d->process.pid = 0;
 		}
-		(void)unlink(l->target_disks[i].socket);
+		if (l->target_disks[i].socket[0])
+			(void)unlink(l->target_disks[i].socket);
 	}
 }
 

@@ -40,8 +40,11 @@ struct launch {
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
 	bool asked_to_end;
+	bool stopping;		    /* with this machine, to be started again with it */
 	bool standing;		    /* L3 */
 	bool written;
+	bool resumed;		    /* it stands, and is started again after a restart */
+	enum target_bus bus;
 	bool guest_ready;	    /* commands can be run in the machine */
 	bool post_launch_sent;
 	int proof_status;	    /* of the command, when it ended last; -1 */

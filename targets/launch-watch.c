@@ -98,6 +98,8 @@ static void target_output(void *context, const char *text, size_t len)
 	struct launch *l = context;
 	const char *wanted = l->spec.proof == PROOF_TEXT ? l->spec.proof_text : "login:";
 
+	if (l->resumed)
+		return;
 	record_output(l->record);
 	keep_tail(l, text, len);
 	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
@@ -125,6 +127,11 @@ static void target_started(void *context)
 {
 	struct launch *l = context;
 
+	if (l->resumed) {
+		record_started_again(l->record);
+		record_state(l->record, LAUNCH_STANDING, "its processors run again, on its own disks");
+		return;
+	}
 	record_started(l->record);
 	record_state(l->record, LAUNCH_BOOTING, "its processors run");
 }

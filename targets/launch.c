@@ -42,7 +42,7 @@ static void remove_files(struct launch *l)
 		snprintf(path, sizeof(path), "%s/%s", l->folder, names[i]);
 		(void)unlink(path);
 	}
-	if (keep_disks)
+	if (keep_disks && !l->stopping)
 		record_disks_kept(l->record);
 	for (unsigned int i = 0; i < l->disk_count && !keep_disks; i++) {
 		snprintf(path, sizeof(path), "%s/disk%u.qcow2", l->folder, i);
@@ -69,6 +69,8 @@ void launch_finish(struct launch *l)
 	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
 		record_fail(l->record, &l->why);
+	else if (l->stopping)
+		record_state(l->record, LAUNCH_STOPPED, "it is started again when this machine is");
 	else
 		record_state(l->record, LAUNCH_ENDED, l->written ? "the machine is written" : "the machine is gone");
 	l->done = true;
@@ -131,7 +133,8 @@ static void describe(struct launch *l, struct target_machine *m)
 		.firmware = l->firmware,
 		.boot_disk = l->boot_disk,
 		.network = l->spec.network,
-		.bus = l->spec.bus,
+		.bus = l->bus,
+		.again = l->resumed,
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,
 	};
@@ -151,6 +154,7 @@ static void start_machine(struct launch *l)
 		record_state(l->record, LAUNCH_STARTING, "starting a %s machine with %u processors and %llu MiB",
 			     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
 	}
+	record_machine(l->record, &m);
 	if (launch_make_view(l, &f) || l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
 		launch_fail(l, &f);
 	else if (!l->ops->only_writes)
@@ -183,6 +187,20 @@ static void prepare(struct launch *l)
 }
 
 
+/* A machine that stands alone needs no point, no NBD server and no proof. */
+static void start_again(struct launch *l)
+{
+	struct target_machine m;
+	struct fault f = { 0 };
+
+	l->ops = &target_qemu;
+	describe(l, &m);
+	if (l->ops->probe(&m, &f) || l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
+		launch_fail(l, &f);
+	else
+		daemon_ready(0);
+}
+
 /* --- from outside ---------------------------------------------------------------------------- */
 
 static void signal_came(void *context, uint32_t events)
@@ -193,6 +211,7 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
+		l->stopping = l->standing && !l->spec.leave_after_restart;
 		launch_end(l); /* as when this machine is shut down: nobody asked for the data to go */
 		return;
 	}
@@ -243,6 +262,22 @@ static int begin(struct launch *l)
 	return loop_watch(l->loop, l->signal_fd, EPOLLIN, signal_came, l) ?: listen_control(l);
 }
 
+static int resume(struct launch *l)
+{
+	struct target_machine m = { 0 };
+	int err = record_resume(l->folder, &l->record, &m, l->target_disks, &l->disk_count);
+
+	if (err)
+		return err;
+	l->resumed = l->standing = l->post_launch_sent = true;
+	l->firmware = m.firmware;
+	l->boot_disk = m.boot_disk;
+	l->bus = m.bus;
+	for (unsigned int i = 0; i < l->disk_count; i++)
+		l->disks[i] = (struct disk){ .launch = l, .process = { .ready_fd = -1, .stderr_fd = -1 } };
+	return 0;
+}
+
 int launch_run(const char *folder)
 {
 	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .proof_status = -1 };
@@ -264,12 +299,20 @@ int launch_run(const char *folder)
 		daemon_ready(2);
 		return 2;
 	}
-	err = record_new(folder, &l.spec, &l.record) ?: begin(&l);
+	l.bus = l.spec.bus;
+	err = resume(&l);
+	if (err == -ENOENT)
+		err = record_new(folder, &l.spec, &l.record);
+	if (!err)
+		err = begin(&l);
 	if (err) {
 		log_error("%s: %s", folder, strerror(-err));
 		return 2;
 	}
-	prepare(&l);
+	if (l.resumed)
+		start_again(&l);
+	else
+		prepare(&l);
 	while (!l.done && !err)
 		err = loop_turn(l.loop);
 	assert(l.done || err);

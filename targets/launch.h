@@ -5,6 +5,7 @@
  *	PREPARING -> STARTING -> BOOTING -> BOOTED -> KEEPING -> STANDING
  *	    |            |          |         |          |          |
  *	    '------------'----------'-> FAILED '----------'----------'-> ENDED
+ *	STANDING -> STOPPED (with the server's machine) -> STANDING, in a new process
  *	PREPARING -> WRITING -> ENDED (or FAILED)		where it is only written (target.h)
  *
  * The folder has

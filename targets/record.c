@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "record.h"
+#include "daemon.h"
 #include "fileio.h"
 #include "link.h"
 #include "log.h"
@@ -27,7 +28,8 @@ static const struct {
 	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(KEEPING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_STANDING] = { "standing", TO(FAILED) | TO(ENDED) },
+	[LAUNCH_STANDING] = { "standing", TO(STOPPED) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_STOPPED] = { "stopped", TO(STANDING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_WRITING] = { "writing", TO(FAILED) | TO(ENDED) },
 	[LAUNCH_ENDED] = { "ended", 0 },
 	[LAUNCH_FAILED] = { "failed", 0 },
@@ -67,6 +69,14 @@ static void add_line(struct record *r, const char *message)
 		json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
 }
 
+static void set_boot_id(struct record *r)
+{
+	char boot[64];
+
+	daemon_boot_id(boot);
+	json_object_set_new(r->shown, "boot_id", json_string(boot));
+}
+
 int record_new(const char *folder, const struct launch_spec *spec, struct record **ret)
 {
 	static const char *const kinds[] = { "test", "cutover", "drill", "images" };
@@ -90,6 +100,65 @@ int record_new(const char *folder, const struct launch_spec *spec, struct record
 		free(r);
 		return -ENOMEM;
 	}
+	set_boot_id(r);
+	*ret = r;
+	return 0;
+}
+
+static int take_disks(const json_t *list, struct target_disk disks[DISKS_MAX], unsigned int *ret_count)
+{
+	const json_t *d;
+	size_t i;
+
+	if (json_array_size(list) == 0 || json_array_size(list) > DISKS_MAX)
+		return -ENOENT;
+	json_array_foreach(list, i, d)
+		disks[i] = (struct target_disk){
+			.disk = (unsigned int)json_integer_value(json_object_get(d, "disk")),
+			.size_bytes = (uint64_t)json_integer_value(json_object_get(d, "size_bytes")),
+			.sector_bytes = (unsigned int)json_integer_value(json_object_get(d, "sector_bytes")),
+		};
+	*ret_count = (unsigned int)json_array_size(list);
+	return 0;
+}
+
+static int take_machine(const json_t *shown, struct target_machine *m)
+{
+	const json_t *boot = json_object_get(shown, "boot");
+	const char *state = json_string_value(json_object_get(shown, "state")) ?: "";
+	const char *firmware = json_string_value(json_object_get(boot, "firmware")) ?: "";
+
+	if (strcmp(state, states[LAUNCH_STANDING].name) != 0 && strcmp(state, states[LAUNCH_STOPPED].name) != 0)
+		return -ENOENT;
+	m->firmware = strcmp(firmware, bootdisk_firmware_name(FIRMWARE_UEFI)) == 0 ? FIRMWARE_UEFI : FIRMWARE_BIOS;
+	m->boot_disk = (unsigned int)json_integer_value(json_object_get(boot, "disk"));
+	m->bus = (enum target_bus)json_integer_value(json_object_get(shown, "bus"));
+	return 0;
+}
+
+int record_resume(const char *folder, struct record **ret, struct target_machine *m,
+		  struct target_disk disks[DISKS_MAX], unsigned int *ret_count)
+{
+	struct record *r = calloc(1, sizeof(*r));
+	int err;
+
+	if (!r)
+		return -ENOMEM;
+	snprintf(r->path, sizeof(r->path), "%s/launch.json", folder);
+	r->asked_us = monotonic_now_us();
+	r->state = LAUNCH_STOPPED;
+	r->shown = json_load_file(r->path, JSON_REJECT_DUPLICATES, NULL);
+	err = json_is_object(r->shown) && json_is_array(json_object_get(r->shown, "log")) ?
+		      take_machine(r->shown, m) ?: take_disks(json_object_get(r->shown, "disks"), disks, ret_count) :
+		      -ENOENT;
+	if (!err && m->boot_disk >= *ret_count)
+		err = -ENOENT;
+	if (err) {
+		record_free(r);
+		return err;
+	}
+	set_boot_id(r);
+	record_state(r, LAUNCH_STOPPED, "the replication server's machine was restarted: starting it again");
 	*ret = r;
 	return 0;
 }
@@ -251,4 +320,21 @@ void record_command(struct record *r, const char *name, bool pending, int status
 		json_object_set_new(j, "status", json_integer(status));
 	json_object_set_new(r->shown, name, j);
 	save(r);
+}
+
+void record_machine(struct record *r, const struct target_machine *m)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < m->disk_count; i++)
+		json_array_append_new(list, json_pack("{s:i,s:I,s:i}", "disk", (int)m->disks[i].disk, "size_bytes",
+						      (json_int_t)m->disks[i].size_bytes, "sector_bytes",
+						      (int)m->disks[i].sector_bytes));
+	json_object_set_new(r->shown, "bus", json_integer(m->bus));
+	json_object_set_new(r->shown, "disks", list);
+}
+
+void record_started_again(struct record *r)
+{
+	json_object_set_new(r->shown, "started_again", now_text());
 }

@@ -4,6 +4,8 @@
  *
  *	{"launch", "machine", "kind", "state", "since", "point": {"epoch", "time"},
  *	 "boot": {"firmware", "disk", "gpt"},
+ *	 "boot_id": of the server's machine, "started_again": when it was, after a restart of that
+ *	 "bus", "disks": [{"disk", "size_bytes", "sector_bytes"}],	as the machine was started
  *	 "times": {"asked", "started", "output", "kernel", "proof"},	RFC 3339
  *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
  *	 "proof_command", "post_launch": {"pending", "status", "output"},	what was run in it
@@ -29,6 +31,7 @@ enum launch_state {
 	LAUNCH_BOOTED,
 	LAUNCH_KEEPING,
 	LAUNCH_STANDING,
+	LAUNCH_STOPPED, /* with the server's machine; it stands alone, and is started again with it */
 	LAUNCH_WRITING,
 	LAUNCH_ENDED,
 	LAUNCH_FAILED,
@@ -37,7 +40,14 @@ enum launch_state {
 
 struct record;
 
+struct target_machine;
+
 _must_check_ int record_new(const char *folder, const struct launch_spec *spec, struct record **ret);
+
+/* That of a machine which stands alone, for a process that starts it again: with its firmware, bus and boot
+ * disk in *@m, and its disks, of which there are @ret_count.  -ENOENT: the folder's launch is none. */
+_must_check_ int record_resume(const char *folder, struct record **ret, struct target_machine *m,
+			       struct target_disk disks[DISKS_MAX], unsigned int *ret_count);
 void record_free(struct record *r);
 
 /* The one place where the state changes: the step must be one of launch.h's. */
@@ -55,7 +65,9 @@ _must_check_ int record_refused(const char *folder, const struct fault *f);
 
 void record_point(struct record *r, const struct store_epoch *point);
 void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);
+void record_machine(struct record *r, const struct target_machine *m); /* as it is started */
 void record_started(struct record *r);
+void record_started_again(struct record *r);
 void record_output(struct record *r); /* the first word on the serial console; later ones are ignored */
 void record_kernel(struct record *r); /* likewise */
 void record_proof(struct record *r, const char *by);

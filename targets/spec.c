@@ -78,9 +78,10 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const networks[] = { "none", "isolated", "user" };
 	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme" };
 	static const char *const proofs[] = { "login", "agent", "text", "command" };
+	static const char *const after_restarts[] = { "start", "leave" };
 	uint64_t cpus, mib, seconds;
 	char id[UUID_TEXT_LEN + 1];
-	int kind, format, firmware, source, network, bus, proof, err;
+	int kind, format, firmware, source, network, bus, proof, leave, err;
 
 	err = take_text(o, "launch", true, id, sizeof(id), f) ?:
 	      take_text(o, "machine", true, s->machine, sizeof(s->machine), f) ?:
@@ -98,6 +99,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "proof", proofs, ARRAY_LEN(proofs), PROOF_LOGIN, &proof, f) ?:
 	      take_text(o, "proof_text", proof == PROOF_TEXT, s->proof_text, sizeof(s->proof_text), f) ?:
 	      take_text(o, "proof_command", proof == PROOF_COMMAND, s->proof_command, sizeof(s->proof_command), f) ?:
+	      take_choice(o, "after_restart", after_restarts, ARRAY_LEN(after_restarts), 0, &leave, f) ?:
 	      take_text(o, "post_launch", false, s->post_launch, sizeof(s->post_launch), f) ?:
 	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f) ?:
 	      take_number(o, "asked_us", 0, UINT64_MAX, 0, &s->asked_us, f);
@@ -119,6 +121,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	s->bus = (enum target_bus)bus;
 	s->proof = (enum launch_proof)proof;
 	s->proof_seconds = (unsigned int)seconds;
+	s->leave_after_restart = leave;
 	return 0;
 }
 

@@ -30,6 +30,7 @@ struct launch_spec {
 	char proof_command[SPEC_COMMAND_SIZE]; /* for the machine's sh */
 	char post_launch[SPEC_COMMAND_SIZE];   /* likewise, once it has booted; "": nothing */
 	unsigned int proof_seconds; /* 600 */
+	bool leave_after_restart; /* of a machine that stands alone */
 	char to[2048], format[8]; /* of images: an absolute path; qcow2 */
 	uint64_t asked_us;	/* by the monotonic clock; 0: now */
 };

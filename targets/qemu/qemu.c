@@ -545,7 +545,7 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 {
 	struct qemu_args a = { .n = 0 };
 	struct target *t;
-	int err = m->firmware == FIRMWARE_UEFI ? copy_variables(m, ret_fault) : 0;
+	int err = m->firmware == FIRMWARE_UEFI && !m->again ? copy_variables(m, ret_fault) : 0;
 
 	if (err)
 		return err;

@@ -277,3 +277,101 @@ refused() {
 	wait_nothing_left "$LAUNCH"
 }
 job_is() { [ "$(job "$1" .status)" = "$2" ]; }
+
+# reboot: all processes of the instance go at once, and the next ones are on another boot.
+reboot() {
+	server_kill
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch) $(launch_pids "$LAUNCH" qemu) 2>/dev/null || :
+	wait_until 10 "the machine to be gone" test -z "$(launch_pids "$LAUNCH" '')"
+	echo "boot-$((n += 1))" >"$T/boot-id"
+	instance_up
+}
+# stands_again QEMU: another process runs it, on the same disk.
+is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && [ "$now" != "$1" ]; }
+
+@test "a machine that stands on its own is started again with its disks after the server's machine was restarted" {
+	machine_make D bios
+	echo boot-0 >"$T/boot-id"
+	export GODWIT_BOOT_ID_FILE=$T/boot-id
+	n=0
+	instance_start
+	machine_protect own "$D"
+	launch own '{"kind": "cutover"}'
+	wait_launch 30 "$LAUNCH" standing
+	stands=$(record "$LAUNCH" .times.proof)
+	ino=$(stat -c %i "$(launch_folder)/disk0.qcow2")
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	# crashed, as by a power cut
+	reboot
+	wait_until 30 "the machine to run again" is_another "$qemu"
+	wait_launch 30 "$LAUNCH" standing
+	wait_until 20 "its event" eval 'godwit events own | grep -q "was started again, after"'
+	[ "$(stat -c %i "$(launch_folder)/disk0.qcow2")" = "$ino" ]
+	[ "$(record "$LAUNCH" .times.proof)" = "$stands" ]
+	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	wait_until 30 "the second boot on its console" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
+	# shut down in order: the launch's process is told before the server's machine goes
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 20 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
+	[ -z "$(launch_pids "$LAUNCH" qemu)" ]
+	godwit launches own | grep -q 'Stopped with the server'
+	reboot
+	wait_until 30 "the machine to run again" is_another "$qemu"
+	wait_launch 30 "$LAUNCH" standing
+	# killed while this boot goes on it was killed, as ever
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_KILLED true" ]
+	reboot
+	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	terminate "$LAUNCH"
+	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_continuous own
+}
+
+@test "a machine that is to be left, that cannot be started, or that is not to be any more, is not started again" {
+	machine_make D uefi
+	echo boot-0 >"$T/boot-id"
+	export GODWIT_BOOT_ID_FILE=$T/boot-id
+	n=0
+	instance_start
+	machine_protect left "$D"
+	launch left '{"kind": "cutover", "uefi": true, "blueprint": {"after_restart": "leave"}}'
+	wait_launch 60 "$LAUNCH" standing
+	reboot
+	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_KILLED true" ]
+	[ -e "$(launch_folder)/vars.fd" ]
+	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
+	terminate "$LAUNCH"
+	# stopped with the machine, and ended before that is there again
+	launch left '{"kind": "cutover", "uefi": true}'
+	wait_launch 60 "$LAUNCH" standing
+	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 20 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
+	terminate "$LAUNCH"
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
+	# its firmware's variables are what they were
+	launch left '{"kind": "cutover", "uefi": true}'
+	wait_launch 60 "$LAUNCH" standing
+	ino=$(stat -c %i "$(launch_folder)/vars.fd")
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	reboot
+	wait_until 30 "the machine to run again" is_another "$qemu"
+	[ "$(stat -c %i "$(launch_folder)/vars.fd")" = "$ino" ]
+	wait_launch 30 "$LAUNCH" standing
+	# one that cannot be started says why and keeps its disks
+	server_kill
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch) $(launch_pids "$LAUNCH" qemu) 2>/dev/null || :
+	jq '.memory_mib = 4000000' "$(launch_folder)/spec.json" >"$T/spec"
+	cp "$T/spec" "$(launch_folder)/spec.json"
+	echo another >"$T/boot-id"
+	instance_up
+	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_NO_MEMORY true" ]
+	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
+	terminate "$LAUNCH"
+	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+}
