@@ -66,6 +66,7 @@ struct scan_read {
 	uint16_t disk;
 	uint32_t length;
 	uint64_t offset;
+	uint64_t submitted_us;
 	uint64_t begun, ended;	/* ring positions: before it was submitted, after it ended */
 	uint32_t emitted;	/* bytes of it that are dealt with */
 	int error;
@@ -123,6 +124,7 @@ struct sample {
 struct overload {
 	uint64_t carried_us; /* since when */
 	uint64_t until_us;   /* the ring was full, and stays closed until then; 0: open */
+	uint64_t read_after_us;
 };
 
 struct engine {
@@ -232,6 +234,8 @@ bool merge_is_blocked(const struct engine *e);
 
 /* overload.c */
 void overload_run(struct engine *e);
+void overload_read_ended(struct engine *e, uint64_t submitted_us);
+bool overload_may_read(const struct engine *e);
 uint64_t overload_deadline(const struct engine *e);
 
 /* cut.c */

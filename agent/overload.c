@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * overload - when to carry again after the ring was full (T7).
+ * overload - a source that writes faster than can be sent: when to carry again after
+ * the ring was full (T7), and how much to read meanwhile.
  *
  * A source that writes faster than can be sent fills the ring whenever there is
  * room, and each of its writes pays for a copy that helps nobody: no point can
@@ -10,6 +11,10 @@
  * all that a write costs.  A ring that had held for CALM_US was filled by a
  * burst, and is opened again at once.
  *
+ * While it is closed, reads of the disk are one at a time, with a pause of READ_YIELD
+ * times as long as each took: the disk is the source's first, and what is read now
+ * is mostly written again before a point can be called.
+ *
  * Nothing depends on it but speed: marking is always allowed (T2).
  */
 #include "engine-private.h"
@@ -18,6 +23,7 @@
 #define CARRY_SHARE    32u
 #define PAUSE_LEAST_US 20000u
 #define PAUSE_MOST_US  2000000u
+#define READ_YIELD     3u
 
 static uint64_t pause_after(uint64_t carried_us)
 {
@@ -43,8 +49,28 @@ void overload_run(struct engine *e)
 	tracker_carry(e->tracker);
 }
 
+void overload_read_ended(struct engine *e, uint64_t submitted_us)
+{
+	uint64_t now = now_us(e);
+
+	e->overload.read_after_us = now + READ_YIELD * (now - submitted_us);
+}
+
+bool overload_may_read(const struct engine *e)
+{
+	if (!e->overload.until_us)
+		return true;
+	for (unsigned int i = 0; i < e->read_count; i++)
+		if (e->reads[i].state != READ_FREE)
+			return false;
+	return now_us(e) >= e->overload.read_after_us;
+}
+
 /* now_us; UINT64_MAX: nothing to wait for but room in the ring, which whoever makes it sees. */
 uint64_t overload_deadline(const struct engine *e)
 {
-	return e->overload.until_us > now_us(e) ? e->overload.until_us : UINT64_MAX;
+	const struct overload *o = &e->overload;
+	uint64_t now = now_us(e), open = o->until_us > now ? o->until_us : UINT64_MAX;
+
+	return o->until_us && o->read_after_us > now ? MIN(open, o->read_after_us) : open;
 }

@@ -226,6 +226,8 @@ static void read_failed(struct engine *e, struct scan_read *r)
 
 struct scan_read *scanner_free_read(struct engine *e)
 {
+	if (!overload_may_read(e))
+		return NULL;
 	for (unsigned int i = 0; i < e->read_count; i++)
 		if (e->reads[i].state == READ_FREE)
 			return &e->reads[i];
@@ -246,6 +248,7 @@ int scanner_begin(struct engine *e, struct scan_read *r, enum read_purpose purpo
 	r->error = 0;
 	memset(&r->punched, 0, sizeof(r->punched));
 	memset(&r->again, 0, sizeof(r->again));
+	r->submitted_us = now_us(e);
 	r->begun = tracker_position(e->tracker); /* before it is submitted: R1 */
 	r->state = READ_FLYING;
 	err = e->o.ops->read(e->o.context, disk, offset, length, r->buffer, (unsigned int)(r - e->reads));
@@ -261,6 +264,7 @@ void engine_read_done(struct engine *e, unsigned int slot, int error)
 	assert(slot < e->read_count && r->state == READ_FLYING);
 	r->ended = tracker_position(e->tracker);
 	r->error = error;
+	overload_read_ended(e, r->submitted_us);
 	r->state = r->stale ? READ_FREE : READ_READY;
 }
 

@@ -123,6 +123,31 @@ static void it_is_not_opened_while_it_is_more_than_half_full_and_nobody_waits_fo
 	assert_int_equal(overload_deadline(e), UINT64_MAX);
 }
 
+static void while_it_is_closed_the_disk_is_read_one_by_one_with_pauses(void **state)
+{
+	struct engine *e = *state;
+
+	e->read_count = 2;
+	e->reads[1].state = READ_READY;
+	assert_true(overload_may_read(e));
+	fill(e);
+	overload_run(e);
+	assert_false(overload_may_read(e));
+	e->reads[1].state = READ_FREE;
+	assert_true(overload_may_read(e));
+	overload_read_ended(e, clock_us - 2000);
+	assert_false(overload_may_read(e));
+	assert_int_equal(overload_deadline(e), clock_us + 3 * 2000);
+	clock_us += 3 * 2000;
+	assert_true(overload_may_read(e));
+	overload_read_ended(e, clock_us - 1000000);
+	drain(e);
+	clock_us += 20000;
+	overload_run(e);
+	assert_true(overload_may_read(e));
+	assert_int_equal(overload_deadline(e), UINT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +156,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_burst_after_a_calm_closes_it_for_a_moment_only, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_load_that_fills_it_again_and_again_is_carried_for_a_small_part_of_the_time, begin, end),
+		cmocka_unit_test_setup_teardown(while_it_is_closed_the_disk_is_read_one_by_one_with_pauses, begin, end),
 		cmocka_unit_test_setup_teardown(
 			it_is_not_opened_while_it_is_more_than_half_full_and_nobody_waits_for_a_time, begin, end),
 	};
