@@ -93,6 +93,15 @@ void loop_unwatch(struct loop *l, int fd)
 	l->watches[fd].generation++;
 }
 
+void loop_close(struct loop *l, int *fd)
+{
+	if (*fd < 0)
+		return;
+	loop_unwatch(l, *fd);
+	close(*fd);
+	*fd = -1;
+}
+
 void loop_clear_timer(struct loop *l, struct loop_timer *t)
 {
 	for (struct loop_timer **p = &l->timers; *p; p = &(*p)->next) {

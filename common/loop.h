@@ -26,6 +26,7 @@ void loop_free(struct loop *l);
 _must_check_ int loop_watch(struct loop *l, int fd, uint32_t events, void (*ready)(void *context, uint32_t events),
 			    void *context);
 void loop_unwatch(struct loop *l, int fd); /* before the descriptor is closed */
+void loop_close(struct loop *l, int *fd);  /* both, if it is open (>= 0), and it is -1 then */
 
 /* Once, at or after @at_us; setting it again moves it. */
 void loop_set_timer(struct loop *l, struct loop_timer *t, uint64_t at_us);

@@ -5,6 +5,7 @@
 #include "launch_view.h"
 #include "launches.h"
 #include "link.h"
+#include "listing.h"
 #include "names.h"
 #include "resource.h"
 #include "utf8.h"
@@ -16,8 +17,6 @@
 
 #define ANSWER_US (45 * USEC_PER_SEC)
 #define ASK_MS 15000u
-#define LIMIT_DEFAULT 100
-#define LIMIT_MOST 1000
 #define LAUNCH_TO_MAX 2000
 #define PNG_MAGIC "\x89PNG\r\n\x1a\n"
 
@@ -192,52 +191,38 @@ int handle_launch_create(struct request *r)
 
 /* --- showing --------------------------------------------------------------------------------- */
 
-int handle_launch_list(struct request *r)
+static json_t *list_launches(const struct request *r, struct db *db, const char *machine, int64_t limit)
 {
-	const char *machine = request_query(r, "machine");
-	uint64_t limit = LIMIT_DEFAULT;
-	int status = request_query_number(r, "limit", 1, LIMIT_MOST, &limit), err;
 	struct launch_row *rows;
-	struct db *db;
-	json_t *list;
-	size_t count;
+	size_t count = db_launch_list(db, machine, limit, &rows);
+	json_t *list = json_array();
 
-	if (status)
-		return status;
-	list = json_array();
-	db = catalogue_read(r->console->catalogue);
-	count = db_launch_list(db, machine, (int64_t)limit, &rows);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, launch_view(r, db, &rows[i], false));
-	/* A machine that is removed is still known by what it left. */
-	if (!count && machine)
-		status = resource_need_machine(r, db, machine);
-	err = catalogue_read_end(r->console->catalogue);
 	free(rows);
-	if (err || status) {
-		json_decref(list);
-		return err ? request_catalogue_failed(r, "listing launches", err) : status;
-	}
-	return request_answer(r, 200, json_pack("{s:o}", "launches", list));
+	return list;
+}
+
+int handle_launch_list(struct request *r)
+{
+	return listing_of_machine(r, "launches", list_launches);
+}
+
+static json_t *view_launch(const struct request *r, struct db *db, const char *id)
+{
+	struct launch_row l;
+
+	return db_launch_find(db, id, &l) ? launch_view(r, db, &l, true) : NULL;
+}
+
+int handle_launch_get(struct request *r)
+{
+	return listing_one(r, "launch", MSG_LAUNCH_UNKNOWN, view_launch);
 }
 
 static int unknown(struct request *r)
 {
 	return request_refuse(r, 404, MSG_LAUNCH_UNKNOWN, "launch", r->params[0], NULL);
-}
-
-int handle_launch_get(struct request *r)
-{
-	struct db *db = catalogue_read(r->console->catalogue);
-	struct launch_row l;
-	json_t *view = db_launch_find(db, r->params[0], &l) ? launch_view(r, db, &l, true) : NULL;
-	int err = catalogue_read_end(r->console->catalogue);
-
-	if (err || !view) {
-		json_decref(view);
-		return err ? request_catalogue_failed(r, "reading a launch", err) : unknown(r);
-	}
-	return request_answer(r, 200, view);
 }
 
 /* The launch that the path names, and its server: 0, or a status. */

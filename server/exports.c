@@ -55,15 +55,6 @@ struct exports {
 
 /* --- the end ------------------------------------------------------------------------------ */
 
-static void close_watched(struct export *e, int *fd)
-{
-	if (*fd < 0)
-		return;
-	loop_unwatch(e->exports->server->loop, *fd);
-	close(*fd);
-	*fd = -1;
-}
-
 static bool any_running(const struct export *e)
 {
 	for (size_t i = 0; i < e->disk_count; i++) {
@@ -86,8 +77,8 @@ static void free_export(struct export *e)
 	x->count--;
 	loop_clear_timer(x->server->loop, &e->timer);
 	for (size_t i = 0; i < e->disk_count; i++) {
-		close_watched(e, &e->disks[i].process.ready_fd);
-		close_watched(e, &e->disks[i].process.stderr_fd);
+		loop_close(e->exports->server->loop, &e->disks[i].process.ready_fd);
+		loop_close(e->exports->server->loop, &e->disks[i].process.stderr_fd);
 		if (e->disks[i].is_unix)
 			(void)unlink(e->disks[i].socket);
 	}
@@ -163,7 +154,7 @@ static void read_stderr(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		close_watched(d->export, &d->process.stderr_fd);
+		loop_close(d->export->exports->server->loop, &d->process.stderr_fd);
 		return;
 	}
 	text[n] = 0;
@@ -191,7 +182,7 @@ static void read_ready(void *context, uint32_t events)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	close_watched(e, &d->process.ready_fd);
+	loop_close(e->exports->server->loop, &d->process.ready_fd);
 	if (n <= 0 || e->state != STARTING) /* dead: it will be reaped */
 		return;
 	d->ready = true;

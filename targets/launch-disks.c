@@ -14,22 +14,13 @@
 
 #define NBDKIT_START_US (20 * USEC_PER_SEC)
 
-void launch_close_watched(struct launch *l, int *fd)
-{
-	if (*fd < 0)
-		return;
-	loop_unwatch(l->loop, *fd);
-	close(*fd);
-	*fd = -1;
-}
-
 void launch_end_disks(struct launch *l)
 {
 	for (unsigned int i = 0; i < l->disk_count; i++) {
 		struct disk *d = &l->disks[i];
 
-		launch_close_watched(l, &d->process.ready_fd);
-		launch_close_watched(l, &d->process.stderr_fd);
+		loop_close(l->loop, &d->process.ready_fd);
+		loop_close(l->loop, &d->process.stderr_fd);
 		if (d->process.pid > 0) {
 			(void)kill(d->process.pid, SIGKILL); /* it only reads */
 			(void)waitpid(d->process.pid, NULL, 0);
@@ -66,7 +57,7 @@ static void disk_said(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		launch_close_watched(d->launch, &d->process.stderr_fd);
+		loop_close(d->launch->loop, &d->process.stderr_fd);
 		return;
 	}
 	text[n] = 0;
@@ -83,7 +74,7 @@ static void disk_ready(void *context, uint32_t events)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	launch_close_watched(l, &d->process.ready_fd);
+	loop_close(l->loop, &d->process.ready_fd);
 	if (n <= 0) /* dead: child_ended() tells */
 		return;
 	d->ready = true;

@@ -68,7 +68,6 @@ _must_check_ int launch_look_at_disks(struct launch *l, struct fault *ret_fault)
 void launch_serve_disks(struct launch *l); /* then launch_start_machine() */
 void launch_reap_disks(struct launch *l);  /* a child has ended */
 void launch_end_disks(struct launch *l);
-void launch_close_watched(struct launch *l, int *fd);
 
 /* launch-view.c: copy-on-write disks over the point, and what has to be changed on them. */
 _must_check_ int launch_make_view(struct launch *l, struct fault *ret_fault);

@@ -319,8 +319,8 @@ int launch_run(const char *folder)
 	if (!l.done)
 		launch_finish(&l);
 	record_free(l.record);
-	launch_close_watched(&l, &l.control_fd);
-	launch_close_watched(&l, &l.signal_fd);
+	loop_close(l.loop, &l.control_fd);
+	loop_close(l.loop, &l.signal_fd);
 	loop_free(l.loop);
 	daemon_ready(1); /* unless it was on its way */
 	return l.failing || err ? 1 : 0;

@@ -25,6 +25,14 @@ bool tool_is_there(const char *program)
 	return found;
 }
 
+int tool_need(const char *const programs[], struct fault *ret_fault)
+{
+	for (; *programs; programs++)
+		if (!tool_is_there(*programs))
+			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", *programs, NULL);
+	return 0;
+}
+
 /* It reads what strangers wrote. */
 static int confine(const char *folder, const char *reads)
 {

@@ -4,9 +4,13 @@
 #define GODWIT_TOOL_H
 
 #include "base.h"
+#include "message.h"
 #include <sys/types.h>
 
 bool tool_is_there(const char *program); /* in PATH */
+
+/* All of them, up to a NULL; -ENOENT with the fault. */
+_must_check_ int tool_need(const char *const programs[], struct fault *ret_fault);
 
 /* What it says goes to @said: all of it on success, its first line on failure.  0; -EIO: it
  * failed; -errno: it could not be started. */

@@ -105,12 +105,9 @@ static int check_folder(const char *to, struct fault *f)
 
 static int probe(const struct target_machine *m, struct fault *ret_fault)
 {
-	static const char *const programs[] = { "qemu-img", "nbdkit" };
+	static const char *const programs[] = { "qemu-img", "nbdkit", NULL };
 
-	for (unsigned int i = 0; i < ARRAY_LEN(programs); i++)
-		if (!tool_is_there(programs[i]))
-			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", programs[i], NULL);
-	return check_folder(m->to, ret_fault);
+	return tool_need(programs, ret_fault) ?: check_folder(m->to, ret_fault);
 }
 
 static void remove_work(const char *work)
@@ -127,15 +124,6 @@ static void remove_work(const char *work)
 }
 
 /* --- the end ------------------------------------------------------------------------------------- */
-
-static void close_watched(struct target *t, int *fd)
-{
-	if (*fd < 0)
-		return;
-	loop_unwatch(t->loop, *fd);
-	close(*fd);
-	*fd = -1;
-}
 
 static void stopped(void *context)
 {
@@ -165,8 +153,8 @@ static void free_target(struct target *t)
 		(void)kill(t->pid, SIGKILL);
 		(void)waitpid(t->pid, NULL, 0);
 	}
-	close_watched(t, &t->pid_fd);
-	close_watched(t, &t->out_fd);
+	loop_close(t->loop, &t->pid_fd);
+	loop_close(t->loop, &t->out_fd);
 	remove_work(t->work);
 	free(t);
 }
@@ -247,7 +235,7 @@ static void tool_said(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		close_watched(t, &t->out_fd);
+		loop_close(t->loop, &t->out_fd);
 		return;
 	}
 	t->said_used += (size_t)n;
@@ -330,8 +318,8 @@ static void tool_ended(void *context, uint32_t events)
 	}
 	(void)waitpid(t->pid, &status, 0);
 	t->pid = 0;
-	close_watched(t, &t->pid_fd);
-	close_watched(t, &t->out_fd);
+	loop_close(t->loop, &t->pid_fd);
+	loop_close(t->loop, &t->out_fd);
 	if (t->state == STOPPING) {
 		stopped(t);
 		return;

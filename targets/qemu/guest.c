@@ -96,15 +96,6 @@ static void take_byte(struct guest *g, char c)
 	g->too_long = false;
 }
 
-static void close_line(struct guest *g)
-{
-	if (g->fd < 0)
-		return;
-	loop_unwatch(g->loop, g->fd);
-	close(g->fd);
-	g->fd = -1;
-}
-
 static void read_line(void *context, uint32_t events)
 {
 	struct guest *g = context;
@@ -114,7 +105,7 @@ static void read_line(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		close_line(g);
+		loop_close(g->loop, &g->fd);
 		return;
 	}
 	for (ssize_t i = 0; i < n; i++)
@@ -153,7 +144,7 @@ void guest_free(struct guest *g)
 {
 	if (!g)
 		return;
-	close_line(g);
+	loop_close(g->loop, &g->fd);
 	free(g);
 }
 

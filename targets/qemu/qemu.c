@@ -89,15 +89,6 @@ static void again_in(struct target *t, uint64_t us)
 	loop_set_timer(t->loop, &t->timer, monotonic_now_us() + us);
 }
 
-static void close_watched(struct target *t, int *fd)
-{
-	if (*fd < 0)
-		return;
-	loop_unwatch(t->loop, *fd);
-	close(*fd);
-	*fd = -1;
-}
-
 /* --- the end -------------------------------------------------------------------------- */
 
 static void forget_line(struct target *t)
@@ -130,10 +121,10 @@ static void process_ended(void *context, uint32_t events)
 	forget_line(t);
 	guest_free(t->guest);
 	t->guest = NULL;
-	close_watched(t, &t->pid_fd);
-	close_watched(t, &t->error_fd);
-	close_watched(t, &t->serial_fd);
-	close_watched(t, &t->agent_fd);
+	loop_close(t->loop, &t->pid_fd);
+	loop_close(t->loop, &t->error_fd);
+	loop_close(t->loop, &t->serial_fd);
+	loop_close(t->loop, &t->agent_fd);
 	kept(t, "the machine ended");
 	if (!t->said[0] && !asked)
 		snprintf(t->said, sizeof(t->said), "qemu ended with status %d", status);
@@ -163,7 +154,7 @@ static void read_error(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		close_watched(t, &t->error_fd);
+		loop_close(t->loop, &t->error_fd);
 		return;
 	}
 	text[n] = 0;
@@ -180,7 +171,7 @@ static void read_serial(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0)
-		close_watched(t, &t->serial_fd);
+		loop_close(t->loop, &t->serial_fd);
 	else
 		t->events->output(t->context, text, (size_t)n);
 }
@@ -194,7 +185,7 @@ static void read_agent(void *context, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		close_watched(t, &t->agent_fd);
+		loop_close(t->loop, &t->agent_fd);
 		return;
 	}
 	text[n] = 0;
@@ -473,12 +464,9 @@ static int check_memory(const struct target_machine *m, struct fault *f)
 
 static int probe(const struct target_machine *m, struct fault *ret_fault)
 {
-	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit" };
+	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit", NULL };
 
-	for (unsigned int i = 0; i < ARRAY_LEN(programs); i++)
-		if (!tool_is_there(programs[i]))
-			return fault_set(ret_fault, -ENOENT, MSG_LAUNCH_NO_PROGRAM, "program", programs[i], NULL);
-	return check_memory(m, ret_fault);
+	return tool_need(programs, ret_fault) ?: check_memory(m, ret_fault);
 }
 
 /* --- start -------------------------------------------------------------------------------------------- */
@@ -533,10 +521,10 @@ static void free_target(struct target *t)
 	forget_line(t);
 	guest_free(t->guest);
 	t->guest = NULL;
-	close_watched(t, &t->pid_fd);
-	close_watched(t, &t->error_fd);
-	close_watched(t, &t->serial_fd);
-	close_watched(t, &t->agent_fd);
+	loop_close(t->loop, &t->pid_fd);
+	loop_close(t->loop, &t->error_fd);
+	loop_close(t->loop, &t->serial_fd);
+	loop_close(t->loop, &t->agent_fd);
 	free(t);
 }
 
