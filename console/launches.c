@@ -133,6 +133,15 @@ static void drill_event(struct db *db, const struct launch_row *l, const json_t 
 	add_event(db, l, &f);
 }
 
+static void not_kept(const json_t *record, const char *launch, struct fault *ret)
+{
+	const char *reason = text_in(record, "not_kept");
+	char text[FAULT_VALUE_MAX];
+
+	fault_set(ret, 0, MSG_LAUNCH_NOT_KEPT, "reason",
+		  *reason ? utf8_clean(reason, text, sizeof(text)) : "the launch's log may tell", "launch", launch, NULL);
+}
+
 static void tell_what_changed(struct db *db, const struct launch_row *l, const json_t *before, const json_t *record)
 {
 	bool over = launches_state_is_over(text_in(record, "state"));
@@ -159,7 +168,7 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 		add_event(db, l, &f);
 	}
 	if (before && fell_back(before, record)) {
-		fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", "its log tells", "launch", l->id, NULL);
+		not_kept(record, l->id, &f);
 		add_event(db, l, &f);
 	}
 	if (!over)
@@ -242,7 +251,7 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 		return DONE;
 	if (over || !fell_back(before, record))
 		return over ? FAILED : OPEN;
-	fault_set(ret, 0, MSG_LAUNCH_NOT_KEPT, "reason", "the log tells", NULL);
+	not_kept(record, j->launch_id, ret);
 	return FAILED;
 }
 

@@ -95,7 +95,7 @@ static bool is_to_go(const char *name, bool keep_disks)
 {
 	const char *dot = strrchr(name, '.');
 
-	if (strcmp(name, "control") == 0 || (dot && strcmp(dot, ".sock") == 0))
+	if (strcmp(name, "control") == 0 || (dot && (strcmp(dot, ".sock") == 0 || strcmp(dot, ".room") == 0)))
 		return true;
 	if (keep_disks)
 		return false;

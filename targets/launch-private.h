@@ -52,6 +52,8 @@ struct launch {
 	bool read_failed, full;	    /* said already */
 	struct store_reader *point; /* until the NBD servers hold the point themselves */
 	struct loop_timer store_look;
+	enum message_code symptom;  /* why there may be no proof, and ... */
+	char symptom_line[128];	    /* ... what the console said; "": nothing */
 	size_t tail_used;
 	char tail[TAIL_BYTES + 1];
 };

@@ -2,6 +2,7 @@
 /* What a started machine says and does: its proof, its trouble, its keeping. */
 #include "launch-private.h"
 #include "log.h"
+#include "symptom.h"
 #include "wallclock.h"
 
 #include <limits.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #define STORE_LOOK_US (2 * USEC_PER_SEC)
+#define SYMPTOM_US    (20 * USEC_PER_SEC) /* after a word that it will not boot */
 
 /* --- standing alone -------------------------------------------------------------------------- */
 
@@ -19,6 +21,7 @@ static void target_kept(void *context, const char *error)
 
 	if (error) {
 		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", error, NULL);
+		record_not_kept(l->record, error);
 		record_note(l->record, &f); /* it runs on, on the store */
 		record_state(l->record, LAUNCH_BOOTED, "it still needs the store");
 		return;
@@ -93,6 +96,22 @@ static void keep_tail(struct launch *l, const char *text, size_t len)
 	l->tail[l->tail_used] = 0;
 }
 
+/* It may be about to try something else: wait a little longer, and no more than it was to be. */
+static void look_for_symptom(struct launch *l)
+{
+	uint64_t soon_us = monotonic_now_us() + SYMPTOM_US;
+	char line[sizeof(l->symptom_line)];
+	enum message_code code;
+
+	if (record_current(l->record) != LAUNCH_BOOTING || !symptom_find(l->tail, &code, line, sizeof(line)) ||
+	    strcmp(line, l->symptom_line) == 0)
+		return;
+	l->symptom = code;
+	memcpy(l->symptom_line, line, sizeof(line));
+	if (l->deadline.at_us > soon_us)
+		loop_set_timer(l->loop, &l->deadline, soon_us);
+}
+
 static void target_output(void *context, const char *text, size_t len)
 {
 	struct launch *l = context;
@@ -102,6 +121,7 @@ static void target_output(void *context, const char *text, size_t len)
 		return;
 	record_output(l->record);
 	keep_tail(l, text, len);
+	look_for_symptom(l);
 	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
 	if (strstr(l->tail, "[    0.") || strstr(l->tail, "systemd[1]"))
 		record_kernel(l->record);
@@ -241,7 +261,10 @@ static void not_proved(void *context)
 	struct fault f;
 
 	snprintf(seconds, sizeof(seconds), "%u", l->spec.proof_seconds);
-	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_PROVED, "machine", l->spec.machine, "seconds", seconds, NULL);
+	if (l->symptom_line[0])
+		(void)fault_set(&f, 0, l->symptom, "machine", l->spec.machine, "line", l->symptom_line, NULL);
+	else
+		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_PROVED, "machine", l->spec.machine, "seconds", seconds, NULL);
 	launch_fail(l, &f);
 }
 

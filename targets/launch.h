@@ -11,7 +11,8 @@
  * The folder has
  *
  *	spec.json	what is wanted, written by whoever asks; never changed
- *	launch.json	how far it is: state, times, log, proof; replaced as it changes
+ *	launch.json	(and launch.json.room, so that there is room for it)
+ *			how far it is: state, times, log, proof; replaced as it changes
  *	serial.log, screenshot.png, and the target's files
  *	control		a socket: a line "keep" or "terminate"
  *	launch.pid	locked for as long as the process lives

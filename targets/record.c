@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 #define LOG_LINES_MAX 500u
+#define RESERVE_BYTES ((off_t)(512 * KIB))
+#define RESERVE_SUFFIX ".room"
 #define ASKED_AGO_MAX_US (60 * USEC_PER_SEC)
 
 static const struct {
@@ -43,11 +46,43 @@ struct record {
 	json_t *shown;
 };
 
+/* Room for the record, so that a machine that has filled the file system can still say so.
+ * It is given away for a record that has none, and taken again with what is left after it. */
+static void keep_reserve(const struct record *r)
+{
+	char path[PATH_MAX + 16];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s" RESERVE_SUFFIX, r->path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	if (posix_fallocate(fd, 0, RESERVE_BYTES))
+		(void)unlink(path);
+	close(fd);
+}
+
+static void give_reserve(const struct record *r)
+{
+	char path[PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s" RESERVE_SUFFIX, r->path);
+	(void)unlink(path);
+}
+
 static void save(struct record *r)
 {
 	char *text = json_dumps(r->shown, JSON_INDENT(1));
 	int err = text ? fileio_replace(r->path, text, strlen(text), 0600) : -ENOMEM;
 
+	if (err == -ENOSPC) {
+		give_reserve(r);
+		err = fileio_replace(r->path, text, strlen(text), 0600);
+	}
+	if (!err && states[r->state].next)
+		keep_reserve(r);
+	else
+		give_reserve(r);
 	if (err)
 		log_warn("%s: %s", r->path, strerror(-err));
 	free(text);
@@ -167,6 +202,7 @@ void record_free(struct record *r)
 {
 	if (!r)
 		return;
+	give_reserve(r);
 	json_decref(r->shown);
 	free(r);
 }
@@ -337,4 +373,9 @@ void record_machine(struct record *r, const struct target_machine *m)
 void record_started_again(struct record *r)
 {
 	json_object_set_new(r->shown, "started_again", now_text());
+}
+
+void record_not_kept(struct record *r, const char *reason)
+{
+	json_object_set_new(r->shown, "not_kept", json_string(reason));
 }

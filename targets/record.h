@@ -11,6 +11,7 @@
  *	 "proof_command", "post_launch": {"pending", "status", "output"},	what was run in it
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
+ *	 "not_kept": why it could not be made to stand alone when that was tried last,
  *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
  *	 "disks_kept": true when it is over and its disk files are still there}
  *
@@ -75,6 +76,7 @@ void record_images(struct record *r, const char *folder, const char *format);
 void record_written(struct record *r); /* all of them */
 /* @name: proof_command, post_launch; @pending: its end is awaited; @status: -1: it has none. */
 void record_command(struct record *r, const char *name, bool pending, int status, const char *output);
+void record_not_kept(struct record *r, const char *reason);
 void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes);
 
 #endif

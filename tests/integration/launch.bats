@@ -122,6 +122,8 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	for part in godwit-launch qemu nbdkit; do
 		launch killed
 		wait_launch 30 "$LAUNCH" booted
+		# it needs no port on the network
+		for p in $(launch_pids "$LAUNCH" ''); do must_fail eval "ss -Hlntup | grep -q pid=$p,"; done
 		kill -9 $(launch_pids "$LAUNCH" $part)
 		case $part in
 		godwit-launch) code=LAUNCH_KILLED ;;
@@ -192,6 +194,47 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	wait_failed 20 "$LAUNCH" LAUNCH_STORE_GONE
 }
 
+@test "a machine that has no kernel, or no point yet, is not launched, and what it lacks is said" {
+	machine_make D bios --no-kernel
+	instance_start
+	machine_protect empty "$D"
+	launch empty
+	wait_failed 60 "$LAUNCH" LAUNCH_NO_KERNEL
+	record "$LAUNCH" .fault.message | grep -q 'found no kernel to start: error: you need to load the kernel first'
+	[ "$(status empty .stage)" = continuous ]
+	# still far from its first point
+	disk_make E 512M
+	dd if=/dev/urandom of="$E" bs=1M count=512 oflag=direct status=none
+	protect young "$E"
+	godwit settings young throttle_mbit_per_second=1 >/dev/null
+	refused young '{}' POINT_NONE
+	says 1 'no recovery point' godwit launch young
+}
+
+@test "a machine that cannot be kept for want of room says so and runs on, and can be kept when there is some" {
+	machine_make D bios --size 160M
+	dd if=/dev/urandom of="$D" bs=1M seek=70 count=60 oflag=direct status=none
+	mkdir -p "$GODWIT_DATA/server/launches"
+	mount -t tmpfs -o size=40M none "$GODWIT_DATA/server/launches"
+	on_end "umount -l '$GODWIT_DATA/server/launches'"
+	instance_start
+	machine_protect tight "$D"
+	launch tight
+	wait_launch 30 "$LAUNCH" booted
+	KEEP=$(api POST "/launches/$LAUNCH/keep" | jq -r .job)
+	wait_until 30 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
+	[ "$(job "$KEEP" .fault.code)" = LAUNCH_NOT_KEPT ]
+	job "$KEEP" .fault.message | grep -q 'could not be made its own: No space left on device'
+	godwit events tight | grep -q 'No space left on device'
+	[ "$(record "$LAUNCH" .state)" = booted ]
+	[ "$(status tight .stage)" = continuous ]
+	mount -o remount,size=200M "$GODWIT_DATA/server/launches"
+	api POST "/launches/$LAUNCH/keep" >/dev/null
+	wait_launch 30 "$LAUNCH" standing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "a machine that does not boot in time has failed, with a picture of its screen" {
 	machine_make D bios
 	instance_start
@@ -226,6 +269,8 @@ refused() {
 	refused big '{"at": "no such label"}' POINT_UNKNOWN
 	refused nobody '{}' MACHINE_UNKNOWN
 	[ -z "$(pgrep -f "^qemu.*$GODWIT_DATA")" ]
+	# their replication has not noticed
+	for m in data bare big; do [ "$(status $m .stage)" = continuous ]; done
 }
 
 @test "without qemu on the server it is said which package to install" {
@@ -236,6 +281,7 @@ refused() {
 	PATH=$BUILD:$T/bin instance_start
 	machine_protect poor "$D"
 	refused poor '{}' LAUNCH_NO_PROGRAM
+	[ "$(status poor .stage)" = continuous ]
 }
 
 @test "a command of the blueprint's proves that it has booted, and another runs after that, once" {

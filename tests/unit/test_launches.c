@@ -812,10 +812,13 @@ static void test_a_machine_that_could_not_be_kept_is_still_booted(void **state)
 		json_decref(answer);
 		if (seen)
 			move(record, "keeping", "copying");
+		json_object_set_new(record, "not_kept", json_string("No space left on device"));
 		move(record, "booted", "it still needs the store");
 		j = get("jobs", keep_job);
 		assert_string_equal(text_in(j, "status"), "FAILED");
 		assert_string_equal(code_of(json_object_get(j, "fault")), "LAUNCH_NOT_KEPT");
+		assert_string_equal(text_in(json_object_get(json_object_get(j, "fault"), "args"), "reason"),
+				    "No space left on device");
 		json_decref(j);
 		expect_state(launch, "booted");
 		assert_true(has_event("LAUNCH_NOT_KEPT", launch));
