@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "engine.h"
+#include "facts.h"
 #include "link.h"
 #include "session.h"
 #include "settings.h"
@@ -59,6 +60,7 @@ struct agent {
 	struct tls_context *tls;
 	struct uring *uring;
 	struct link *link;
+	struct facts *facts;
 	struct attached disks[DISKS_MAX]; /* as in settings.disks */
 	char pin_dir[128];
 	int signal_fd;

@@ -304,6 +304,8 @@ static int begin(struct agent *a, struct fault *f)
 	err = give_up_rights();
 	if (err)
 		log_warn("rights that are not needed could not be given up: %s", strerror(-err));
+	if (facts_new(&a->settings, &a->facts))
+		log_warn("what a launched copy of this machine needs is not found out");
 	a->compression_auto = true;
 	control_load(a);
 	return 0;
@@ -381,6 +383,7 @@ static void tick(struct agent *a, uint64_t now)
 	attach_tick(a);
 	control_tick(a, now);
 	tell_healed(a);
+	facts_tick(a->facts, now);
 	status_tick(a, now);
 }
 
@@ -427,6 +430,7 @@ static void loop(struct agent *a)
 
 static void end(struct agent *a)
 {
+	facts_free(a->facts);
 	session_free(a->session);
 	link_stop(a->link);
 	attach_done(a);

@@ -296,6 +296,8 @@ static json_t *status_json(struct agent *a, const struct engine_figures *f, stru
 	json_object_set_new(j, "resent_bytes", json_integer((json_int_t)f->resent_bytes));
 	json_object_set_new(j, "verify", verify_json(a));
 	json_object_set_new(j, "details", details_json(a, f));
+	if (facts_hardware(a->facts))
+		json_object_set(j, "hardware", facts_hardware(a->facts));
 	return j;
 }
 

@@ -39,12 +39,12 @@ static char *stage_line(const struct cli *c, const json_t *machine, char *line, 
 	return line;
 }
 
-static void print_problems(const struct cli *c, const json_t *machine, const char *indent)
+static void print_sentences(const json_t *machine, const char *member, const char *indent)
 {
 	const json_t *problem;
 	size_t i;
 
-	json_array_foreach(get_array(machine, "problems"), i, problem) {
+	json_array_foreach(get_array(machine, member), i, problem) {
 		char text[WORDS_MAX], remedy[WORDS_MAX];
 
 		message_words(problem, text, remedy);
@@ -52,6 +52,11 @@ static void print_problems(const struct cli *c, const json_t *machine, const cha
 		if (*remedy)
 			printf("%s    %s\n", indent, remedy);
 	}
+}
+
+static void print_problems(const struct cli *c, const json_t *machine, const char *indent)
+{
+	print_sentences(machine, "problems", indent);
 }
 
 static void text_machines(const struct cli *c, const json_t *machines)
@@ -216,6 +221,9 @@ static void text_machine(const struct cli *c, const json_t *machine)
 	if (json_array_size(get_array(machine, "problems")) > 0)
 		puts(say(c, "  Problems:", "  問題:"));
 	print_problems(c, machine, "    ");
+	if (json_array_size(get_array(machine, "launch_needs")) > 0)
+		puts(say(c, "  When it is launched:", "  起動するとき:"));
+	print_sentences(machine, "launch_needs", "    ");
 }
 
 void output_redraw_begin(void)

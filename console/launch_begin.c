@@ -53,6 +53,8 @@ static json_t *make_command(const struct launch_row *l, const json_t *blueprint,
 	/* How the source was started: a word more than what its disks say. */
 	if (firmware && (!strcmp(firmware, "bios") || !strcmp(firmware, "uefi")))
 		json_object_set_new(command, "source_firmware", json_string(firmware));
+	if (json_is_object(json_object_get(facts, "hardware")))
+		json_object_set(command, "hardware", json_object_get(facts, "hardware"));
 	return command;
 }
 

@@ -5,8 +5,10 @@
  * is promised is always there.
  */
 #include "machine_view.h"
+#include "blueprint.h"
 
 #include "launch_view.h"
+#include "needs.h"
 #include "resource.h"
 #include "settings.h"
 #include "wallclock.h"
@@ -227,7 +229,7 @@ static const json_t *store_of(const json_t *server_status, const char *machine_i
 json_t *machine_view(const struct request *r, struct db *db, const struct machine_row *m)
 {
 	struct sources s = { .r = r, .m = m, .now_us = wallclock_now_us(), .agent = live_view(r->console->live, m->id) };
-	json_t *view, *usage;
+	json_t *view, *usage, *facts, *blueprint;
 
 	s.status = s.agent.status;
 	s.has_server = *m->server_id && db_server_find(db, m->server_id, &s.server_row);
@@ -243,7 +245,11 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_object_set_new(view, "problems", problems(&s));
 	usage = json_object_get(s.store, "usage");
 	json_object_set_new(view, "store", json_is_object(usage) ? json_deep_copy(usage) : json_null());
-	json_object_set_new(view, "facts", db_machine_facts(db, m->id));
+	facts = db_machine_facts(db, m->id);
+	blueprint = blueprint_in_force(db, m->id);
+	json_object_set_new(view, "launch_needs", needs_view(r, facts, blueprint));
+	json_decref(blueprint);
+	json_object_set_new(view, "facts", facts);
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
 	json_object_set_new(view, "life_cycle", launch_view_life_cycle(db, m));
 	live_view_done(&s.agent);

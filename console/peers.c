@@ -8,6 +8,7 @@
 #include "db_work.h"
 #include "desired.h"
 #include "handlers.h"
+#include "hardware.h"
 #include "launches.h"
 #include "link.h"
 #include "resource.h"
@@ -160,6 +161,29 @@ static int note_firsts(struct request *r, const struct machine_row *m)
 	return catalogue_commit(r->console->catalogue);
 }
 
+/* It outlives the machine: that is what it is for. */
+static int note_hardware(struct request *r, const struct machine_row *m, const json_t *before)
+{
+	json_t *said = json_object_get(r->body, "hardware"), *facts;
+	struct hardware *h;
+	struct db *db;
+	bool good;
+
+	if (!said || json_equal(said, json_object_get(before, "hardware")))
+		return 0;
+	h = malloc(sizeof(*h));
+	good = h && hardware_from_json(said, h) == 0;
+	db = catalogue_write(r->console->catalogue);
+	facts = db_machine_facts(db, m->id);
+	if (good && !json_equal(said, json_object_get(facts, "hardware"))) {
+		json_object_set_new(facts, "hardware", hardware_to_json(h));
+		db_machine_set_facts(db, m->id, facts);
+	}
+	json_decref(facts);
+	free(h);
+	return catalogue_commit(r->console->catalogue);
+}
+
 static int take_agent_status(struct request *r)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
@@ -179,7 +203,10 @@ static int take_agent_status(struct request *r)
 		return request_catalogue_failed(r, "keeping a machine's dates", err);
 	before = live_view(r->console->live, r->peer_id);
 	verify_take_status(r, &m, before.status, r->body);
+	err = note_hardware(r, &m, before.status);
 	live_view_done(&before);
+	if (err)
+		return request_catalogue_failed(r, "keeping a machine's facts", err);
 	has_clock = read_clock(r->body, &ahead);
 	live_set_status(r->console->live, r->peer_id, request_take_body(r), has_clock ? &ahead : NULL);
 	return request_nothing(r);

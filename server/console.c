@@ -224,6 +224,7 @@ static void do_launch(struct server *s, const char *command, const struct uuid *
 				    .source_firmware = json_string_value(json_object_get(c, "source_firmware")),
 				    .to = json_string_value(json_object_get(c, "to")),
 				    .format = json_string_value(json_object_get(c, "format")),
+				    .hardware = json_object_get(c, "hardware"),
 				    .done = launch_done };
 
 	if (!launch || uuid_parse(launch, &q.launch)) {

@@ -47,6 +47,7 @@ struct launch_request {
 	const json_t *blueprint; /* may be NULL */
 	const char *source_firmware; /* may be NULL */
 	const char *to, *format; /* of images; may be NULL */
+	json_t *hardware;	 /* may be NULL, else hardware.h */
 
 	/* Once: with {launch, point: {id, epoch, time}}, borrowed, or with a fault. */
 	void (*done)(void *context, const json_t *result, const struct fault *fault);

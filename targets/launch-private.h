@@ -5,6 +5,7 @@
 #ifndef GODWIT_LAUNCH_PRIVATE_H
 #define GODWIT_LAUNCH_PRIVATE_H
 
+#include "convert.h"
 #include "loop.h"
 #include "nbdkit.h"
 #include "record.h"
@@ -35,6 +36,9 @@ struct launch {
 	unsigned int boot_disk;
 	uint64_t esp_offset, esp_bytes; /* of the boot disk's EFI system partition; 0: none */
 	enum bootdisk_firmware firmware;
+	enum target_bus bus;
+	struct convert *convert;	/* NULL: none is under way */
+	char mac[CONVERT_MAC_SIZE];	/* of its network card */
 	int signal_fd, control_fd;
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
 	struct fault why;	    /* it failed */
@@ -44,7 +48,6 @@ struct launch {
 	bool standing;		    /* L3 */
 	bool written;
 	bool resumed;		    /* it stands, and is started again after a restart */
-	enum target_bus bus;
 	bool guest_ready;	    /* commands can be run in the machine */
 	bool post_launch_sent;
 	int proof_status;	    /* of the command, when it ended last; -1 */
@@ -63,6 +66,7 @@ void launch_fail(struct launch *l, const struct fault *f);
 void launch_end(struct launch *l);
 void launch_finish(struct launch *l); /* the target is gone, or never was */
 void launch_start_machine(struct launch *l);
+void launch_run_machine(struct launch *l); /* its disks are as they are to be */
 void launch_let_go_of_point(struct launch *l);
 
 /* launch-disks.c */
@@ -73,6 +77,11 @@ void launch_end_disks(struct launch *l);
 
 /* launch-view.c: copy-on-write disks over the point, and what has to be changed on them. */
 _must_check_ int launch_make_view(struct launch *l, struct fault *ret_fault);
+
+/* launch-convert.c: what is bound to other hardware. */
+void launch_choose_bus(struct launch *l);
+void launch_convert(struct launch *l); /* if anything has to be; then launch_run_machine() */
+void launch_stop_converting(struct launch *l);
 
 /* launch-watch.c */
 extern const struct target_events launch_target_events;

@@ -61,6 +61,7 @@ void launch_finish(struct launch *l)
 {
 	l->ops->free(l->target);
 	l->target = NULL;
+	launch_stop_converting(l);
 	launch_let_go_of_point(l);
 	launch_end_disks(l);
 	remove_files(l);
@@ -133,6 +134,8 @@ static void describe(struct launch *l, struct target_machine *m)
 		.firmware = l->firmware,
 		.boot_disk = l->boot_disk,
 		.network = l->spec.network,
+		.card = hardware_has_virtio_net(&l->spec.hardware) ? "virtio-net-pci" : "e1000e",
+		.mac = convert_mac(&l->spec.id, l->mac),
 		.bus = l->bus,
 		.again = l->resumed,
 		.disks = l->target_disks,
@@ -140,7 +143,7 @@ static void describe(struct launch *l, struct target_machine *m)
 	};
 }
 
-static void start_machine(struct launch *l)
+void launch_run_machine(struct launch *l)
 {
 	struct target_machine m;
 	struct fault f;
@@ -155,7 +158,7 @@ static void start_machine(struct launch *l)
 			     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
 	}
 	record_machine(l->record, &m);
-	if (launch_make_view(l, &f) || l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
+	if (l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
 		launch_fail(l, &f);
 	else if (!l->ops->only_writes)
 		launch_await_proof(l);
@@ -163,11 +166,18 @@ static void start_machine(struct launch *l)
 
 void launch_start_machine(struct launch *l)
 {
+	struct fault f;
+
 	loop_clear_timer(l->loop, &l->deadline);
 	launch_let_go_of_point(l); /* the NBD servers hold it now */
 	launch_look_for_store(l);
-	if (!l->failing)
-		start_machine(l);
+	if (l->failing)
+		return;
+	launch_choose_bus(l);
+	if (launch_make_view(l, &f))
+		launch_fail(l, &f);
+	else
+		launch_convert(l);
 }
 
 static void prepare(struct launch *l)

@@ -76,12 +76,14 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const formats[] = { "qcow2", "raw", "vmdk", "vhdx" };
 	static const char *const firmwares[] = { "auto", "bios", "uefi" };
 	static const char *const networks[] = { "none", "isolated", "user" };
-	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme" };
+	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme", "auto" };
+	static const char *const converts[] = { "auto", "never", "always" };
+	static const char *const no_yes[] = { "no", "yes" };
 	static const char *const proofs[] = { "login", "agent", "text", "command" };
 	static const char *const after_restarts[] = { "start", "leave" };
 	uint64_t cpus, mib, seconds;
 	char id[UUID_TEXT_LEN + 1];
-	int kind, format, firmware, source, network, bus, proof, leave, err;
+	int kind, format, firmware, source, network, bus, convert, identity, proof, leave, err;
 
 	err = take_text(o, "launch", true, id, sizeof(id), f) ?:
 	      take_text(o, "machine", true, s->machine, sizeof(s->machine), f) ?:
@@ -95,7 +97,9 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "firmware", firmwares, ARRAY_LEN(firmwares), FIRMWARE_NONE, &firmware, f) ?:
 	      take_choice(o, "source_firmware", firmwares, ARRAY_LEN(firmwares), FIRMWARE_NONE, &source, f) ?:
 	      take_choice(o, "network", networks, ARRAY_LEN(networks), NETWORK_ISOLATED, &network, f) ?:
-	      take_choice(o, "disk_bus", buses, ARRAY_LEN(buses), BUS_VIRTIO, &bus, f) ?:
+	      take_choice(o, "disk_bus", buses, ARRAY_LEN(buses), BUS_AUTO, &bus, f) ?:
+	      take_choice(o, "convert", converts, ARRAY_LEN(converts), CONVERT_AUTO, &convert, f) ?:
+	      take_choice(o, "new_identity", no_yes, ARRAY_LEN(no_yes), 0, &identity, f) ?:
 	      take_choice(o, "proof", proofs, ARRAY_LEN(proofs), PROOF_LOGIN, &proof, f) ?:
 	      take_text(o, "proof_text", proof == PROOF_TEXT, s->proof_text, sizeof(s->proof_text), f) ?:
 	      take_text(o, "proof_command", proof == PROOF_COMMAND, s->proof_command, sizeof(s->proof_command), f) ?:
@@ -119,6 +123,11 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	s->source_firmware = (enum bootdisk_firmware)source;
 	s->network = (enum target_network)network;
 	s->bus = (enum target_bus)bus;
+	s->convert = (enum launch_convert)convert;
+	s->new_identity = identity;
+	/* What is not understood is not known: it must not keep a machine from starting. */
+	if (hardware_from_json(json_object_get(o, "hardware"), &s->hardware))
+		s->hardware = (struct hardware){ .known = false };
 	s->proof = (enum launch_proof)proof;
 	s->proof_seconds = (unsigned int)seconds;
 	s->leave_after_restart = leave;

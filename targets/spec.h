@@ -9,6 +9,7 @@
 #include "uuid.h"
 
 enum launch_kind { LAUNCH_TEST, LAUNCH_CUTOVER, LAUNCH_DRILL, LAUNCH_IMAGES };
+enum launch_convert { CONVERT_AUTO, CONVERT_NEVER, CONVERT_ALWAYS };
 enum launch_proof { PROOF_LOGIN, PROOF_AGENT, PROOF_TEXT, PROOF_COMMAND };
 
 #define SPEC_COMMAND_SIZE 1024
@@ -24,7 +25,10 @@ struct launch_spec {
 	enum bootdisk_firmware firmware; /* NONE: read it from the disks */
 	enum bootdisk_firmware source_firmware; /* how the source was started; NONE: not known */
 	enum target_network network; /* isolated */
-	enum target_bus bus;	/* virtio */
+	enum target_bus bus;	/* auto */
+	enum launch_convert convert;
+	bool new_identity;
+	struct hardware hardware; /* of the source; not known unless it says so */
 	enum launch_proof proof; /* login */
 	char proof_text[128];
 	char proof_command[SPEC_COMMAND_SIZE]; /* for the machine's sh */

@@ -18,6 +18,7 @@
 
 #include "base.h"
 #include "bootdisk.h"
+#include "hardware.h"
 #include "loop.h"
 #include "message.h"
 
@@ -29,7 +30,6 @@ struct target_disk {
 };
 
 enum target_network { NETWORK_NONE, NETWORK_ISOLATED, NETWORK_USER };
-enum target_bus { BUS_VIRTIO, BUS_SCSI, BUS_SATA, BUS_NVME };
 
 struct target_machine {
 	const char *folder;		/* of the launch: the target's files live there, too */
@@ -42,7 +42,8 @@ struct target_machine {
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
 	enum target_network network;
-	enum target_bus bus;
+	const char *card, *mac;		/* of its network: "virtio-net-pci" or "e1000e" */
+	enum target_bus bus;		/* never BUS_AUTO */
 	const struct target_disk *disks;
 	unsigned int disk_count;
 };

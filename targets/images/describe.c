@@ -102,13 +102,14 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 	fputs("  </qemu:commandline>\n", f);
 }
 
-static void put_network(FILE *f, enum target_network network)
+static void put_network(FILE *f, const struct target_machine *m)
 {
-	if (network == NETWORK_NONE)
+	if (m->network == NETWORK_NONE)
 		return;
-	fputs("    <interface type='user'>\n      <model type='virtio'/>\n", f);
+	fprintf(f, "    <interface type='user'>\n      <mac address='%s'/>\n      <model type='%s'/>\n", m->mac,
+		strcmp(m->card, "virtio-net-pci") == 0 ? "virtio" : m->card);
 	/* No way out: libvirt's user network knows none of its own, so the cable is out. */
-	if (network == NETWORK_ISOLATED)
+	if (m->network == NETWORK_ISOLATED)
 		fputs("      <link state='down'/>\n", f);
 	fputs("    </interface>\n", f);
 }
@@ -120,7 +121,7 @@ static void put_devices(FILE *f, const struct target_machine *m)
 		put_disk(f, m, i);
 	if (m->bus == BUS_SCSI)
 		fputs("    <controller type='scsi' model='virtio-scsi'/>\n", f);
-	put_network(f, m->network);
+	put_network(f, m);
 	fputs("    <serial type='pty'>\n      <target type='isa-serial' port='0'/>\n    </serial>\n"
 	      "    <console type='pty'>\n      <target type='serial' port='0'/>\n    </console>\n"
 	      "    <channel type='unix'>\n      <target type='virtio' name='org.qemu.guest_agent.0'/>\n    </channel>\n"
@@ -210,7 +211,8 @@ static void put_script(FILE *f, const struct target_machine *m)
 	if (m->network == NETWORK_NONE)
 		fputs("\t-nic none", f);
 	else
-		fprintf(f, "\t-nic user,model=virtio-net-pci%s", m->network == NETWORK_ISOLATED ? ",restrict=on" : "");
+		fprintf(f, "\t-nic user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
+			m->mac);
 	fputs(" \"$@\"\n", f);
 }
 

@@ -73,13 +73,13 @@ static void add_channels(struct qemu_args *a, const struct target_machine *m)
 	add(a, "virtserialport,chardev=guest,name=" GUEST_PORT);
 }
 
-static void add_network(struct qemu_args *a, enum target_network network)
+static void add_network(struct qemu_args *a, const struct target_machine *m)
 {
 	add(a, "-nic");
-	if (network == NETWORK_NONE)
+	if (m->network == NETWORK_NONE)
 		add(a, "none");
 	else
-		add(a, "user,model=virtio-net-pci%s", network == NETWORK_ISOLATED ? ",restrict=on" : "");
+		add(a, "user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "", m->mac);
 }
 
 void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
@@ -118,6 +118,6 @@ void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
 	}
 	add_disks(a, m);
 	add_channels(a, m);
-	add_network(a, m->network);
+	add_network(a, m);
 	a->v[a->n] = NULL;
 }

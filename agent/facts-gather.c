@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking at this machine.  Whatever cannot be read is not there.  GODWIT_FACTS_ROOT
+ * names another folder to look at in place of / (tests); then its first disk is the
+ * one that is protected.
+ */
+#include "facts.h"
+#include "fileio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FILE_MAX_BYTES	  (256 * KIB)
+#define MODULES_MAX_BYTES (4 * MIB)
+#define LISTING_MAX_BYTES (8 * MIB)
+#define FILES_MAX	  64u /* of a folder */
+
+static const char *root(void)
+{
+	return getenv("GODWIT_FACTS_ROOT") ?: "";
+}
+
+static char *slurp(const char *path, size_t most)
+{
+	char full[PATH_MAX], *text;
+	size_t len;
+
+	snprintf(full, sizeof(full), "%s%s", root(), path);
+	return fileio_slurp(full, most, &text, &len) == 0 ? text : NULL;
+}
+
+/* /proc and /sys files have no size. */
+static char *slurp_stream(const char *path)
+{
+	char full[PATH_MAX], *text = malloc(16 * KIB);
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(full, sizeof(full), "%s%s", root(), path);
+	f = text ? fopen(full, "re") : NULL;
+	if (f) {
+		n = fread(text, 1, 16 * KIB - 1, f);
+		fclose(f);
+		text[n] = 0;
+		return text;
+	}
+	free(text);
+	return NULL;
+}
+
+static bool line_of(const char *path, char *ret, size_t size)
+{
+	char full[PATH_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", root(), path);
+	return fileio_read_line(full, ret, size) >= 0 && ret[0];
+}
+
+/* --- on which disk ---------------------------------------------------------------------------- */
+
+/* Is one of the disks below device @number, a partition or a volume of any depth? */
+static int disk_below(const struct settings *s, dev_t number, unsigned int depth)
+{
+	char path[PATH_MAX], text[32];
+	unsigned int ma, mi;
+	struct dirent *e;
+	int found = -1;
+	DIR *dir;
+
+	for (unsigned int i = 0; i < s->disk_count; i++)
+		if (s->disks[i].info.device == number)
+			return (int)s->disks[i].disk;
+	if (depth == 8)
+		return -1;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(number), minor(number));
+	if (access(path, F_OK) == 0) {
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(number), minor(number));
+		if (fileio_read_line(path, text, sizeof(text)) >= 0 && sscanf(text, "%u:%u", &ma, &mi) == 2)
+			return disk_below(s, makedev(ma, mi), depth + 1);
+		return -1;
+	}
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/slaves", major(number), minor(number));
+	dir = opendir(path);
+	while (dir && found < 0 && (e = readdir(dir))) {
+		char slave[PATH_MAX];
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(slave, sizeof(slave), "/sys/class/block/%s/dev", e->d_name);
+		if (fileio_read_line(slave, text, sizeof(text)) >= 0 && sscanf(text, "%u:%u", &ma, &mi) == 2)
+			found = disk_below(s, makedev(ma, mi), depth + 1);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* btrfs and others have a number of their own for what is mounted: then the source says more. */
+static bool root_is_protected(const struct settings *s)
+{
+	char line[4096], where[1024], source[1024];
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	unsigned int ma, mi;
+	bool found = false;
+	struct stat st;
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		const char *tail = strstr(line, " - ");
+
+		if (sscanf(line, "%*s %*s %u:%u %*s %1023s", &ma, &mi, where) != 3 || strcmp(where, "/") != 0)
+			continue;
+		found = disk_below(s, makedev(ma, mi), 0) >= 0 ||
+			(tail && sscanf(tail, " - %*s %1023s", source) == 1 && stat(source, &st) == 0 &&
+			 S_ISBLK(st.st_mode) && disk_below(s, st.st_rdev, 0) >= 0);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* The name behind a link of /dev/disk: "sda1". */
+static bool link_name(const char *path, char *ret, size_t size)
+{
+	char full[PATH_MAX], target[PATH_MAX];
+	const char *slash;
+	ssize_t n;
+
+	snprintf(full, sizeof(full), "%s%s", root(), path);
+	n = readlink(full, target, sizeof(target) - 1);
+	if (n <= 0)
+		return false;
+	target[n] = 0;
+	slash = strrchr(target, '/');
+	slash = slash ? slash + 1 : target;
+	if (strlen(slash) >= size)
+		return false;
+	memcpy(ret, slash, strlen(slash) + 1);
+	return true;
+}
+
+static void find_uuid(const char *name, char *ret, size_t size)
+{
+	char path[PATH_MAX], its[64];
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/dev/disk/by-uuid", root());
+	dir = opendir(path);
+	while (dir && !ret[0] && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/dev/disk/by-uuid/%s", e->d_name);
+		if (e->d_name[0] != '.' && link_name(path, its, sizeof(its)) && strcmp(its, name) == 0 &&
+		    strlen(e->d_name) < size)
+			snprintf(ret, size, "%s", e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static int find_device(void *context, const char *device, unsigned int *ret_disk, char *ret_uuid, size_t size)
+{
+	char name[64];
+	struct stat st;
+	int disk;
+
+	if (!link_name(device, name, sizeof(name)))
+		snprintf(name, sizeof(name), "%.63s", strrchr(device, '/') + 1);
+	disk = *root() ? 0 : stat(device, &st) || !S_ISBLK(st.st_mode) ? -1 : disk_below(context, st.st_rdev, 0);
+	if (disk < 0)
+		return -ENOENT;
+	*ret_disk = (unsigned int)disk;
+	ret_uuid[0] = 0;
+	find_uuid(name, ret_uuid, size);
+	return 0;
+}
+
+/* --- drivers ------------------------------------------------------------------------------------ */
+
+/* What `lsinitramfs FILE` or `lsinitrd FILE` prints; NULL when neither can. */
+static char *list_initramfs(const char *file)
+{
+	char *text = malloc(LISTING_MAX_BYTES), full[PATH_MAX];
+	size_t used = 0;
+	int fds[2], status = -1;
+	pid_t pid;
+
+	snprintf(full, sizeof(full), "%s%s", root(), file);
+	if (!text || pipe2(fds, O_CLOEXEC)) {
+		free(text);
+		return NULL;
+	}
+	pid = fork();
+	if (pid == 0) {
+		if (dup2(fds[1], 1) < 0)
+			_exit(126);
+		execlp("lsinitramfs", "lsinitramfs", full, (char *)NULL);
+		execlp("lsinitrd", "lsinitrd", full, (char *)NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	while (pid > 0 && used < LISTING_MAX_BYTES - 1) {
+		ssize_t got = read(fds[0], text + used, LISTING_MAX_BYTES - 1 - used);
+
+		if (got <= 0)
+			break;
+		used += (size_t)got;
+	}
+	close(fds[0]);
+	text[used] = 0;
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && used)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static char *find_initramfs(const char *kernel)
+{
+	static const char *const formats[] = { "/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s",
+					       "/boot/initramfs-%s" };
+	char path[256], full[PATH_MAX];
+
+	for (unsigned int i = 0; i < ARRAY_LEN(formats); i++) {
+		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
+		snprintf(path, sizeof(path), formats[i], kernel);
+		_Pragma("GCC diagnostic pop")
+		snprintf(full, sizeof(full), "%s%s", root(), path);
+		if (access(full, R_OK) == 0)
+			return strdup(path);
+	}
+	return NULL;
+}
+
+static void take_module_file(struct hardware *h, const char *name, enum hardware_reach reach)
+{
+	char path[256], *text;
+
+	snprintf(path, sizeof(path), "/lib/modules/%s/%s", h->kernel, name);
+	text = slurp(path, MODULES_MAX_BYTES);
+	if (text)
+		hardware_take_modules(h, text, reach);
+	free(text);
+}
+
+static void gather_drivers(struct hardware *h)
+{
+	char *initramfs = find_initramfs(h->kernel), *listing = initramfs ? list_initramfs(initramfs) : NULL;
+
+	take_module_file(h, "modules.dep", REACH_MODULE);
+	take_module_file(h, "modules.builtin", REACH_BOOT);
+	if (listing)
+		hardware_take_modules(h, listing, REACH_BOOT);
+	/* Without its listing only what is built in is certain. */
+	h->drivers_known = listing != NULL;
+	free(listing);
+	free(initramfs);
+}
+
+/* --- network -------------------------------------------------------------------------------------- */
+
+/* Below a bridge, a bond or a VLAN. */
+static void find_card(char *interface, size_t size)
+{
+	for (unsigned int depth = 0; depth < 8; depth++) {
+		char path[PATH_MAX], lower[32] = "";
+		struct dirent *e;
+		DIR *dir;
+
+		snprintf(path, sizeof(path), "%s/sys/class/net/%s", root(), interface);
+		dir = opendir(path);
+		while (dir && !lower[0] && (e = readdir(dir)))
+			if (strncmp(e->d_name, "lower_", 6) == 0 && strlen(e->d_name) - 6 < size)
+				snprintf(lower, sizeof(lower), "%.31s", e->d_name + 6);
+		if (dir)
+			closedir(dir);
+		if (!lower[0])
+			return;
+		snprintf(interface, size, "%s", lower);
+	}
+}
+
+static void take_folder(struct hardware *h, const char *folder)
+{
+	char path[PATH_MAX], full[PATH_MAX];
+	unsigned int looked = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(full, sizeof(full), "%s%s", root(), folder);
+	dir = opendir(full);
+	while (dir && looked < FILES_MAX && (e = readdir(dir))) {
+		char *text;
+
+		if (e->d_name[0] == '.')
+			continue;
+		looked++;
+		snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+		text = slurp(path, FILE_MAX_BYTES);
+		if (text)
+			facts_take_network_file(h, path, text);
+		free(text);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void gather_network(struct hardware *h)
+{
+	char *routes = slurp_stream("/proc/net/route"), *text, path[128];
+
+	if (routes && facts_default_interface(routes, h->interface, sizeof(h->interface))) {
+		find_card(h->interface, sizeof(h->interface));
+		snprintf(path, sizeof(path), "/sys/class/net/%s/address", h->interface);
+		if (!line_of(path, h->mac, sizeof(h->mac)) || strlen(h->mac) != 17)
+			h->interface[0] = h->mac[0] = 0;
+	}
+	free(routes);
+	if (!h->interface[0])
+		return;
+	text = slurp("/etc/network/interfaces", FILE_MAX_BYTES);
+	if (text)
+		facts_take_network_file(h, "/etc/network/interfaces", text);
+	free(text);
+	for (unsigned int i = 0; hardware_network_folders[i]; i++)
+		take_folder(h, hardware_network_folders[i]);
+}
+
+/* --- all of it ----------------------------------------------------------------------------------------- */
+
+int facts_gather(const struct settings *s, struct hardware *ret)
+{
+	struct facts_devices devices = { find_device, (void *)s };
+	struct utsname u = { 0 };
+	char *text;
+
+	if (!*root() && !root_is_protected(s))
+		return -ENXIO;
+	(void)uname(&u);
+	*ret = (struct hardware){ .known = true };
+	if (!*root() || !line_of("/proc/sys/kernel/osrelease", ret->kernel, sizeof(ret->kernel)))
+		snprintf(ret->kernel, sizeof(ret->kernel), "%.64s", u.release);
+	gather_drivers(ret);
+	text = slurp_stream("/proc/cmdline");
+	if (text)
+		facts_take_command_line(ret, text, &devices);
+	free(text);
+	text = slurp("/etc/fstab", FILE_MAX_BYTES);
+	if (text)
+		facts_take_fstab(ret, text, &devices);
+	free(text);
+	gather_network(ret);
+	return 0;
+}

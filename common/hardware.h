@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hardware - what of a source machine is bound to the hardware that it runs on.
+ *
+ * The agent finds it out inside the machine (agent/facts.c), the console keeps and
+ * shows it, a launch decides by it: nothing has to be mounted to decide.
+ *
+ *	{"kernel": "6.1.0-50-amd64",
+ *	 "drivers": {"virtio_blk": "boot" | "module" | "none", ...} | null (not known),
+ *	 "names": [{"file", "device": "/dev/sda1", "uuid": text | null, "disk": index}],
+ *	 "network": {"interface", "mac", "bound": [{"file", "by": "name" | "mac"}]} | null}
+ *
+ * "boot": built in, or in the initramfs; "module": only in /lib/modules, which is not
+ * there yet when the root disk is looked for.
+ */
+#ifndef GODWIT_HARDWARE_H
+#define GODWIT_HARDWARE_H
+
+#include "base.h"
+#include <jansson.h>
+
+#define HARDWARE_NAMES_MAX    24u
+#define HARDWARE_BINDINGS_MAX 24u
+
+enum hardware_driver {
+	DRIVER_VIRTIO_PCI,
+	DRIVER_VIRTIO_BLK,
+	DRIVER_VIRTIO_SCSI,
+	DRIVER_VIRTIO_NET,
+	DRIVER_AHCI,
+	DRIVER_NVME,
+	DRIVER_SD_MOD,
+	DRIVER_E1000E,
+	DRIVERS
+};
+enum hardware_reach { REACH_NONE, REACH_MODULE, REACH_BOOT };
+
+/* How a launched machine's disks are attached. */
+enum target_bus { BUS_VIRTIO, BUS_SCSI, BUS_SATA, BUS_NVME, BUSES, BUS_AUTO = BUSES };
+
+/* A place that names a disk or partition as the hardware has it called. */
+struct hardware_name {
+	char file[64], device[96], uuid[64]; /* uuid "": not known */
+	unsigned int disk;		     /* on which of the machine's disks */
+};
+
+struct hardware_binding {
+	char file[160];
+	bool by_mac; /* otherwise by the interface's name */
+};
+
+struct hardware {
+	bool known, drivers_known;
+	char kernel[65];
+	enum hardware_reach drivers[DRIVERS];
+	struct hardware_name names[HARDWARE_NAMES_MAX];
+	unsigned int name_count;
+	char interface[16], mac[18]; /* "": none */
+	struct hardware_binding bindings[HARDWARE_BINDINGS_MAX];
+	unsigned int binding_count;
+};
+
+const char *hardware_driver_name(enum hardware_driver d);
+const char *hardware_bus_name(enum target_bus bus); /* "virtio" ... */
+
+json_t *hardware_to_json(const struct hardware *h);
+
+/* What a stranger says: -EINVAL unless every member is as above, printable and within its room. */
+_must_check_ int hardware_from_json(const json_t *j, struct hardware *ret);
+
+/* Lines of modules.builtin, modules.dep, or of an initramfs' listing: the drivers named
+ * there are within @reach. */
+void hardware_take_modules(struct hardware *h, const char *text, enum hardware_reach reach);
+
+/* "/dev/sda1": from hardware or its place, not a volume's name, not a file system's. */
+bool hardware_is_name(const char *device);
+
+/* Where network configuration lies, beside /etc/network/interfaces; ends with NULL. */
+extern const char *const hardware_network_folders[];
+
+/* Are the drivers for disks on @bus there when the root disk is looked for?  Yes, too, when it is
+ * not known. */
+bool hardware_bus_boots(const struct hardware *h, enum target_bus bus);
+
+/* The device is called so with this bus, too. */
+bool hardware_name_fits(const struct hardware_name *n, enum target_bus bus);
+
+/*
+ * The bus to take when it is free to choose: the first of virtio, SATA, NVMe, SCSI that
+ * boots and, unless what is in files is going to be converted, leaves the names in them
+ * right.  BUS_VIRTIO when none boots.
+ */
+enum target_bus hardware_choose_bus(const struct hardware *h, bool converted);
+
+struct hardware_needs {
+	bool drivers;	    /* the initramfs must be made anew */
+	unsigned int names; /* that do not fit */
+	bool network;	    /* the interface would be called otherwise, or its address is asked for */
+};
+struct hardware_needs hardware_needs(const struct hardware *h, enum target_bus bus);
+
+/* A driver for the network card is there, or becomes there: otherwise an e1000e is tried. */
+bool hardware_has_virtio_net(const struct hardware *h);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * godwit-convert FOLDER DISKS BUS - change what is bound to other hardware on the disks
+ * of a launch (convert.h): disk0.qcow2 ... in FOLDER, for disks on BUS, as its spec.json says.
+ *
+ * libguestfs does it in a small machine of its own (its "appliance"), whose kernel mounts
+ * the file systems; programs of the guest, as for its initramfs, run in there, too.  This
+ * process has no capabilities.
+ */
+#include "confine.h"
+#include "convert-steps.h"
+#include "convert.h"
+#include "kvm.h"
+#include "log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define QEMU	  "qemu-system-x86_64"
+#define KVM_CACHE "/run/godwit/kvm"
+
+static volatile sig_atomic_t appliance, told_to_end;
+
+void step(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("step ");
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+	fflush(stdout);
+}
+
+/* Without its machine every call fails, and what was made is taken away on the way out. */
+static void end_came(int number)
+{
+	told_to_end = 1;
+	if (appliance > 0)
+		(void)kill((pid_t)appliance, SIGKILL);
+}
+
+static int complain(const struct guest *t, const char *what)
+{
+	const char *error = t && t->g ? guestfs_last_error(t->g) : NULL;
+
+	error = error ? error : strerror(errno);
+	fprintf(stderr, "%s: %.*s\n", what, (int)strcspn(error, "\n"), error); /* advice follows */
+	return -EIO;
+}
+
+static int launch_appliance(struct guest *t, const char *folder)
+{
+	char path[PATH_MAX];
+
+	(void)setenv("LIBGUESTFS_BACKEND", "direct", 1);
+	if (strcmp(kvm_accelerator(QEMU, KVM_CACHE), "kvm") != 0)
+		(void)setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg", 1);
+	(void)setenv("LIBGUESTFS_TMPDIR", folder, 1);
+	(void)setenv("LIBGUESTFS_CACHEDIR", "/var/tmp", 0); /* it is made once, and takes a while */
+	t->g = guestfs_create();
+	if (!t->g)
+		return complain(NULL, "libguestfs");
+	guestfs_set_error_handler(t->g, NULL, NULL);
+	for (unsigned int i = 0; i < t->disk_count; i++) {
+		snprintf(path, sizeof(path), "%s/disk%u.qcow2", folder, i);
+		if (guestfs_add_drive_opts(t->g, path, GUESTFS_ADD_DRIVE_OPTS_FORMAT, "qcow2",
+					   GUESTFS_ADD_DRIVE_OPTS_DISCARD, "besteffort", -1))
+			return complain(t, path);
+	}
+	if (guestfs_launch(t->g))
+		return complain(t, "libguestfs' own machine does not start");
+	appliance = guestfs_get_pid(t->g);
+	return told_to_end ? -EINTR : 0;
+}
+
+static int compare_lengths(const void *a, const void *b)
+{
+	size_t x = strlen(*(char *const *)a), y = strlen(*(char *const *)b);
+
+	return (x > y) - (x < y);
+}
+
+/* Mountpoints as "mountpoint, device, ..."; the shortest first.  Only / must be. */
+static int mount_all(struct guest *t, const char *root)
+{
+	char **points = guestfs_inspect_get_mountpoints(t->g, root);
+	char *order[64], *device = NULL;
+	unsigned int n = 0;
+	int err = 0;
+
+	if (!points)
+		return complain(t, "its file systems");
+	for (unsigned int i = 0; points[i] && points[i + 1] && n < ARRAY_LEN(order); i += 2)
+		order[n++] = points[i];
+	qsort(order, n, sizeof(order[0]), compare_lengths);
+	for (unsigned int i = 0; i < n && !err; i++) {
+		for (unsigned int k = 0; points[k]; k += 2)
+			if (points[k] == order[i])
+				device = points[k + 1];
+		if (guestfs_mount(t->g, device, order[i]) && strcmp(order[i], "/") == 0)
+			err = complain(t, "its root file system");
+	}
+	for (unsigned int i = 0; points[i]; i++)
+		free(points[i]);
+	free(points);
+	return err;
+}
+
+static int mount_guest(struct guest *t)
+{
+	char **roots = guestfs_inspect_os(t->g);
+	int err;
+
+	if (!roots)
+		return complain(t, "its systems");
+	if (!roots[0] || roots[1]) {
+		fprintf(stderr, "%s\n", roots[0] ? "there are several systems on its disks" :
+						   "no system that libguestfs knows is on its disks");
+		err = -ENOEXEC;
+	} else {
+		err = mount_all(t, roots[0]);
+	}
+	for (unsigned int i = 0; roots[i]; i++)
+		free(roots[i]);
+	free(roots);
+	t->filesystems = err ? NULL : guestfs_list_filesystems(t->g);
+	return err || t->filesystems ? err : complain(t, "its file systems");
+}
+
+static int convert(struct guest *t, const char *folder)
+{
+	int err = launch_appliance(t, folder) ?: mount_guest(t);
+
+	err = err ?: steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
+	/* All of it is on the disks, or it was not done. */
+	if (!err && (guestfs_umount_all(t->g) || guestfs_shutdown(t->g)))
+		err = complain(t, "writing it down");
+	appliance = 0;
+	for (unsigned int i = 0; t->filesystems && t->filesystems[i]; i++)
+		free(t->filesystems[i]);
+	free(t->filesystems);
+	if (t->g)
+		guestfs_close(t->g);
+	return err;
+}
+
+static int read_bus(const char *name, enum target_bus *ret)
+{
+	for (unsigned int b = 0; b < BUSES; b++)
+		if (strcmp(name, hardware_bus_name((enum target_bus)b)) == 0) {
+			*ret = (enum target_bus)b;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+	static struct launch_spec spec;
+	struct guest t = { .spec = &spec };
+	char path[PATH_MAX], line[1024], mac[CONVERT_MAC_SIZE];
+	struct fault f = { 0 };
+
+	if (argc != 4 || (t.disk_count = (unsigned int)atoi(argv[2])) < 1 || t.disk_count > DISKS_MAX ||
+	    read_bus(argv[3], &t.bus)) {
+		fprintf(stderr, "Usage: godwit-convert FOLDER DISKS virtio|scsi|sata|nvme\n");
+		return 2;
+	}
+	log_init("godwit-convert", LOG_INFO);
+	snprintf(path, sizeof(path), "%s/spec.json", argv[1]);
+	if (spec_read(path, &spec, &f)) {
+		fprintf(stderr, "%s\n", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
+		return 2;
+	}
+	if (confine_capabilities(NULL, 0)) {
+		fprintf(stderr, "rights cannot be given up: %s\n", strerror(errno));
+		return 2;
+	}
+	t.mac = convert_mac(&spec.id, mac);
+	(void)signal(SIGTERM, end_came);
+	(void)signal(SIGINT, end_came);
+	return convert(&t, argv[1]) ? 1 : 0;
+}

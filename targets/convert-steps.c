@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "convert-steps.h"
+#include "edits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#define FILE_MAX (1 * MIB)
+
+/* --- files ------------------------------------------------------------------------------- */
+
+static void free_list(char **list)
+{
+	for (unsigned int i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+}
+
+static bool is_there(const struct guest *t, const char *path)
+{
+	return guestfs_is_file_opts(t->g, path, GUESTFS_IS_FILE_OPTS_FOLLOWSYMLINKS, 1, -1) == 1;
+}
+
+static bool is_folder(const struct guest *t, const char *path)
+{
+	return guestfs_is_dir_opts(t->g, path, GUESTFS_IS_DIR_OPTS_FOLLOWSYMLINKS, 1, -1) == 1;
+}
+
+char *steps_read(const struct guest *t, const char *path)
+{
+	int64_t size = is_there(t, path) ? guestfs_filesize(t->g, path) : -1;
+	size_t len;
+
+	return size >= 0 && size <= (int64_t)FILE_MAX ? guestfs_read_file(t->g, path, &len) : NULL;
+}
+
+int steps_write(const struct guest *t, const char *path, char *text)
+{
+	int err = guestfs_write(t->g, path, text, strlen(text));
+
+	free(text);
+	if (err)
+		fprintf(stderr, "%s: %s\n", path, guestfs_last_error(t->g));
+	return err ? -EIO : 0;
+}
+
+/* --- fstab, and the kernel's command line ---------------------------------------------------- */
+
+static bool has_uuid(const struct guest *t, const char *uuid)
+{
+	bool found = false;
+
+	for (unsigned int i = 0; t->filesystems[i] && !found; i += 2) {
+		char *its = guestfs_vfs_uuid(t->g, t->filesystems[i]);
+
+		found = its && strcasecmp(its, uuid) == 0;
+		free(its);
+	}
+	return found;
+}
+
+/* The partition's number at the end of its name; 0: the whole disk. */
+static unsigned int part_of(const char *device)
+{
+	const char *end = device + strlen(device), *p = end;
+
+	while (p > device && p[-1] >= '0' && p[-1] <= '9')
+		p--;
+	/* nvme0n1 is a whole disk */
+	if (strncmp(device, "/dev/nvme", 9) == 0 && p > device && p[-1] != 'p')
+		return 0;
+	return (unsigned int)atoi(p);
+}
+
+/*
+ * As the source said it, if such a file system is on the disks; else that of the partition
+ * with that number on the disk that would have that name.
+ */
+static bool find_uuid(const struct guest *t, const char *device, char *ret, size_t size)
+{
+	const struct hardware *h = &t->spec->hardware;
+	unsigned int disk = UINT32_MAX, controller;
+	char name[64], *uuid;
+
+	for (unsigned int i = 0; i < h->name_count; i++) {
+		if (strcmp(h->names[i].device, device) != 0)
+			continue;
+		disk = h->names[i].disk;
+		if (h->names[i].uuid[0] && has_uuid(t, h->names[i].uuid)) {
+			snprintf(ret, size, "%s", h->names[i].uuid);
+			return true;
+		}
+	}
+	if (disk == UINT32_MAX && sscanf(device, "/dev/nvme%3un1", &controller) == 1)
+		disk = controller;
+	else if (disk == UINT32_MAX && (strncmp(device, "/dev/sd", 7) == 0 || strncmp(device, "/dev/vd", 7) == 0 ||
+					strncmp(device, "/dev/hd", 7) == 0))
+		disk = (unsigned int)(device[7] - 'a');
+	if (disk >= t->disk_count || disk >= 26)
+		return false;
+	snprintf(name, sizeof(name), part_of(device) ? "/dev/sd%c%u" : "/dev/sd%c", 'a' + (int)disk, part_of(device));
+	uuid = guestfs_vfs_uuid(t->g, name);
+	snprintf(ret, size, "%s", uuid ? uuid : "");
+	free(uuid);
+	return ret[0];
+}
+
+static bool fits(const struct guest *t, const char *device)
+{
+	const struct hardware *h = &t->spec->hardware;
+
+	for (unsigned int i = 0; i < h->name_count; i++)
+		if (strcmp(h->names[i].device, device) == 0)
+			return hardware_name_fits(&h->names[i], t->bus);
+	for (unsigned int disk = 0; disk < t->disk_count; disk++) {
+		struct hardware_name n = { .disk = disk };
+
+		snprintf(n.device, sizeof(n.device), "%s", device);
+		if (hardware_name_fits(&n, t->bus))
+			return true;
+	}
+	return false;
+}
+
+/* "UUID=..." for @device in @path, if it needs and has one. */
+static bool find_replacement(const struct guest *t, const char *path, const char *device, char *ret, size_t size)
+{
+	char uuid[80];
+
+	if (!hardware_is_name(device) || fits(t, device))
+		return false;
+	if (!find_uuid(t, device, uuid, sizeof(uuid))) {
+		step("%s: %s is left as it is, what it was is not on the disks", path, device);
+		return false;
+	}
+	snprintf(ret, size, "UUID=%s", uuid);
+	return true;
+}
+
+/* Each device is a change of its own; what is changed is not found again. */
+static int change_fstab(const struct guest *t)
+{
+	char *text = steps_read(t, "/etc/fstab"), device[256], with[96];
+	bool changed = false;
+	const char *at = text;
+
+	while (at && edits_next_fstab(&at, device, sizeof(device))) {
+		char *edited;
+
+		if (!find_replacement(t, "/etc/fstab", device, with, sizeof(with)))
+			continue;
+		edited = edits_fstab(text, device, with);
+		if (!edited)
+			continue;
+		step("/etc/fstab: %s is %s now", device, with);
+		free(text);
+		at = text = edited;
+		changed = true;
+	}
+	if (changed)
+		return steps_write(t, "/etc/fstab", text);
+	free(text);
+	return 0;
+}
+
+static int change_arguments(const struct guest *t, const char *path)
+{
+	static const char *const names[] = { "root=", "resume=", "RESUME=" };
+	char *text = steps_read(t, path), device[256], with[96];
+	bool changed = false;
+
+	for (unsigned int i = 0; text && i < ARRAY_LEN(names); i++) {
+		const char *at = text;
+
+		while (edits_next_argument(text, names[i], &at, device, sizeof(device))) {
+			char *edited;
+
+			if (!find_replacement(t, path, device, with, sizeof(with)))
+				continue;
+			edited = edits_argument(text, names[i], device, with);
+			if (!edited)
+				continue;
+			step("%s: %s%s is %s%s now", path, names[i], device, names[i], with);
+			free(text);
+			at = text = edited;
+			changed = true;
+		}
+	}
+	if (changed)
+		return steps_write(t, path, text);
+	free(text);
+	return 0;
+}
+
+int steps_names(const struct guest *t)
+{
+	static const char *const patterns[] = {
+		"/boot/grub/grub.cfg",	 "/boot/grub2/grub.cfg",   "/boot/grub/menu.lst",
+		"/boot/grub/grub.conf",	 "/boot/efi/EFI/*/grub.cfg", "/boot/loader/entries/*.conf",
+		"/boot/extlinux/*.conf", "/etc/default/grub",	   "/etc/kernel/cmdline",
+		"/etc/initramfs-tools/conf.d/resume",
+	};
+	int err = change_fstab(t);
+
+	for (unsigned int i = 0; i < ARRAY_LEN(patterns) && !err; i++) {
+		char **paths = guestfs_glob_expand(t->g, patterns[i]);
+
+		for (unsigned int k = 0; paths && paths[k] && !err; k++)
+			err = change_arguments(t, paths[k]);
+		free_list(paths);
+	}
+	return err;
+}
+
+/* --- network --------------------------------------------------------------------------------- */
+
+static int change_mac(const struct guest *t, const char *path)
+{
+	const char *mac = t->spec->hardware.mac;
+	char *text = steps_read(t, path), *edited = text ? edits_mac(text, mac, t->mac) : NULL;
+
+	free(text);
+	if (!edited)
+		return 0;
+	step("%s: the address %s is %s now", path, mac, t->mac);
+	return steps_write(t, path, edited);
+}
+
+static int change_folder(const struct guest *t, const char *folder)
+{
+	char **names = is_folder(t, folder) ? guestfs_ls(t->g, folder) : NULL, path[1024];
+	int err = 0;
+
+	for (unsigned int i = 0; names && names[i] && !err; i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+		err = change_mac(t, path);
+	}
+	free_list(names);
+	return err;
+}
+
+/* The card is called as the old one was (systemd.link(5)), wherever it is. */
+static int keep_interface_name(const struct guest *t)
+{
+	static const char path[] = "/etc/systemd/network/10-godwit-launch.link";
+	char *wanted, *there;
+	int err = 0;
+
+	if (!is_folder(t, "/lib/systemd") && !is_folder(t, "/usr/lib/systemd")) {
+		step("no systemd: the network interface may be called otherwise than %s", t->spec->hardware.interface);
+		return 0;
+	}
+	if (asprintf(&wanted, "# Written by godwit when this machine was launched.\n[Match]\nMACAddress=%s\n\n[Link]\nName=%s\n",
+		     t->mac, t->spec->hardware.interface) < 0)
+		return -ENOMEM;
+	there = steps_read(t, path);
+	if (there && strcmp(there, wanted) == 0) {
+		free(wanted);
+	} else if (guestfs_mkdir_p(t->g, "/etc/systemd/network")) {
+		free(wanted);
+		err = -EIO;
+	} else {
+		step("%s: the card with the address %s is called %s", path, t->mac, t->spec->hardware.interface);
+		err = steps_write(t, path, wanted);
+	}
+	free(there);
+	return err;
+}
+
+int steps_network(const struct guest *t)
+{
+	int err;
+
+	if (!t->spec->hardware.interface[0] || !hardware_needs(&t->spec->hardware, t->bus).network)
+		return 0;
+	err = change_mac(t, "/etc/network/interfaces");
+	for (unsigned int i = 0; hardware_network_folders[i] && !err; i++)
+		err = change_folder(t, hardware_network_folders[i]);
+	return err ? err : keep_interface_name(t);
+}
+
+/* --- initramfs ---------------------------------------------------------------------------------- */
+
+struct image {
+	char kernel[65], path[160];
+	struct hardware has;
+};
+
+static bool find_image(const struct guest *t, const char *kernel, struct image *ret)
+{
+	snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel);
+	snprintf(ret->path, sizeof(ret->path), "/boot/initrd.img-%s", kernel);
+	if (!is_there(t, ret->path))
+		snprintf(ret->path, sizeof(ret->path), "/boot/initramfs-%s.img", kernel);
+	return is_there(t, ret->path);
+}
+
+static void take(struct hardware *h, char *text, enum hardware_reach reach)
+{
+	if (text)
+		hardware_take_modules(h, text, reach);
+	free(text);
+}
+
+/* What is in it, told by the guest's own program; built-in drivers count, too. */
+static void look_into(const struct guest *t, struct image *image)
+{
+	char path[160];
+	char *list[] = { (char *)"lsinitramfs", image->path, NULL };
+
+	image->has = (struct hardware){ .known = true, .drivers_known = true };
+	snprintf(path, sizeof(path), "/lib/modules/%s/modules.builtin", image->kernel);
+	take(&image->has, steps_read(t, path), REACH_BOOT);
+	if (!is_there(t, "/usr/bin/lsinitramfs"))
+		list[0] = (char *)"lsinitrd";
+	take(&image->has, guestfs_command(t->g, list), REACH_BOOT);
+}
+
+static int run(const struct guest *t, const char *const command[])
+{
+	char *said = guestfs_command(t->g, (char *const *)command);
+
+	free(said);
+	if (said)
+		return 0;
+	fprintf(stderr, "%s: %s\n", command[0], guestfs_last_error(t->g));
+	return -EIO;
+}
+
+static int put(const struct guest *t, const char *path, const char *text)
+{
+	char *there = steps_read(t, path);
+	bool same = there && strcmp(there, text) == 0;
+
+	free(there);
+	if (same)
+		return 0;
+	step("%s: written", path);
+	return steps_write(t, path, strdup(text));
+}
+
+/* Debian and its kin.  Drivers of its own choice (MODULES=dep) would be those of libguestfs'
+ * machine; otherwise its configuration stays as it is, and ours are added. */
+static int make_by_initramfs_tools(const struct guest *t, const struct image *image)
+{
+	static const char ask[] = "cd /etc/initramfs-tools; . ./initramfs.conf; for f in conf.d/*; do "
+				  "[ ! -f \"$f\" ] || . \"./$f\"; done; echo \"$MODULES\"";
+	const char *const command[] = { "update-initramfs", "-u", "-k", image->kernel, NULL };
+	char *modules = guestfs_sh(t->g, ask);
+	bool all = !modules || strncmp(modules, "dep", 3) == 0;
+	int err;
+
+	free(modules);
+	err = put(t, "/usr/share/initramfs-tools/modules.d/godwit-launch",
+		  "# Written by godwit when this machine was launched on other hardware.\n"
+		  "virtio_pci\nvirtio_blk\nvirtio_scsi\nvirtio_net\nahci\nnvme\nsd_mod\n");
+	if (!err && all)
+		err = put(t, "/etc/initramfs-tools/conf.d/zz-godwit-launch",
+			  "# Written by godwit when this machine was launched on other hardware.\nMODULES=most\n");
+	return err ? err : run(t, command);
+}
+
+static int make_by_dracut(const struct guest *t, const struct image *image)
+{
+	const char *const command[] = { "dracut", "--force", image->path, image->kernel, NULL };
+
+	return put(t, "/etc/dracut.conf.d/99-godwit-launch.conf",
+		   "# Written by godwit when this machine was launched on other hardware.\n"
+		   "add_drivers+=\" virtio_pci virtio_blk virtio_scsi virtio_net ahci nvme sd_mod \"\n") ?:
+	       run(t, command);
+}
+
+static int make_anew(const struct guest *t, struct image *image)
+{
+	int err;
+
+	step("%s: has no driver for %s disks, it is made anew", image->path, hardware_bus_name(t->bus));
+	if (is_there(t, "/usr/sbin/update-initramfs")) {
+		err = make_by_initramfs_tools(t, image);
+	} else if (is_there(t, "/usr/bin/dracut") || is_there(t, "/sbin/dracut")) {
+		err = make_by_dracut(t, image);
+	} else {
+		fprintf(stderr, "%s: the machine has neither update-initramfs nor dracut to make it anew\n", image->path);
+		return -ENOPKG;
+	}
+	if (err)
+		return err;
+	look_into(t, image);
+	if (!hardware_bus_boots(&image->has, t->bus)) {
+		fprintf(stderr, "%s: was made anew and has no driver for %s disks still\n", image->path,
+			hardware_bus_name(t->bus));
+		return -EIO;
+	}
+	step("%s: has drivers for %s disks now", image->path, hardware_bus_name(t->bus));
+	return 0;
+}
+
+/* The kernel that the source runs, if the point has it; otherwise each that there is. */
+int steps_initramfs(const struct guest *t)
+{
+	const struct hardware *h = &t->spec->hardware;
+	char path[128], **kernels = guestfs_ls(t->g, "/lib/modules");
+	static struct image image;
+	bool only;
+	int err = 0;
+
+	if (h->drivers_known && hardware_bus_boots(h, t->bus) && t->spec->convert != CONVERT_ALWAYS) {
+		free_list(kernels);
+		return 0; /* listing them takes a while */
+	}
+	snprintf(path, sizeof(path), "/lib/modules/%s", h->kernel);
+	only = h->kernel[0] && is_folder(t, path);
+	for (unsigned int i = 0; kernels && kernels[i] && !err; i++) {
+		if ((only && strcmp(kernels[i], h->kernel) != 0) || strlen(kernels[i]) >= sizeof(image.kernel) ||
+		    !find_image(t, kernels[i], &image))
+			continue;
+		look_into(t, &image);
+		if (!hardware_bus_boots(&image.has, t->bus))
+			err = make_anew(t, &image);
+	}
+	free_list(kernels);
+	return err;
+}
+
+/* --- identity ------------------------------------------------------------------------------------ */
+
+/* By a mark with the launch's id it is known that it was done. */
+int steps_identity(const struct guest *t)
+{
+	static const char mark[] = "/etc/.godwit-new-identity";
+	const char *const keygen[] = { "ssh-keygen", "-A", NULL };
+	char id[UUID_TEXT_LEN + 1], *there, **keys;
+	int err = 0;
+
+	if (!t->spec->new_identity)
+		return 0;
+	uuid_format(&t->spec->id, id);
+	there = steps_read(t, mark);
+	if (there && strcmp(there, id) == 0) {
+		free(there);
+		return 0;
+	}
+	free(there);
+	if (is_there(t, "/etc/machine-id")) {
+		step("/etc/machine-id: emptied, a new one is made when it starts");
+		err = steps_write(t, "/etc/machine-id", strdup(""));
+		if (!err && guestfs_is_file(t->g, "/var/lib/dbus/machine-id") == 1) /* not if it is a link to it */
+			err = guestfs_rm_f(t->g, "/var/lib/dbus/machine-id") ? -EIO : 0;
+	}
+	keys = guestfs_glob_expand(t->g, "/etc/ssh/ssh_host_*_key*");
+	for (unsigned int i = 0; keys && keys[i] && !err; i++)
+		err = guestfs_rm_f(t->g, keys[i]) ? -EIO : 0;
+	if (!err && keys && keys[0]) {
+		step("/etc/ssh: new host keys in place of the old ones");
+		err = run(t, keygen);
+	}
+	free_list(keys);
+	return err ? err : steps_write(t, mark, strdup(id));
+}

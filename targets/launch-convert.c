@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine for other hardware than it ran on: decided by what the source said of itself
+ * (hardware.h), done by godwit-convert (convert.h) on the machine's own disks.
+ *
+ *	convert=auto	if something has to be changed
+ *	convert=never	nothing is
+ *	convert=always	it is looked for, whatever the source said
+ *
+ * disk_bus=auto takes hardware that the machine has drivers for; what has to be changed
+ * beyond that is.  Where that cannot be done, hardware is chosen that leaves as much as
+ * possible right, and the machine is started unless it could not find its root disk.
+ */
+#include "launch-private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool wants_all(const struct launch *l)
+{
+	return l->spec.convert == CONVERT_ALWAYS || l->spec.new_identity;
+}
+
+static bool may_convert(const struct launch *l)
+{
+	return l->spec.convert != CONVERT_NEVER && convert_available();
+}
+
+void launch_choose_bus(struct launch *l)
+{
+	const struct hardware *h = &l->spec.hardware;
+	char line[256];
+
+	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : hardware_choose_bus(h, may_convert(l));
+	if (l->spec.bus != BUS_AUTO || l->bus == BUS_VIRTIO)
+		return;
+	if (hardware_bus_boots(h, BUS_VIRTIO))
+		snprintf(line, sizeof(line), "its disks are attached by %s: %s names %s", hardware_bus_name(l->bus),
+			 h->names[0].file, h->names[0].device);
+	else
+		snprintf(line, sizeof(line), "its disks are attached by %s: the initramfs of its kernel %s has no driver for "
+			 "virtio disks", hardware_bus_name(l->bus), h->kernel);
+	record_line(l->record, line);
+}
+
+/* Without its root disk it cannot start; all else is for its proof to say. */
+static void give_up_or_go_on(struct launch *l, const char *reason)
+{
+	struct hardware_needs needs = hardware_needs(&l->spec.hardware, l->bus);
+	struct fault f;
+
+	if (needs.drivers || wants_all(l)) {
+		(void)fault_set(&f, -EIO, MSG_LAUNCH_NOT_CONVERTED, "machine", l->spec.machine, "reason", reason, NULL);
+		launch_fail(l, &f);
+		return;
+	}
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_ADAPTED, "reason", reason, NULL);
+	record_note(l->record, &f);
+	launch_run_machine(l);
+}
+
+static void step_done(void *context, const char *line)
+{
+	record_line(((struct launch *)context)->record, line);
+}
+
+static void converted(void *context, const char *error)
+{
+	struct launch *l = context;
+	struct fault f;
+
+	convert_stop(l->convert);
+	l->convert = NULL;
+	if (!error) {
+		launch_run_machine(l);
+		return;
+	}
+	/* Half of it may be done: a new view, and hardware that needs less. */
+	if (launch_make_view(l, &f)) {
+		launch_fail(l, &f);
+		return;
+	}
+	if (l->spec.bus == BUS_AUTO)
+		l->bus = hardware_choose_bus(&l->spec.hardware, false);
+	give_up_or_go_on(l, error);
+}
+
+static void start_converting(struct launch *l)
+{
+	struct convert_options o = { .folder = l->folder, .disk_count = l->disk_count, .bus = l->bus,
+				     .step = step_done, .done = converted, .context = l };
+	int err;
+
+	record_line(l->record, "what is bound to other hardware is looked for on the machine's own disks");
+	err = convert_start(l->loop, &o, &l->convert);
+	if (err)
+		give_up_or_go_on(l, strerror(-err));
+}
+
+void launch_convert(struct launch *l)
+{
+	struct hardware_needs needs = hardware_needs(&l->spec.hardware, l->bus);
+	bool needed = needs.drivers || needs.names || needs.network;
+
+	if (l->spec.convert == CONVERT_NEVER && !l->spec.new_identity) {
+		if (needs.drivers)
+			record_line(l->record, "it has no driver for its disks, and convert=never forbids to change that");
+		launch_run_machine(l);
+	} else if (!needed && !wants_all(l)) {
+		launch_run_machine(l); /* not touched */
+	} else if (!convert_available()) {
+		give_up_or_go_on(l, "godwit-convert or libguestfs is not installed");
+	} else {
+		start_converting(l);
+	}
+}
+
+void launch_stop_converting(struct launch *l)
+{
+	convert_stop(l->convert);
+	l->convert = NULL;
+}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+# What a machine is bound to by the hardware that it ran on: known before it is needed, and
+# its launched copies get hardware that they can start with.  What is changed on their disks
+# is tested with a whole machine: tests/vm/convert.bats.
+load lib
+load launch
+setup() {
+	test_begin
+	needs_launch
+}
+teardown() { test_end; }
+
+# source_looks LISTING FSTAB: what the agent sees of its machine, in place of this one.
+source_looks() {
+	local root=$T/source
+	mkdir -p "$root"/{etc/network,boot,proc/net,proc/sys/kernel,lib/modules/6.1.0-test,sys/class/net/ens18,dev/disk/by-uuid} "$T/bin"
+	echo 6.1.0-test >"$root/proc/sys/kernel/osrelease"
+	printf '%s\n' kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio_pci.ko: \
+		kernel/drivers/net/virtio_net.ko: kernel/drivers/nvme/host/nvme.ko: >"$root/lib/modules/6.1.0-test/modules.dep"
+	echo kernel/drivers/scsi/sd_mod.ko >"$root/lib/modules/6.1.0-test/modules.builtin"
+	echo "BOOT_IMAGE=/vmlinuz root=UUID=12-34 ro" >"$root/proc/cmdline"
+	printf 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nens18\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n' \
+		>"$root/proc/net/route"
+	echo de:ad:be:ef:00:01 >"$root/sys/class/net/ens18/address"
+	ln -sf ../../sda1 "$root/dev/disk/by-uuid/12-34"
+	tr ' ' '\n' <<<"$1" >"$root/boot/initrd.img-6.1.0-test"
+	echo "$2" >"$root/etc/fstab"
+	printf '#!/bin/sh\nexec cat "$1"\n' >"$T/bin/lsinitramfs"
+	chmod 755 "$T/bin/lsinitramfs"
+	export GODWIT_FACTS_ROOT=$root PATH=$PATH:$T/bin
+}
+
+# without_supermin COMMAND...: as on a server without libguestfs.
+without_supermin() {
+	mkdir -p "$T/poor"
+	cp -s /usr/sbin/* /usr/bin/* "$T/poor" 2>/dev/null || : # some are in both
+	rm -f "$T/poor/supermin"
+	PATH=$BUILD:$T/poor:$T/bin "$@"
+}
+
+hardware_is_known() { [ "$(status "$1" '.facts.hardware != null')" = true ]; }
+needs_of() { status "$1" '[.launch_needs[].code] | sort | join(" ")'; }
+log_says() { record "$1" '.log[].message' | grep -qF -- "$2" || { record "$1" .log; fail "its log does not say: $2"; }; }
+# Nothing has been written over the point.
+untouched() { ! qemu-img map -U --output json "$(launch_folder "$1")/disk0.qcow2" | jq -e 'any(.[]; .depth == 0)' >/dev/null; }
+
+@test "what a machine needs is known while it runs, is kept when it is gone, and follows its files" {
+	disk_make D 64M
+	source_looks "lib/modules/6.1.0-test/kernel/drivers/ata/ahci.ko" "/dev/sda1 / ext4 defaults 0 1"
+	printf 'auto ens18\niface ens18 inet dhcp\n' >"$T/source/etc/network/interfaces"
+	instance_start
+	machine_protect known "$D"
+	wait_until 20 "the facts" hardware_is_known known
+	status known .facts.hardware
+	[ "$(status known '.facts.hardware.drivers | [.ahci, .virtio_blk, .sd_mod, .virtio_scsi] | join(" ")')" = "boot module boot none" ]
+	[ "$(status known '.facts.hardware.names[0] | [.file, .device, .uuid, .disk] | join(" ")')" = "/etc/fstab /dev/sda1 12-34 0" ]
+	[ "$(status known '.facts.hardware.network | [.interface, .mac, .bound[0].by] | join(" ")')" = "ens18 de:ad:be:ef:00:01 name" ]
+	# with SATA disks /dev/sda1 is called so
+	[ "$(needs_of known)" = "NEEDS_NETWORK NEEDS_OTHER_BUS" ]
+	timeout 20 godwit blueprint known disk_bus=virtio >/dev/null
+	[ "$(needs_of known)" = "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK" ]
+	timeout 20 godwit status known | grep -q 'has no driver for virtio disks: it is made anew'
+	# the console has it without its machine, and after a restart
+	timeout 60 godwit down
+	rm -r "$T/source"
+	instance_up
+	[ "$(needs_of known)" = "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK" ]
+}
+
+@test "a machine without virtio in its initramfs gets SATA disks, and is not touched" {
+	machine_make D bios
+	source_looks "x/ahci.ko.xz" "UUID=12-34 / ext4 defaults 0 1"
+	instance_start
+	machine_protect old "$D"
+	wait_until 20 "the facts" hardware_is_known old
+	[ "$(needs_of old)" = NEEDS_OTHER_BUS ]
+	launch old
+	wait_launch 60 "$LAUNCH" booted
+	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'ide-hd,drive=disk0'
+	log_says "$LAUNCH" "its disks are attached by sata: the initramfs of its kernel 6.1.0-test has no driver for virtio disks"
+	untouched "$LAUNCH"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a machine that needs nothing is not touched, and one whose agent says nothing neither" {
+	machine_make D bios
+	machine_make E bios
+	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
+	instance_start
+	machine_protect fits "$D"
+	wait_until 20 "the facts" hardware_is_known fits
+	unset GODWIT_FACTS_ROOT
+	machine_protect silent "$E"
+	[ "$(needs_of fits)$(needs_of silent)" = "" ]
+	for machine in fits silent; do
+		launch $machine
+		wait_launch 60 "$LAUNCH" booted
+		tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'virtio-blk-pci,drive=disk0'
+		must_fail grep -q 'other hardware' <<<"$(record "$LAUNCH" '.log[].message')"
+		untouched "$LAUNCH"
+		terminate "$LAUNCH"
+		wait_nothing_left "$LAUNCH"
+	done
+}
+
+@test "where nothing can be changed hardware is chosen that leaves names right, and what cannot start says why" {
+	machine_make D bios
+	source_looks "x/ahci.ko x/virtio_blk.ko y/virtio_pci.ko" "/dev/sda1 / ext4 defaults 0 1"
+	without_supermin instance_start
+	machine_protect poor "$D"
+	wait_until 20 "the facts" hardware_is_known poor
+	launch poor
+	wait_launch 60 "$LAUNCH" booted
+	log_says "$LAUNCH" "its disks are attached by sata: /etc/fstab names /dev/sda1"
+	untouched "$LAUNCH"
+	terminate "$LAUNCH"
+	# asked for virtio it has no right name, and is started all the same
+	launch poor '{"blueprint": {"disk_bus": "virtio"}}'
+	wait_launch 60 "$LAUNCH" booted
+	log_says "$LAUNCH" "what is bound to the old hardware was not changed"
+	terminate "$LAUNCH"
+	# asked for a bus that it has no driver for
+	launch poor '{"blueprint": {"disk_bus": "nvme"}}'
+	wait_failed 30 "$LAUNCH" LAUNCH_NOT_CONVERTED
+	# unless it is not to be changed
+	launch poor '{"blueprint": {"disk_bus": "nvme", "convert": "never"}}'
+	wait_launch 60 "$LAUNCH" booted
+	log_says "$LAUNCH" "convert=never"
+	terminate "$LAUNCH"
+	launch poor '{"blueprint": {"new_identity": "yes"}}'
+	wait_failed 30 "$LAUNCH" LAUNCH_NOT_CONVERTED
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent reads its machine's files for what is bound to the hardware. */
+#include "facts.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+/* /dev/sda is protected, and its first partition's UUID known; /dev/sdb is not. */
+static int find(void *context, const char *device, unsigned int *ret_disk, char *ret_uuid, size_t size)
+{
+	if (strstr(device, "sdb"))
+		return -ENOENT;
+	*ret_disk = 3;
+	snprintf(ret_uuid, size, "%s", strcmp(device, "/dev/sda1") == 0 ? "1234-ABCD" : "");
+	return 0;
+}
+static const struct facts_devices devices = { find, NULL };
+
+static void modules_are_known_by_whatever_lists_them(void **state)
+{
+	struct hardware h = { 0 };
+
+	hardware_take_modules(&h,
+			   "kernel/drivers/net/virtio_net.ko: kernel/drivers/net/net_failover.ko\n"
+			   "kernel/drivers/block/virtio_blk.ko.xz:\n"
+			   "kernel/drivers/ata/libahci.ko: kernel/drivers/ata/ahci.ko\n",
+			   REACH_MODULE);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_NET], REACH_MODULE);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_BLK], REACH_MODULE);
+	assert_int_equal(h.drivers[DRIVER_AHCI], REACH_NONE); /* only something that needs it */
+	hardware_take_modules(&h, "kernel/drivers/scsi/sd_mod.ko\n", REACH_BOOT);
+	hardware_take_modules(&h,
+			   "early_cpio\nkernel\nusr/lib/modules/6.1.0/kernel/drivers/virtio/virtio-pci.ko\n"
+			   "usr/lib/modules/6.1.0/kernel/drivers/virtio/virtio_pci_modern_dev.ko\n"
+			   "-rw-r--r-- 1 root root 4711 Jan  1 12:30 usr/lib/modules/6.1.0/kernel/drivers/nvme/host/nvme.ko.zst\n"
+			   "usr/lib/modules/6.1.0/kernel/drivers/nvme/host/nvme.kox",
+			   REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_SD_MOD], REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_PCI], REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_NVME], REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_BLK], REACH_MODULE);
+	/* What is nearer stays nearer. */
+	hardware_take_modules(&h, "nvme.ko:\n", REACH_MODULE);
+	assert_int_equal(h.drivers[DRIVER_NVME], REACH_BOOT);
+}
+
+static void fstab_s_names_of_hardware_are_found_and_no_others(void **state)
+{
+	struct hardware h = { 0 };
+
+	facts_take_fstab(&h,
+			 "# /dev/sda9 was there during installation\n"
+			 "UUID=0f1e / ext4 defaults 0 1\n"
+			 "/dev/mapper/vg-home /home xfs defaults 0 0\n"
+			 "  /dev/sda1\t/boot ext2 defaults 0 2\n"
+			 "/dev/sdb1 /scratch ext4 nofail 0 0\n"
+			 "/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part5 none swap sw 0 0\n"
+			 "/dev/disk/by-uuid/0f1e /x ext4 defaults 0 0\n"
+			 "tmpfs /tmp tmpfs defaults 0 0",
+			 &devices);
+	assert_int_equal(h.name_count, 2);
+	assert_string_equal(h.names[0].device, "/dev/sda1");
+	assert_string_equal(h.names[0].uuid, "1234-ABCD");
+	assert_string_equal(h.names[0].file, "/etc/fstab");
+	assert_int_equal(h.names[0].disk, 3);
+	assert_string_equal(h.names[1].device, "/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part5");
+	assert_string_equal(h.names[1].uuid, "");
+}
+
+static void more_names_than_there_is_room_for_are_left_out(void **state)
+{
+	struct hardware h = { 0 };
+
+	for (unsigned int i = 0; i < HARDWARE_NAMES_MAX + 5; i++)
+		facts_take_fstab(&h, "/dev/sda1 / ext4 defaults 0 0\n", &devices);
+	assert_int_equal(h.name_count, HARDWARE_NAMES_MAX);
+}
+
+static void root_and_resume_of_the_kernel_s_command_line_are_found(void **state)
+{
+	struct hardware h = { 0 };
+
+	facts_take_command_line(&h, "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro resume=/dev/sda5 quiet nfsroot=/dev/sda7\n",
+				&devices);
+	assert_int_equal(h.name_count, 2);
+	assert_string_equal(h.names[0].device, "/dev/sda1");
+	assert_string_equal(h.names[0].file, "kernel command line");
+	assert_string_equal(h.names[1].device, "/dev/sda5");
+	h.name_count = 0;
+	facts_take_command_line(&h, "root=UUID=0f1e resume=/dev/mapper/vg-swap", &devices);
+	assert_int_equal(h.name_count, 0);
+}
+
+static void network_files_are_bound_by_address_or_by_name(void **state)
+{
+	static const struct {
+		const char *text;
+		bool by_mac, by_name;
+	} t[] = {
+		{ "auto ens3\niface ens3 inet static\n", false, true },
+		{ "# ens3 was the old one\n", false, false },
+		{ "auto ens33\niface ens3x inet dhcp\n", false, false },
+		{ "vlan-raw-device ens3\nauto ens3.100\n", false, true },
+		{ "[Match]\nName=en*\n", false, false },
+		{ "[Match]\nMACAddress=52:54:00:AA:BB:CC\n", true, false },
+		{ "      match: {macaddress: \"52:54:00:aa:bb:cc\"}\n      set-name: ens3\n", true, true },
+		{ "SUBSYSTEM==\"net\", ATTR{address}==\"52:54:00:aa:bb:cc\", NAME=\"ens3\"\n", true, true },
+		{ "id: 00:52:54:00:aa:bb:cc\n", false, false },
+		{ "    ens3:\n      dhcp4: true", false, true },
+		{ "", false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct hardware h = { .interface = "ens3", .mac = "52:54:00:aa:bb:cc" };
+		bool by_mac = false, by_name = false;
+
+		facts_take_network_file(&h, "/etc/f", t[i].text);
+		for (unsigned int b = 0; b < h.binding_count; b++)
+			*(h.bindings[b].by_mac ? &by_mac : &by_name) = true;
+		if (by_mac != t[i].by_mac || by_name != t[i].by_name || h.binding_count > 2)
+			fail_msg("%s", t[i].text);
+	}
+}
+
+static void the_interface_is_that_of_the_best_default_route(void **state)
+{
+	char name[16];
+
+	assert_true(facts_default_interface(
+		"Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+		"eth1\t00000000\t0100A8C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n"
+		"ens3\t00000000\t0100A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
+		"ens9\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
+		name, sizeof(name)));
+	assert_string_equal(name, "ens3");
+	assert_false(facts_default_interface("Iface\tDestination\n", name, sizeof(name)));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(modules_are_known_by_whatever_lists_them),
+		cmocka_unit_test(fstab_s_names_of_hardware_are_found_and_no_others),
+		cmocka_unit_test(more_names_than_there_is_room_for_are_left_out),
+		cmocka_unit_test(root_and_resume_of_the_kernel_s_command_line_are_found),
+		cmocka_unit_test(network_files_are_bound_by_address_or_by_name),
+		cmocka_unit_test(the_interface_is_that_of_the_best_default_route),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

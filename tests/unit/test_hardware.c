@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What of a machine is bound to its hardware: said, read back, and decided by. */
+#include "hardware.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static struct hardware machine(void)
+{
+	struct hardware h = { .known = true, .drivers_known = true, .kernel = "6.1.0-50-amd64" };
+
+	for (unsigned int i = 0; i < DRIVERS; i++)
+		h.drivers[i] = REACH_BOOT;
+	return h;
+}
+
+static void name(struct hardware *h, const char *device, unsigned int disk)
+{
+	struct hardware_name *n = &h->names[h->name_count++];
+
+	snprintf(n->file, sizeof(n->file), "/etc/fstab");
+	snprintf(n->device, sizeof(n->device), "%s", device);
+	n->disk = disk;
+}
+
+static void bind_to(struct hardware *h, const char *interface, bool by_mac)
+{
+	snprintf(h->interface, sizeof(h->interface), "%s", interface);
+	snprintf(h->mac, sizeof(h->mac), "52:54:00:aa:bb:cc");
+	snprintf(h->bindings[h->binding_count].file, sizeof(h->bindings[0].file), "/etc/netplan/a.yaml");
+	h->bindings[h->binding_count++].by_mac = by_mac;
+}
+
+static void what_is_said_is_read_back_the_same(void **state)
+{
+	struct hardware h = machine(), back;
+	json_t *j, *again;
+
+	h.drivers[DRIVER_NVME] = REACH_NONE;
+	h.drivers[DRIVER_AHCI] = REACH_MODULE;
+	name(&h, "/dev/sda1", 0);
+	snprintf(h.names[0].uuid, sizeof(h.names[0].uuid), "be08e997-524f-45d1-877b-7b573057b22b");
+	name(&h, "/dev/nvme1n1p2", 1);
+	bind_to(&h, "ens18", true);
+	j = hardware_to_json(&h);
+	assert_int_equal(hardware_from_json(j, &back), 0);
+	again = hardware_to_json(&back);
+	assert_true(json_equal(j, again));
+	json_decref(again);
+	/* Nothing known of the drivers, no network. */
+	h.drivers_known = false;
+	h.interface[0] = 0;
+	json_decref(j);
+	j = hardware_to_json(&h);
+	assert_true(json_is_null(json_object_get(j, "drivers")));
+	assert_true(json_is_null(json_object_get(j, "network")));
+	assert_int_equal(hardware_from_json(j, &back), 0);
+	assert_false(back.drivers_known);
+	json_decref(j);
+}
+
+static void what_a_stranger_says_otherwise_is_refused(void **state)
+{
+	static const char *const bad[] = {
+		"[]",
+		"{}",
+		"{\"kernel\":\"../../x\",\"drivers\":null,\"names\":[],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":{\"ahci\":\"sometimes\"},\"names\":[],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":7,\"names\":[],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[{\"file\":\"f\",\"device\":\"d\",\"uuid\":null,\"disk\":64}],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[{\"file\":\"f\\u001b\",\"device\":\"d\",\"uuid\":null,\"disk\":0}],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[7],\"network\":null}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"a/b\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"a b\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cg\",\"bound\":[]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[{\"file\":\"f\",\"by\":\"luck\"}]}}",
+	};
+	struct hardware h;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		json_t *j = json_loads(bad[i], 0, NULL);
+
+		assert_non_null(j);
+		if (hardware_from_json(j, &h) != -EINVAL)
+			fail_msg("taken: %s", bad[i]);
+		json_decref(j);
+	}
+}
+
+static void the_bus_is_one_whose_driver_the_initramfs_has(void **state)
+{
+	struct hardware h = machine(), unknown = { 0 };
+
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&unknown, false), BUS_VIRTIO);
+	h.drivers[DRIVER_VIRTIO_BLK] = REACH_MODULE;
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_SATA);
+	h.drivers[DRIVER_SD_MOD] = REACH_NONE;
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_NVME);
+	h.drivers[DRIVER_NVME] = REACH_MODULE;
+	assert_false(hardware_bus_boots(&h, BUS_SCSI));
+	h.drivers[DRIVER_SD_MOD] = REACH_BOOT;
+	h.drivers[DRIVER_AHCI] = REACH_NONE;
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_SCSI);
+	/* None: then its initramfs must be made anew, and that is done for virtio. */
+	h.drivers[DRIVER_VIRTIO_PCI] = REACH_NONE;
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
+	assert_true(hardware_needs(&h, BUS_VIRTIO).drivers);
+	h.drivers_known = false;
+	assert_false(hardware_needs(&h, BUS_VIRTIO).drivers);
+}
+
+static void where_names_cannot_be_changed_the_bus_is_one_that_keeps_them(void **state)
+{
+	struct hardware h = machine();
+
+	name(&h, "/dev/sda1", 0);
+	name(&h, "/dev/sdb", 1);
+	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&h, false), BUS_SATA);
+	assert_int_equal(hardware_needs(&h, BUS_VIRTIO).names, 2);
+	assert_int_equal(hardware_needs(&h, BUS_SATA).names, 0);
+	h.name_count = 0;
+	name(&h, "/dev/nvme0n1p2", 0);
+	assert_int_equal(hardware_choose_bus(&h, false), BUS_NVME);
+	/* No bus calls it so: the first that boots. */
+	name(&h, "/dev/disk/by-id/ata-X-part1", 0);
+	assert_int_equal(hardware_choose_bus(&h, false), BUS_VIRTIO);
+}
+
+static void a_name_fits_only_in_the_disk_s_own_place(void **state)
+{
+	static const struct {
+		const char *device;
+		unsigned int disk;
+		enum target_bus bus;
+		bool fits;
+	} t[] = {
+		{ "/dev/vda1", 0, BUS_VIRTIO, true },	{ "/dev/vdb", 1, BUS_VIRTIO, true },
+		{ "/dev/vdb1", 0, BUS_VIRTIO, false },	{ "/dev/sda1", 0, BUS_VIRTIO, false },
+		{ "/dev/sda1", 0, BUS_SCSI, true },	{ "/dev/sdaa1", 0, BUS_SATA, false },
+		{ "/dev/nvme1n1p3", 1, BUS_NVME, true }, { "/dev/nvme0n2", 0, BUS_NVME, false },
+		{ "/dev/nvme0n1", 0, BUS_SATA, false }, { "/dev/hda1", 0, BUS_SATA, false },
+		{ "/dev/sd", 0, BUS_SATA, false },	{ "/dev/nvme0", 0, BUS_NVME, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct hardware_name n = { .disk = t[i].disk };
+
+		snprintf(n.device, sizeof(n.device), "%s", t[i].device);
+		if (hardware_name_fits(&n, t[i].bus) != t[i].fits)
+			fail_msg("%s as disk %u on %s", t[i].device, t[i].disk, hardware_bus_name(t[i].bus));
+	}
+}
+
+static void an_interface_that_is_called_so_anyway_needs_nothing(void **state)
+{
+	struct hardware h = machine();
+
+	assert_false(hardware_needs(&h, BUS_VIRTIO).network);
+	bind_to(&h, "eth0", false);
+	assert_false(hardware_needs(&h, BUS_VIRTIO).network);
+	bind_to(&h, "eth0", true);
+	assert_true(hardware_needs(&h, BUS_VIRTIO).network);
+	h.binding_count = 0;
+	bind_to(&h, "ens18", false);
+	assert_true(hardware_needs(&h, BUS_VIRTIO).network);
+	h.known = false;
+	assert_false(hardware_needs(&h, BUS_VIRTIO).network);
+}
+
+static void the_card_is_one_that_there_is_a_driver_for(void **state)
+{
+	struct hardware h = machine();
+
+	h.drivers[DRIVER_VIRTIO_NET] = REACH_MODULE;
+	assert_true(hardware_has_virtio_net(&h));
+	h.drivers[DRIVER_VIRTIO_NET] = REACH_NONE;
+	assert_false(hardware_has_virtio_net(&h));
+	h.drivers[DRIVER_E1000E] = REACH_NONE;
+	assert_true(hardware_has_virtio_net(&h));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_said_is_read_back_the_same),
+		cmocka_unit_test(what_a_stranger_says_otherwise_is_refused),
+		cmocka_unit_test(the_bus_is_one_whose_driver_the_initramfs_has),
+		cmocka_unit_test(where_names_cannot_be_changed_the_bus_is_one_that_keeps_them),
+		cmocka_unit_test(a_name_fits_only_in_the_disk_s_own_place),
+		cmocka_unit_test(an_interface_that_is_called_so_anyway_needs_nothing),
+		cmocka_unit_test(the_card_is_one_that_there_is_a_driver_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
