@@ -41,8 +41,11 @@ without_supermin() {
 hardware_is_known() { [ "$(status "$1" '.facts.hardware != null')" = true ]; }
 needs_of() { status "$1" '[.launch_needs[].code] | sort | join(" ")'; }
 log_says() { record "$1" '.log[].message' | grep -qF -- "$2" || { record "$1" .log; fail "its log does not say: $2"; }; }
-# Nothing has been written over the point.
-untouched() { ! qemu-img map -U --output json "$(launch_folder "$1")/disk0.qcow2" | jq -e 'any(.[]; .depth == 0)' >/dev/null; }
+# untouched LAUNCH: nothing has been written over the point.
+untouched() {
+	(cd "$(launch_folder "$1")" && qemu-img map -U --output json disk0.qcow2) >"$T/map" || return 1
+	jq -e 'length > 0 and all(.[]; .depth > 0)' "$T/map" >/dev/null || { cat "$T/map"; fail "something was written"; }
+}
 
 @test "what a machine needs is known while it runs, is kept when it is gone, and follows its files" {
 	disk_make D 64M
