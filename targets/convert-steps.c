@@ -452,9 +452,11 @@ int steps_identity(const struct guest *t)
 	keys = guestfs_glob_expand(t->g, "/etc/ssh/ssh_host_*_key*");
 	for (unsigned int i = 0; keys && keys[i] && !err; i++)
 		err = guestfs_rm_f(t->g, keys[i]) ? -EIO : 0;
-	if (!err && keys && keys[0]) {
+	if (!err && keys && keys[0] && is_there(t, "/usr/bin/ssh-keygen")) {
 		step("/etc/ssh: new host keys in place of the old ones");
 		err = run(t, keygen);
+	} else if (!err && keys && keys[0]) {
+		step("/etc/ssh: the host keys are gone, and there is no ssh-keygen to make new ones");
 	}
 	free_list(keys);
 	return err ? err : steps_write(t, mark, strdup(id));

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+# A whole Debian 12 machine that is bound to the hardware that it ran on, launched on other:
+# libguestfs changes its copy.  tests/vm/run runs this; it takes ten minutes and more without
+# hardware virtualisation.
+#
+# Environment: GODWIT_VM_CACHE, where root file systems are kept (build/vm).
+load ../integration/lib
+load ../integration/launch
+BATS_TEST_TIMEOUT=3600
+setup() {
+	test_begin
+	needs_launch
+	needs mmdebstrap blkid supermin guestfish cpio
+	[ -x "$BUILD/targets/godwit-convert" ] || skip "it was built without libguestfs"
+	CACHE=${GODWIT_VM_CACHE:-$BUILD/vm}
+	appliance_choose
+}
+teardown() { test_end; }
+
+OLD_MAC=de:ad:be:ef:00:01
+
+# libguestfs' own machine needs a kernel: this machine's, or one that was fetched.
+appliance_choose() {
+	local release
+	! ls /boot/vmlinuz-* >/dev/null 2>&1 || return 0
+	kernel_choose
+	release=$(basename "$KERNEL"/lib/modules/*)
+	export SUPERMIN_KERNEL=$KERNEL/vmlinuz SUPERMIN_MODULES=$KERNEL/lib/modules/$release SUPERMIN_KERNEL_VERSION=$release
+	[ -d /lib/modules ] || { mkdir /lib/modules && on_end "rmdir /lib/modules"; } # supermin wants it to be
+}
+
+# bound_make: IMAGE, a machine of SATA disks and a network card, named in its files.
+bound_make() {
+	local said work=$T/guest device f
+	IMAGE=$T/source.img
+	said=$("$ROOT/tests/vm/machine-image" bios ext4 "$IMAGE" "$BUILD" "$CACHE") || return 1
+	eval "$said"
+	disk_attach device "$IMAGE" --offset "$offset" --sizelimit "$bytes" || return 1
+	mkdir -p "$work"
+	mount "$device" "$work" || return 1
+	UUID=$(blkid -p -s UUID -o value "$device")
+	VERSION=$(ls "$work/lib/modules" | tail -n 1)
+	printf '# / was on /dev/sda1 during installation\n/dev/sda1 / ext4 defaults 0 1\n' >"$work/etc/fstab"
+	cat >"$work/boot/grub/grub.cfg" <<-GRUB
+		serial --unit=0 --speed=115200
+		terminal_output serial
+		set root=(hd0,msdos1)
+		linux /boot/vmlinuz-$VERSION root=/dev/sda1 ro console=ttyS0,115200 quiet
+		initrd /boot/initrd.img-$VERSION
+		boot
+	GRUB
+	rm -f "$work"/etc/systemd/network/*
+	printf '[Match]\nMACAddress=%s\n[Link]\nName=ens18\n' $OLD_MAC >"$work/etc/systemd/network/05-lan.link"
+	printf '[Match]\nName=ens18\n[Network]\nDHCP=yes\n' >"$work/etc/systemd/network/10-lan.network"
+	echo MODULES=list >"$work/etc/initramfs-tools/conf.d/few"
+	printf '%s\n' ahci sd_mod ext4 >>"$work/etc/initramfs-tools/modules"
+	cat >"$work/boot/post_launch/check" <<-'CHECK'
+		#!/bin/bash
+		exec >/dev/console 2>&1
+		for n in $(seq 120); do ip -br -4 address | grep -q '10\.0\.2\.' && break; sleep 1; done
+		echo
+		echo "ROOT $(findmnt -no SOURCE /) $(cat /proc/cmdline)"
+		echo "NETWORK $(ip -br -4 address | tr '\n' ' ')"
+		echo "IDENTITY $(cat /etc/machine-id)"
+		echo CHECKED
+	CHECK
+	for f in dev proc sys; do mount --bind /$f "$work/$f"; done
+	chroot "$work" update-initramfs -u -k "$VERSION" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
+	umount "$work/dev" "$work/proc" "$work/sys"
+	OLD_IDENTITY=$(cat "$work/etc/machine-id")
+	umount "$work"
+	[ "$f" != failed ] || return 1
+	# GRUB reads its configuration from the disk.
+	grub-mkimage -O i386-pc -p '(hd0,msdos1)/boot/grub' -o "$T/core.img" biosdisk part_msdos ext2 normal linux serial \
+		terminal boot
+	dd if="$T/core.img" of="$IMAGE" bs=512 seek=1 conv=notrunc status=none
+	# What its agent would see, were it running: its files, and what the kernel says of the old hardware.
+	mount -o ro,noload "$device" "$work"
+	on_end "umount $work"
+	mkdir -p "$T"/source/{proc/net,proc/sys/kernel,sys/class/net/ens18,dev/disk/by-uuid} "$T/bin"
+	ln -s "$work/etc" "$work/boot" "$work/lib" "$T/source/"
+	echo "$VERSION" >"$T/source/proc/sys/kernel/osrelease"
+	echo "root=/dev/sda1 ro" >"$T/source/proc/cmdline"
+	printf 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nens18\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n' \
+		>"$T/source/proc/net/route"
+	echo $OLD_MAC >"$T/source/sys/class/net/ens18/address"
+	ln -s ../../sda1 "$T/source/dev/disk/by-uuid/$UUID"
+	printf '#!/bin/sh\nexec sh %s/usr/bin/unmkinitramfs --list -- "$1"\n' "$work" >"$T/bin/lsinitramfs"
+	chmod 755 "$T/bin/lsinitramfs"
+	export GODWIT_FACTS_ROOT=$T/source PATH=$PATH:$T/bin
+}
+
+log_says() { record "$1" '.log[].message' | grep -qF -- "$2" || { record "$1" .log; fail "its log does not say: $2"; }; }
+# The login prompt may stand before it.
+console_says() { tr -d '\0\r' <"$(launch_folder)/serial.log" | grep -aoE "$1 /?[a-z0-9].*" | tail -n 1; }
+facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ]; }
+
+@test "a machine without virtio in its initramfs, with root and fstab by name and its network bound to its old card, starts on virtio" {
+	local mac disk
+	bound_make
+	disk_attach D "$IMAGE"
+	instance_start
+	machine_protect bound "$D"
+	wait_until 60 "the facts" facts_are_known
+	timeout 20 godwit blueprint bound disk_bus=virtio >/dev/null
+	status bound '.launch_needs[].text'
+	[ "$(status bound '[.launch_needs[].code] | unique | join(" ")')" = "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK" ]
+	launch bound '{"blueprint": {"memory_mib": 1024, "cpus": 2, "proof": "text", "proof_text": "CHECKED", "proof_seconds": 900,
+		"new_identity": "yes"}}'
+	wait_launch 2400 "$LAUNCH" booted || { record "$LAUNCH" '.log[].message'; return 1; }
+	record "$LAUNCH" '.log[] | .time + " " + .message' | sed 's/^/# /' >&3
+	mac=52:54:00:${LAUNCH:0:2}:${LAUNCH:2:2}:${LAUNCH:4:2}
+	log_says "$LAUNCH" "/etc/fstab: /dev/sda1 is UUID=$UUID now"
+	log_says "$LAUNCH" "/boot/grub/grub.cfg: root=/dev/sda1 is root=UUID=$UUID now"
+	log_says "$LAUNCH" "/etc/systemd/network/05-lan.link: the address $OLD_MAC is $mac now"
+	log_says "$LAUNCH" "10-godwit-launch.link: the card with the address $mac is called ens18"
+	log_says "$LAUNCH" "/boot/initrd.img-$VERSION: has drivers for virtio disks now"
+	log_says "$LAUNCH" "/etc/machine-id: emptied"
+	console_says ROOT
+	console_says ROOT | grep -q "ROOT /dev/vda1 .*root=UUID=$UUID "
+	console_says NETWORK
+	console_says NETWORK | grep -qE 'ens18 +UP +10\.0\.2\.'
+	must_fail grep -qF "$OLD_IDENTITY" <<<"$(console_says IDENTITY)"
+	# the source and its replica are as they were
+	equal bound "$D"
+
+	# done again there is nothing left to do, also on the machine that has run since
+	api POST "/launches/$LAUNCH/keep" >/dev/null
+	wait_launch 300 "$LAUNCH" standing
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	disk=$(launch_folder)/disk0.qcow2
+	(cd "$(launch_folder)" && "$BUILD/targets/godwit-convert" . 1 virtio) >"$T/again" 2>&1 || { cat "$T/again"; fail "again"; }
+	must_fail grep '^step' "$T/again"
+	terminate "$LAUNCH"
+	wait_until 20 "its disk to go" test ! -e "$disk"
+}
+
+@test "a machine that is killed while it is changed leaves nothing, and the next attempt starts it on SATA disks" {
+	bound_make
+	disk_attach D "$IMAGE"
+	instance_start
+	machine_protect bound "$D"
+	wait_until 60 "the facts" facts_are_known
+	launch bound '{"blueprint": {"disk_bus": "virtio"}}'
+	changing() { [ -n "$(launch_pids "$LAUNCH" godwit-convert)" ] && record "$LAUNCH" '.log[].message' | grep -q "UUID=$UUID"; }
+	wait_until 600 "the first change" changing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH" 30
+	# SATA disks have the names that its files say; only its network is changed
+	launch bound '{"blueprint": {"memory_mib": 1024, "cpus": 2, "proof": "text", "proof_text": "CHECKED", "proof_seconds": 900}}'
+	wait_launch 1500 "$LAUNCH" booted || { record "$LAUNCH" '.log[].message'; return 1; }
+	record "$LAUNCH" '.log[] | .time + " " + .message' | sed 's/^/# /' >&3
+	must_fail grep -qE 'fstab|grub|initrd.img' <<<"$(record "$LAUNCH" '.log[].message' | grep -v 'attached by')"
+	console_says ROOT | grep -q "ROOT /dev/sda1 "
+	console_says NETWORK | grep -qE 'ens18 +UP +10\.0\.2\.'
+	console_says IDENTITY | grep -q "$OLD_IDENTITY"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH" 30
+}
