@@ -1207,6 +1207,66 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* What the agent says of its hardware, @drivers in it, and what the console makes of it. */
+static json_t *machine_says_hardware(const char *drivers)
+{
+	char text[512];
+	json_t *hardware;
+
+	snprintf(text, sizeof(text),
+		 "{\"kernel\": \"6.1.0\", \"drivers\": %s, \"names\": [{\"file\": \"/etc/fstab\", \"device\": \"/dev/sda1\", "
+		 "\"uuid\": null, \"disk\": 0}], \"network\": {\"interface\": \"ens3\", \"mac\": \"52:54:00:00:00:01\", \"bound\": "
+		 "[{\"file\": \"/etc/n\", \"by\": \"mac\"}, {\"file\": \"/etc/n\", \"by\": \"name\"}]}}",
+		 drivers);
+	hardware = json_loads(text, 0, NULL);
+	assert_non_null(hardware);
+	json_decref(caller_call(&con, &agent, 204, "POST", "/link/status", json_pack("{s:o}", "hardware", hardware)));
+	return ADMIN(200, "GET", "/machines/m", NULL);
+}
+
+static void expect_needs(json_t *machine, const char *codes)
+{
+	char text[256] = "";
+	json_t *need;
+	size_t i;
+
+	json_array_foreach(json_object_get(machine, "launch_needs"), i, need) {
+		assert_non_null(strstr(text_in(need, "text"), text_in(json_object_get(need, "args"), "file") ?: "6.1.0"));
+		strcat(strcat(text, i ? " " : ""), text_in(need, "code"));
+	}
+	assert_string_equal(text, codes);
+	json_decref(machine);
+}
+
+static void test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *c, *hardware;
+	struct fake f;
+
+	expect_needs(ADMIN(200, "GET", "/machines/m", NULL), "");
+	expect_needs(machine_says_hardware("{\"virtio_pci\": \"boot\", \"virtio_blk\": \"boot\"}"), "NEEDS_NAME NEEDS_NETWORK");
+	expect_needs(machine_says_hardware("{\"ahci\": \"boot\", \"sd_mod\": \"boot\"}"), "NEEDS_OTHER_BUS NEEDS_NETWORK");
+	/* What is not understood changes nothing. */
+	expect_needs(machine_says_hardware("{\"ahci\": \"perhaps\"}"), "NEEDS_OTHER_BUS NEEDS_NETWORK");
+	json_decref(caller_call(&con, &agent, 204, "POST", "/link/status", json_pack("{s:s}", "hardware", "none")));
+	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "disk_bus", "nvme")));
+	expect_needs(ADMIN(200, "GET", "/machines/m", NULL), "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK");
+	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint",
+			  json_pack("{s:n, s:s, s:s}", "disk_bus", "convert", "never", "new_identity", "yes")));
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	c = command_of(&f, "launch");
+	hardware = json_object_get(c, "hardware");
+	assert_string_equal(text_in(hardware, "kernel"), "6.1.0");
+	assert_string_equal(text_in(json_object_get(hardware, "drivers"), "ahci"), "boot");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "disk_bus"), "auto");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "convert"), "never");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "new_identity"), "yes");
+	json_decref(c);
+	fake_stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1234,6 +1294,7 @@ int main(void)
 		cmocka_unit_test(test_drills_are_started_by_the_console_one_at_a_time),
 		cmocka_unit_test(test_the_life_of_a_machine_has_its_dates),
 		cmocka_unit_test(test_what_many_drills_leave_does_not_pile_up),
+		cmocka_unit_test(test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches),
 		cmocka_unit_test(test_a_machine_is_not_removed_under_its_launches),
 	};
 
