@@ -65,7 +65,7 @@ bool convert_available(void)
 	return find_program(path) && tool_is_there("supermin");
 }
 
-static void __attribute__((noreturn)) exec_convert(const struct convert_options *o, int out)
+static void __attribute__((noreturn)) exec_convert(const struct convert_options *o, int out, pid_t parent)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char path[PATH_MAX], disks[16];
@@ -76,6 +76,8 @@ static void __attribute__((noreturn)) exec_convert(const struct convert_options 
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* then it takes its own things away */
 	(void)setpgid(0, 0);
+	if (getppid() != parent) /* it had died before that */
+		_exit(126);
 	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || !find_program(path))
 		_exit(126);
 	snprintf(disks, sizeof(disks), "%u", o->disk_count);
@@ -182,13 +184,14 @@ static void too_late(void *context)
 
 static int start(struct convert *c)
 {
+	pid_t parent = getpid();
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
 	c->pid = fork();
 	if (c->pid == 0)
-		exec_convert(&c->o, fds[1]);
+		exec_convert(&c->o, fds[1], parent);
 	close(fds[1]);
 	c->out_fd = fds[0];
 	if (c->pid < 0)

@@ -65,6 +65,7 @@ bound_make() {
 		echo CHECKED
 	CHECK
 	for f in dev proc sys; do mount --bind /$f "$work/$f"; done
+	chroot "$work" systemctl --quiet enable godwit-post-launch.service # as `godwit protect` does
 	chroot "$work" update-initramfs -u -k "$VERSION" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
 	umount "$work/dev" "$work/proc" "$work/sys"
 	OLD_IDENTITY=$(cat "$work/etc/machine-id")
