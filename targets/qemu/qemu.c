@@ -108,6 +108,17 @@ static void kept(struct target *t, const char *error)
 	t->events->kept(t->context, error);
 }
 
+static void let_go(struct target *t)
+{
+	forget_line(t);
+	guest_free(t->guest);
+	t->guest = NULL;
+	loop_close(t->loop, &t->pid_fd);
+	loop_close(t->loop, &t->error_fd);
+	loop_close(t->loop, &t->serial_fd);
+	loop_close(t->loop, &t->agent_fd);
+}
+
 static void process_ended(void *context, uint32_t events)
 {
 	struct target *t = context;
@@ -118,13 +129,7 @@ static void process_ended(void *context, uint32_t events)
 	t->pid = 0;
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
-	forget_line(t);
-	guest_free(t->guest);
-	t->guest = NULL;
-	loop_close(t->loop, &t->pid_fd);
-	loop_close(t->loop, &t->error_fd);
-	loop_close(t->loop, &t->serial_fd);
-	loop_close(t->loop, &t->agent_fd);
+	let_go(t);
 	kept(t, "the machine ended");
 	if (!t->said[0] && !asked)
 		snprintf(t->said, sizeof(t->said), "qemu ended with status %d", status);
@@ -518,13 +523,7 @@ static void free_target(struct target *t)
 		(void)kill(t->pid, SIGKILL);
 		(void)waitpid(t->pid, NULL, 0);
 	}
-	forget_line(t);
-	guest_free(t->guest);
-	t->guest = NULL;
-	loop_close(t->loop, &t->pid_fd);
-	loop_close(t->loop, &t->error_fd);
-	loop_close(t->loop, &t->serial_fd);
-	loop_close(t->loop, &t->agent_fd);
+	let_go(t);
 	free(t);
 }
 
