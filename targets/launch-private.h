@@ -40,6 +40,7 @@ struct launch {
 	struct convert *convert;	/* NULL: none is under way */
 	char mac[CONVERT_MAC_SIZE];	/* of its network card */
 	int signal_fd, control_fd;
+	int store_fd; /* its folder, so that it is known again */
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;

@@ -7,7 +7,7 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #define STORE_LOOK_US (2 * USEC_PER_SEC)
 #define SYMPTOM_US    (20 * USEC_PER_SEC) /* after a word that it will not boot */
@@ -158,7 +158,11 @@ static void target_started(void *context)
 
 static bool store_is_there(const struct launch *l)
 {
-	return access(l->spec.store, R_OK | X_OK) == 0;
+	struct stat now, then;
+
+	/* Another may be at its place by now: an agent that goes on makes a new one. */
+	return stat(l->spec.store, &now) == 0 && fstat(l->store_fd, &then) == 0 && now.st_ino == then.st_ino &&
+	       now.st_dev == then.st_dev;
 }
 
 static void fail_without_store(struct launch *l)

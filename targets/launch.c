@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -188,6 +189,7 @@ static void prepare(struct launch *l)
 	l->ops = l->spec.kind == LAUNCH_IMAGES ? &target_images : &target_qemu;
 	describe(l, &m);
 	record_state(l->record, LAUNCH_PREPARING, "looking at the disks of the point");
+	l->store_fd = open(l->spec.store, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (l->ops->probe(&m, &f) || launch_look_at_disks(l, &f)) {
 		launch_fail(l, &f);
 		return;
@@ -290,7 +292,7 @@ static int resume(struct launch *l)
 
 int launch_run(const char *folder)
 {
-	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .proof_status = -1 };
+	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .store_fd = -1, .proof_status = -1 };
 	char path[PATH_MAX], line[1024];
 	struct fault f = { 0 };
 	pid_t other;
@@ -331,6 +333,8 @@ int launch_run(const char *folder)
 	record_free(l.record);
 	loop_close(l.loop, &l.control_fd);
 	loop_close(l.loop, &l.signal_fd);
+	if (l.store_fd >= 0)
+		close(l.store_fd);
 	loop_free(l.loop);
 	daemon_ready(1); /* unless it was on its way */
 	return l.failing || err ? 1 : 0;

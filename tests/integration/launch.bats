@@ -190,7 +190,10 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	machine_protect lost "$D"
 	launch lost
 	wait_launch 30 "$LAUNCH" booted
-	rm -rf "$GODWIT_DATA/server/store/$(status lost .id)"
+	# another one in its place is not it
+	store=$GODWIT_DATA/server/store/$(status lost .id)
+	mv "$store" "$T/moved" && mkdir -m 700 "$store"
+	rm -rf "$T/moved"
 	wait_failed 20 "$LAUNCH" LAUNCH_STORE_GONE
 }
 
