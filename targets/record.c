@@ -161,14 +161,17 @@ static int take_machine(const json_t *shown, struct target_machine *m)
 {
 	const json_t *boot = json_object_get(shown, "boot");
 	const char *state = json_string_value(json_object_get(shown, "state")) ?: "";
+	const char *bus = json_string_value(json_object_get(shown, "bus")) ?: "";
 	const char *firmware = json_string_value(json_object_get(boot, "firmware")) ?: "";
 
 	if (strcmp(state, states[LAUNCH_STANDING].name) != 0 && strcmp(state, states[LAUNCH_STOPPED].name) != 0)
 		return -ENOENT;
 	m->firmware = strcmp(firmware, bootdisk_firmware_name(FIRMWARE_UEFI)) == 0 ? FIRMWARE_UEFI : FIRMWARE_BIOS;
 	m->boot_disk = (unsigned int)json_integer_value(json_object_get(boot, "disk"));
-	m->bus = (enum target_bus)json_integer_value(json_object_get(shown, "bus"));
-	return 0;
+	for (m->bus = 0; m->bus < BUSES; m->bus++)
+		if (strcmp(bus, hardware_bus_name(m->bus)) == 0)
+			return 0;
+	return -ENOENT;
 }
 
 int record_resume(const char *folder, struct record **ret, struct target_machine *m,
@@ -366,7 +369,7 @@ void record_machine(struct record *r, const struct target_machine *m)
 		json_array_append_new(list, json_pack("{s:i,s:I,s:i}", "disk", (int)m->disks[i].disk, "size_bytes",
 						      (json_int_t)m->disks[i].size_bytes, "sector_bytes",
 						      (int)m->disks[i].sector_bytes));
-	json_object_set_new(r->shown, "bus", json_integer(m->bus));
+	json_object_set_new(r->shown, "bus", json_string(hardware_bus_name(m->bus)));
 	json_object_set_new(r->shown, "disks", list);
 }
 
