@@ -203,3 +203,70 @@ protected_cut_and_launched() { # FIRMWARE FS
 	cut_and_launched ext4
 }
 committed_more_than() { [ "$(cat "$T/host/committed.1" 2>/dev/null | wc -l)" -gt "$1" ]; }
+
+# vm_load: the load runs (again).
+vm_load() {
+	local before
+	before=$(acked_records)
+	vm "systemd-run --unit load /usr/local/sbin/vm-load"
+	wait_until 120 "the load to run" acked_more_than $((before + 5))
+}
+
+# vm_rescanned N KERNEL: after its Nth boot, with KERNEL, and nothing done to it, its agent is
+# there, has compared by hashes and sent what differs, and protection is continuous.
+vm_rescanned() {
+	local begin size sent running
+	vm_wait_login "$1"
+	begin=$(now_us)
+	vm_load
+	wait_status 600 whole ".stage == \"continuous\" and .newest_point.time > \"$(time_of "$begin")\""
+	read -r size sent < <(status whole '"\(.disks[0].size_bytes) \(.sent_bytes)"')
+	running=$(vm "uname -r" | tail -n 1)
+	[[ $running =~ $2 ]] || fail "it runs $running" || return 1
+	tell "boot $1, kernel $running, capture $(status whole .capture.mode): compared by hashes," \
+		"$sent bytes sent for a disk of $size, until protection was continuous again $((($(now_us) - begin) / 1000000)) s" \
+		"after the login prompt, under load"
+	vm "systemctl is-active godwit-agent@whole && systemctl is-enabled godwit-agent@whole && [ \$(grep -c 'to Rescan' /var/lib/godwit/agents/whole/agent.log.0) -ge $(($1 - 1)) ]"
+	[ $((sent * 10)) -lt "$size" ] || fail "not only differences were sent" || return 1
+	[ "$(status whole .capture.mode)" = payload ] || fail "payload is not captured"
+}
+
+# vm_equal N: with the load stopped, its disk and the latest point are the same, byte for byte.
+# Its agent writes a line or a page now and then, so the machine is halted meanwhile, and looked
+# at again when there was a write later than the latest point.
+vm_equal() {
+	vm "systemctl stop load; sync"
+	mark whole
+	wait_until 60 "a moment at which disk and replica are equal" vm_equal_now || {
+		cat "$T/differ"
+		fail "disk (left) and replica (right) differ"
+		return 1
+	}
+	tell "after boot $1: disk and replica are equal, $(stat -c %s "$IMAGE") bytes"
+}
+vm_equal_now() {
+	local bad=0
+	kill -STOP "$VM"
+	disk_copy whole latest /dev/vda "$T/equal.img" && imgdiff "$IMAGE" "$T/equal.img" >"$T/differ" || bad=1
+	kill -CONT "$VM"
+	rm -f "$T/equal.img"
+	return $bad
+}
+
+@test "Debian 12, BIOS, ext4: a reboot of the source, and one into a newer kernel: its agent starts by itself, rescans by hashes, sends only what differs" {
+	vm_address
+	instance_start "$HOST"
+	vm_image bios ext4 --second-kernel
+	vm_start_grub
+	vm_load
+	vm_protect whole /dev/vda
+	wait_continuous whole 600
+	[ "$(status whole .capture.mode)" = payload ]
+	vm "systemctl reboot" || : # its shell may go before it answers
+	vm_rescanned 2 "^6[.]1[.]"
+	vm_equal 2
+	vm "vm-boot-kernel 6.12"
+	vm "systemctl reboot" || :
+	vm_rescanned 3 "^6[.]12[.]"
+	vm_equal 3
+}
