@@ -177,6 +177,7 @@ static int note_hardware(struct request *r, const struct machine_row *m, const j
 	facts = db_machine_facts(db, m->id);
 	if (good && !json_equal(said, json_object_get(facts, "hardware"))) {
 		json_object_set_new(facts, "hardware", hardware_to_json(h));
+		json_object_set_new(facts, "kernel", json_string(h->kernel)); /* it may have been upgraded since enrolment */
 		db_machine_set_facts(db, m->id, facts);
 	}
 	json_decref(facts);

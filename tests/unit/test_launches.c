@@ -1247,6 +1247,10 @@ static void test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launch
 	expect_needs(ADMIN(200, "GET", "/machines/m", NULL), "");
 	expect_needs(machine_says_hardware("{\"virtio_pci\": \"boot\", \"virtio_blk\": \"boot\"}"), "NEEDS_NAME NEEDS_NETWORK");
 	expect_needs(machine_says_hardware("{\"ahci\": \"boot\", \"sd_mod\": \"boot\"}"), "NEEDS_OTHER_BUS NEEDS_NETWORK");
+	/* The kernel is that which runs now, not that of the enrolment. */
+	c = ADMIN(200, "GET", "/machines/m", NULL);
+	assert_string_equal(text_in(json_object_get(c, "facts"), "kernel"), "6.1.0");
+	json_decref(c);
 	/* What is not understood changes nothing. */
 	expect_needs(machine_says_hardware("{\"ahci\": \"perhaps\"}"), "NEEDS_OTHER_BUS NEEDS_NETWORK");
 	json_decref(caller_call(&con, &agent, 204, "POST", "/link/status", json_pack("{s:s}", "hardware", "none")));
