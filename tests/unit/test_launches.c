@@ -158,7 +158,7 @@ static void fake_stop(struct fake *f)
 	json_decref(f->commands);
 }
 
-/* The command of that verb, waited for. */
+/* The first command of that verb, waited for. */
 static json_t *command_of(struct fake *f, const char *verb)
 {
 	struct timespec deadline;
@@ -170,7 +170,7 @@ static json_t *command_of(struct fake *f, const char *verb)
 	pthread_mutex_lock(&f->lock);
 	while (!found) {
 		json_array_foreach(f->commands, i, c)
-			if (!strcmp(text_in(c, "verb"), verb))
+			if (!found && !strcmp(text_in(c, "verb"), verb))
 				found = json_deep_copy(c);
 		if (!found && pthread_cond_timedwait(&f->came, &f->lock, &deadline))
 			break;
