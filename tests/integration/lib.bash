@@ -86,7 +86,7 @@ test_end() {
 		eval "$line" || bad=1
 	done < <(tac "$T/cleanup")
 	unpin
-	if [ -n "${GODWIT_KEEP-}" ]; then say "kept: $T"; else rm -rf "$T"; fi
+	if [ -n "${GODWIT_KEEP-}" ]; then say "kept: $T"; else rm -rf --one-file-system "$T"; fi # never through what is mounted there
 	return $bad
 }
 

@@ -29,6 +29,13 @@ appliance_choose() {
 	[ -d /lib/modules ] || { mkdir /lib/modules && on_end "rmdir /lib/modules"; } # supermin wants it to be
 }
 
+# in_guest COMMAND...: with $work as /.  This machine's /dev is mounted in it for that command
+# only, in a mount namespace: a test that is interrupted takes its folder away, and what is in it.
+in_guest() {
+	unshare --mount --propagation private env -u TMPDIR sh -c 'guest=$1; shift
+		for f in dev proc sys; do mount --bind /$f "$guest/$f" || exit 1; done; exec chroot "$guest" "$@"' sh "$work" "$@"
+}
+
 # bound_make: IMAGE, a machine of SATA disks and a network card, named in its files.
 bound_make() {
 	local said work=$T/guest device f
@@ -64,10 +71,8 @@ bound_make() {
 		echo "IDENTITY $(cat /etc/machine-id)"
 		echo CHECKED
 	CHECK
-	for f in dev proc sys; do mount --bind /$f "$work/$f"; done
-	chroot "$work" systemctl --quiet enable godwit-post-launch.service # as `godwit protect` does
-	chroot "$work" update-initramfs -u -k "$VERSION" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
-	umount "$work/dev" "$work/proc" "$work/sys"
+	in_guest systemctl --quiet enable godwit-post-launch.service # as `godwit protect` does
+	in_guest update-initramfs -u -k "$VERSION" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
 	OLD_IDENTITY=$(cat "$work/etc/machine-id")
 	umount "$work"
 	[ "$f" != failed ] || return 1
