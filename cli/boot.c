@@ -4,6 +4,7 @@
 #include "instance.h"
 #include "program.h"
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool possible(const struct cli *c, const char *unit_file)
@@ -38,4 +39,36 @@ void boot_agent(const struct cli *c, const char *name, bool on)
 	unit = text_format("godwit-agent@%s.service", name);
 	change(unit, on);
 	free(unit);
+}
+
+/* What it says of a failure is no help: the agent is started by hand then, and says it itself. */
+static bool systemctl_does(const char *verb, const char *unit)
+{
+	return program_run((const char *const[]){ "sh", "-c", "exec systemctl --quiet \"$@\" >/dev/null 2>&1", "sh", verb, unit,
+						  NULL }) == 0;
+}
+
+static bool is_installed(const char *program)
+{
+	struct stat its, installed;
+
+	return stat(program, &its) == 0 && stat(GODWIT_SBINDIR "/godwit-agent", &installed) == 0 &&
+	       its.st_dev == installed.st_dev && its.st_ino == installed.st_ino;
+}
+
+/* In a launched copy the unit's condition holds it back, and that is no failure of
+ * systemctl's: only the unit's state says it. */
+bool boot_start_agent(const struct cli *c, const char *name, const char *program)
+{
+	char *unit;
+	bool good;
+
+	if (!possible(c, "godwit-agent@.service") || !is_installed(program))
+		return false;
+	unit = text_format("godwit-agent@%s.service", name);
+	good = systemctl_does("start", unit) && systemctl_does("is-active", unit);
+	if (!good)
+		(void)systemctl_does("stop", unit); /* it is not to be tried again beside ours */
+	free(unit);
+	return good;
 }

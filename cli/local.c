@@ -186,7 +186,10 @@ int local_start_agent(struct cli *c, const char *name)
 		return CLI_FAILED;
 	state = instance_path(c, "agents/%s", name);
 	log = text_format("agents/%s/agent.log.0", name);
-	r = start(c, "godwit-agent", log, (const char *const[]){ program, "run", "--state", state, "--daemon", NULL });
+	if (boot_start_agent(c, name, program))
+		r = CLI_DONE;
+	else
+		r = start(c, "godwit-agent", log, (const char *const[]){ program, "run", "--state", state, "--daemon", NULL });
 	if (r == CLI_DONE)
 		boot_agent(c, name, true);
 	free(log);

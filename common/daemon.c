@@ -15,10 +15,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,13 +133,38 @@ int daemon_detach(void)
 	return 0;
 }
 
+/* sd_notify(3): a unit of Type=notify has started now.  Once; a failure is told by the exit status. */
+static void tell_systemd(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t len = path ? strlen(path) : 0;
+	int fd;
+
+	if (len < 2 || len > sizeof(to.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(to.sun_path, path, len);
+	if (path[0] == '@')
+		to.sun_path[0] = 0;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&to,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) == 7)
+		unsetenv("NOTIFY_SOCKET");
+	close(fd);
+}
+
 void daemon_ready(int status)
 {
 	uint8_t byte = (uint8_t)status;
 	int null;
 
-	if (ready_fd < 0)
+	if (ready_fd < 0) {
+		if (status == 0)
+			tell_systemd();
 		return;
+	}
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		for (int fd = 0; fd <= 2; fd++)

@@ -24,7 +24,7 @@ pid_t daemon_running(const char *pid_path);
  * command returns.  Call before threads and locks are made.
  */
 _must_check_ int daemon_detach(void);
-void daemon_ready(int status); /* no-op in the foreground; closes 0-2 in the background */
+void daemon_ready(int status); /* closes 0-2 in the background; in the foreground systemd is told, if it asked */
 
 /* SIGTERM, SIGINT, SIGHUP, SIGCHLD blocked and readable from the descriptor
  * returned; SIGPIPE ignored.  -errno.  Programs started by execve(2) inherit

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -67,6 +69,27 @@ static void test_a_killed_holder_leaves_no_lock(void **state)
 	assert_int_equal(waitpid(start_holder(false), NULL, WNOHANG), 0);
 	assert_int_equal(daemon_stop(path, 5000), 0);
 	assert_true(wait(NULL) > 0);
+}
+
+/* In the foreground, under a unit of Type=notify. */
+static void test_systemd_is_told_once_that_it_is_ready_and_of_no_failure(void **state)
+{
+	struct sockaddr_un here = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	char text[32] = "";
+
+	snprintf(here.sun_path, sizeof(here.sun_path), "%s/notify", dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&here, sizeof(here)), 0);
+	assert_int_equal(setenv("NOTIFY_SOCKET", here.sun_path, 1), 0);
+	daemon_ready(1);
+	assert_int_equal(recv(fd, text, sizeof(text), 0), -1);
+	daemon_ready(0);
+	assert_int_equal(recv(fd, text, sizeof(text) - 1, 0), 7);
+	assert_string_equal(text, "READY=1");
+	daemon_ready(0);
+	assert_int_equal(recv(fd, text, sizeof(text), 0), -1);
+	close(fd);
+	assert_int_equal(unlink(here.sun_path), 0);
 }
 
 static void test_one_that_does_not_stop_is_a_timeout(void **state)
@@ -163,6 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_lock_is_held_by_one_and_says_by_whom),
 		cmocka_unit_test(test_a_killed_holder_leaves_no_lock),
+		cmocka_unit_test(test_systemd_is_told_once_that_it_is_ready_and_of_no_failure),
 		cmocka_unit_test(test_one_that_does_not_stop_is_a_timeout),
 		cmocka_unit_test(test_nothing_runs_where_there_is_no_file),
 		cmocka_unit_test(test_the_command_returns_what_the_daemon_says),
