@@ -63,6 +63,7 @@ static int launch_appliance(struct guest *t, const char *folder)
 	if (strcmp(kvm_accelerator(QEMU, KVM_CACHE), "kvm") != 0)
 		(void)setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg", 1);
 	(void)setenv("LIBGUESTFS_TMPDIR", folder, 1);
+	(void)unsetenv("TMPDIR"); /* of whoever started the server: supermin may not write there */
 	(void)setenv("LIBGUESTFS_CACHEDIR", "/var/tmp", 0); /* it is made once, and takes a while */
 	t->g = guestfs_create();
 	if (!t->g)
