@@ -2,6 +2,9 @@
 /*
  *	IDLE --(due, or a file changed)--> LOOKING --(its answer, or the deadline)--> IDLE
  *
+ * One that was killed, by the deadline or for the processor's time it took, has found
+ * nothing out: what was known stays, and it is asked again later.
+ *
  * What it says fits into a pipe, so it never waits for the agent either.
  */
 #include "facts.h"
@@ -22,9 +25,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOOK_US	    (60 * USEC_PER_SEC)	 /* whether anything changed */
-#define DEADLINE_US (120 * USEC_PER_SEC) /* of one look */
-#define ANSWER_MAX  (32 * KIB)		 /* below what a pipe holds */
+#define LOOK_US	    (60 * USEC_PER_SEC)	     /* whether anything changed */
+#define DEADLINE_US (10 * 60 * USEC_PER_SEC) /* of one look: it is the last to run on a busy machine */
+#define CPU_SECONDS 180u		     /* some two on today's processors, forty on an emulated one */
+#define AGAIN_US    (10 * 60 * USEC_PER_SEC) /* after one that was killed */
+#define ANSWER_MAX  (32 * KIB)		     /* below what a pipe holds */
 #define FILES_MAX   256u
 
 struct facts {
@@ -46,7 +51,7 @@ static void mix(uint64_t *sum, const void *data, size_t len)
 static void mix_file(uint64_t *sum, const char *path)
 {
 	struct stat st;
-	int64_t parts[4] = { 0 };
+	int64_t parts[4] = {0};
 
 	if (stat(path, &st) == 0) {
 		parts[0] = (int64_t)st.st_ino;
@@ -79,9 +84,9 @@ static uint64_t look(void)
 {
 	uint64_t sum = 0xcbf29ce484222325ULL;
 	const char *root = getenv("GODWIT_FACTS_ROOT") ?: "";
-	static const char *const files[] = { "/etc/fstab", "/etc/network/interfaces" };
+	static const char *const files[] = {"/etc/fstab", "/etc/network/interfaces"};
 	char path[PATH_MAX];
-	struct utsname u = { 0 };
+	struct utsname u = {0};
 
 	(void)uname(&u);
 	for (unsigned int i = 0; i < ARRAY_LEN(files); i++) {
@@ -103,7 +108,7 @@ static uint64_t look(void)
 
 static void __attribute__((noreturn)) exec_look(const struct facts *f, int out)
 {
-	struct rlimit cpu = { 60, 60 };
+	struct rlimit cpu = {CPU_SECONDS, CPU_SECONDS};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -138,20 +143,28 @@ static void ask(struct facts *f, uint64_t now_us)
 	f->deadline_us = now_us + DEADLINE_US;
 }
 
+static void forget_look(struct facts *f)
+{
+	char folder[SETTINGS_PATH_MAX];
+
+	close(f->fd);
+	f->pid = 0;
+	(void)rmdir(settings_path(f->settings, "facts", folder));
+}
+
 static void take_answer(struct facts *f, int status)
 {
-	char *text = malloc(ANSWER_MAX + 1), folder[SETTINGS_PATH_MAX];
+	char *text = malloc(ANSWER_MAX + 1);
 	ssize_t n = text ? read(f->fd, text, ANSWER_MAX) : -1;
 	json_t *j = n > 0 && status == 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
 
 	if (!json_equal(j, f->hardware))
-		log_info("what a launched copy of this machine needs was found out%s", j ? "" : ": nothing is known");
+		log_info("what a launched copy of this machine needs was found out%s",
+			 j ? "" : ": nothing is known");
 	json_decref(f->hardware);
 	f->hardware = j;
 	free(text);
-	close(f->fd);
-	f->pid = 0;
-	(void)rmdir(settings_path(f->settings, "facts", folder));
+	forget_look(f);
 }
 
 void facts_tick(struct facts *f, uint64_t now_us)
@@ -162,7 +175,15 @@ void facts_tick(struct facts *f, uint64_t now_us)
 	if (!f)
 		return;
 	if (f->pid && waitpid(f->pid, &status, WNOHANG) == f->pid) {
-		take_answer(f, status);
+		if (WIFSIGNALED(status)) {
+			log_info("finding out what a launched copy of this machine needs took too long; it "
+				 "is tried again later");
+			forget_look(f);
+			f->seen = 0;
+			f->next_us = now_us + AGAIN_US;
+		} else {
+			take_answer(f, status);
+		}
 	} else if (f->pid && now_us > f->deadline_us) {
 		(void)kill(-f->pid, SIGKILL);
 		(void)kill(f->pid, SIGKILL);
