@@ -3,6 +3,11 @@
  * pointwatch DIR - watch a store and print "POINT_TIME_US SEEN_US" for each
  * new point, within a few milliseconds of its commit record being written.
  * Ends on SIGTERM.
+ *
+ * It looks often while others are being measured, so a look must cost next to
+ * nothing: it goes on in the newest journal where the look before ended, from
+ * header to header.  Opening the list of points each time would read all of
+ * the tail, and the newest epoch's payloads as well.
  */
 #include <err.h>
 #include <inttypes.h>
@@ -10,9 +15,18 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "dat.h"
 #include "store.h"
 
 #define LOOK_EVERY_NS 4000000
+
+struct watch {
+	const char *dir;
+	uint64_t last_us; /* of the newest point that was printed */
+	uint32_t number;  /* of the journal; 0: none yet */
+	struct dat dat;
+	struct dat_walk walk;
+};
 
 static volatile sig_atomic_t stopping;
 
@@ -29,40 +43,83 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
-/* Print what is newer than @last_us; the newest time there is. */
-static uint64_t look(const char *dir, uint64_t last_us)
+/* What was written since. */
+static void walk_on(struct watch *w)
 {
-	struct store_points *points;
-	uint64_t seen_us;
-	size_t count, first;
-	int r = store_points_open(dir, &store_sys_default, &points);
+	const uint8_t *payload;
+	uint64_t position;
+	struct record r;
 
-	if (r < 0)
-		return last_us;
-	seen_us = now_us();
-	count = first = store_points_count(points);
-	while (first > 0 && store_points_get(points, first - 1)->time_us > last_us)
-		first--;
-	for (; first < count; first++) {
-		last_us = store_points_get(points, first)->time_us;
-		printf("%" PRIu64 " %" PRIu64 "\n", last_us, seen_us);
+	w->walk.window_bytes = 0; /* the file has grown */
+	while (dat_walk_next(&w->walk, false, &r, &position, &payload) > 0) {
+		if (r.type != RECORD_COMMIT || !(r.codec & STORE_EPOCH_POINT) || r.offset_bytes <= w->last_us)
+			continue;
+		w->last_us = r.offset_bytes;
+		printf("%" PRIu64 " %" PRIu64 "\n", w->last_us, now_us());
 	}
-	store_points_close(points);
-	return last_us;
+}
+
+struct choice {
+	uint32_t after, next, newest;
+};
+
+static int choose(void *context, const char *name)
+{
+	struct choice *c = context;
+	uint32_t number;
+
+	if (!data_name_parse(name, &number) || number & DATA_COLLECTED || number <= c->after)
+		return 0;
+	c->next = c->next && c->next < number ? c->next : number;
+	c->newest = c->newest > number ? c->newest : number;
+	return 0;
+}
+
+/* The journal after this one; the newest one to begin with.  false: there is none yet. */
+static bool change_journal(struct watch *w)
+{
+	struct choice c = { .after = w->number };
+	struct dat next;
+	uint32_t number;
+
+	if (store_sys_default.list(&store_sys_default, w->dir, choose, &c) || !c.newest)
+		return false;
+	number = w->number ? c.next : c.newest;
+	if (dat_open(&store_sys_default, w->dir, number, &next) < 0)
+		return false; /* its header is not written yet */
+	if (w->number) {
+		walk_on(w); /* to its end: nothing is added to it any more */
+		dat_walk_end(&w->walk);
+		dat_close(&w->dat);
+	}
+	w->number = number;
+	w->dat = next;
+	if (dat_walk_begin(&w->dat, &w->walk) < 0)
+		errx(1, "no memory");
+	return true;
+}
+
+static void look(struct watch *w)
+{
+	do {
+		if (w->number)
+			walk_on(w);
+	} while (change_journal(w));
 }
 
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = on_signal};
-	uint64_t last_us = now_us();
+	struct watch w = { .last_us = now_us() };
 
 	if (argc != 2)
 		errx(2, "usage: pointwatch DIR");
+	w.dir = argv[1];
 	setlinebuf(stdout);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	while (!stopping) {
-		last_us = look(argv[1], last_us);
+		look(&w);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_NS}, NULL);
 	}
 	return 0;
