@@ -190,12 +190,17 @@ void cut_run(struct engine *e)
 	if (!cut_can_close(e))
 		return;
 	if (!e->aim.set) {
+		bool overdue = elapsed >= 2 * e->o.epoch_us;
+
 		if (!e->caught_up || (elapsed < interval_us(e) && !wanted))
+			return;
+		/* To look goes through all that is in flight: not while it is known to be for nothing. */
+		if (!overdue && !cut_nothing_pending(e))
 			return;
 		time_us = e->o.ops->wall_us(e->o.context); /* first the time, */
 		position = tracker_position(e->tracker);   /* then the position, */
 		clean = cut_look_clean(e);		   /* then the look: I4 */
-		if (!clean && (!e->touched || elapsed < 2 * e->o.epoch_us))
+		if (!clean && !(overdue && e->touched))
 			return;
 		e->aim.set = true;
 		e->aim.clean = clean;
