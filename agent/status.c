@@ -200,7 +200,10 @@ static void sample_stage(struct agent *a, uint64_t now_us, const struct engine_f
 	a->stuck = f->connected && a->wish == STAGE_WISH_STARTED && stage_is_stuck(&a->stages, &in);
 }
 
-/* Compress where the link is the bottleneck, and the harder the slower it is. */
+/* Compress where the link is the bottleneck, and the harder the slower it is.  What takes
+ * this much is no bottleneck to a thread that compresses: it would be the next one itself. */
+#define FAST_LINK (200 * MIB)
+
 static void choose_codec(struct agent *a, uint64_t now_us, const struct engine_figures *f)
 {
 	const struct stage_tracker *t = &a->stages;
@@ -210,10 +213,10 @@ static void choose_codec(struct agent *a, uint64_t now_us, const struct engine_f
 	if (!a->compression_auto || !second || !t->count)
 		return;
 	rate = (f->sent_bytes - a->sent_at_tick) * USEC_PER_SEC / second;
-	if (t->samples[t->count - 1].busy)
-		codec = rate < 60 * MIB ? CODEC_ZSTD : CODEC_LZ4;
-	else if (rate > 200 * MIB)
+	if (rate > FAST_LINK)
 		codec = CODEC_RAW;
+	else if (t->samples[t->count - 1].busy)
+		codec = rate < 60 * MIB ? CODEC_ZSTD : CODEC_LZ4;
 	if (codec != a->codec)
 		engine_set_codec(a->engine, codec, 1);
 	a->codec = codec;
