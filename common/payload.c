@@ -5,11 +5,11 @@
  * are freed when the thread ends.
  */
 #include "payload.h"
+#include "xxh3.h"
 #include <assert.h>
 #include <errno.h>
 #include <lz4.h>
 #include <pthread.h>
-#include <xxhash.h>
 #include <zstd.h>
 
 static pthread_once_t keys_made = PTHREAD_ONCE_INIT;
@@ -68,15 +68,12 @@ static ZSTD_DCtx *thread_dctx(void)
 
 uint64_t payload_checksum(const void *payload, size_t len)
 {
-	return XXH3_64bits(payload, len);
+	return xxh3_64(payload, len);
 }
 
 void payload_hash(const void *payload, size_t len, uint64_t seed, uint64_t ret_hash[2])
 {
-	XXH128_hash_t h = XXH3_128bits_withSeed(payload, len, seed);
-
-	ret_hash[0] = h.low64;
-	ret_hash[1] = h.high64;
+	xxh3_128(payload, len, seed, ret_hash);
 }
 
 /* 0 unless the result is smaller than the input. */

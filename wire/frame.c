@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frame.h"
+#include "xxh3.h"
 #include <errno.h>
-#define XXH_INLINE_ALL /* the state lies on the stack */
-#include <xxhash.h>
 
 /* In the order of enum wire_type. */
 static const struct {
@@ -49,12 +48,7 @@ bool frame_length_fits(uint16_t type, uint32_t length)
 
 uint64_t frame_checksum(const uint8_t *header, const uint8_t *body, uint32_t length)
 {
-	XXH3_state_t state;
-
-	XXH3_64bits_reset(&state);
-	XXH3_64bits_update(&state, header, 8);
-	XXH3_64bits_update(&state, body, length);
-	return XXH3_64bits_digest(&state);
+	return xxh3_64_of_two(header, 8, body, length);
 }
 
 int wire_parse_frame(const uint8_t *buf, struct wire_frame *ret)
