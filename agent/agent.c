@@ -263,6 +263,7 @@ static int make_engine(struct agent *a)
 	struct session_options so = { .machine = a->settings.machine, .tls = a->tls, .fault = on_session_fault,
 				      .welcome = on_welcome, .context = a,
 				      .boot_time_us = wallclock_now_us() - boottime_now_us() };
+	struct iovec buffers[ENGINE_READS_MAX];
 	int err;
 
 	if (getrandom(&o.hash_seed, sizeof(o.hash_seed), 0) != sizeof(o.hash_seed))
@@ -272,6 +273,7 @@ static int make_engine(struct agent *a)
 		err = engine_new(&o, &a->engine);
 	if (err)
 		return err;
+	uring_register(a->uring, buffers, engine_read_buffers(a->engine, buffers));
 	so.engine = a->engine;
 	return session_new(&so, &a->session);
 }

@@ -11,7 +11,6 @@
 #include "plane.h"
 #include <assert.h>
 
-#define READS_MAX	 16u
 #define READ_BYTES_MAX	 (4u * 1024u * 1024u)
 #define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
 #define HASHES_MAX	 256u /* unanswered at once */
@@ -166,7 +165,7 @@ struct engine {
 	struct disk_state disks[DISKS_MAX];
 	unsigned int disk_limit;      /* one more than the highest present */
 	unsigned int next_disk;	      /* round robin of the scanner */
-	struct scan_read reads[READS_MAX];
+	struct scan_read reads[ENGINE_READS_MAX];
 	unsigned int read_count;      /* slots in use of `reads' */
 
 	struct asked asked[HASHES_MAX];

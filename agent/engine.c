@@ -12,7 +12,7 @@ static void set_defaults(struct engine_options *o)
 	o->arena_bytes = o->arena_bytes ? o->arena_bytes : 32 * MIB;
 	o->outbox_bytes = o->outbox_bytes ? o->outbox_bytes : MIB;
 	o->read_bytes = o->read_bytes ? MAX(MIN(o->read_bytes, READ_BYTES_MAX), CHUNK_BYTES) : 512 * (uint32_t)KIB;
-	o->reads = o->reads ? MIN(o->reads, READS_MAX) : 8;
+	o->reads = o->reads ? MIN(o->reads, ENGINE_READS_MAX) : 8;
 	o->epoch_us = o->epoch_us ? o->epoch_us : 500000;
 	o->idle_us = o->idle_us ? o->idle_us : 900000;
 }
@@ -51,7 +51,7 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
-	for (unsigned int i = 0; i < READS_MAX; i++)
+	for (unsigned int i = 0; i < ENGINE_READS_MAX; i++)
 		free(e->reads[i].buffer);
 	for (unsigned int i = 0; i < DISKS_MAX; i++) {
 		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
@@ -63,6 +63,13 @@ void engine_free(struct engine *e)
 	arena_free(e->arena);
 	outbox_done(&e->outbox);
 	free(e);
+}
+
+unsigned int engine_read_buffers(const struct engine *e, struct iovec ret[ENGINE_READS_MAX])
+{
+	for (unsigned int i = 0; i < e->read_count; i++)
+		ret[i] = (struct iovec){ e->reads[i].buffer, e->o.read_bytes };
+	return e->read_count;
 }
 
 /* --- disks ------------------------------------------------------------------- */

@@ -38,6 +38,7 @@
 #define GODWIT_ENGINE_H
 
 #include "base.h"
+#include <sys/uio.h>
 #include "outbox.h"
 #include "payload.h"
 #include "tracker.h"
@@ -97,6 +98,8 @@ struct engine_ops {
 	void (*durable)(void *context, const struct wire_commit *commit, const struct wire_durable *answer);
 };
 
+#define ENGINE_READS_MAX 16u
+
 struct engine_options {
 	struct tracker *tracker;
 	struct engine_memory *memory;
@@ -116,6 +119,9 @@ struct engine;
 
 _must_check_ int engine_new(const struct engine_options *o, struct engine **ret);
 void engine_free(struct engine *e);
+
+/* The buffers that ops->read() is given, by slot; how many. */
+unsigned int engine_read_buffers(const struct engine *e, struct iovec ret[ENGINE_READS_MAX]);
 
 void engine_memory_reset(struct engine_memory *m);
 

@@ -13,6 +13,7 @@ struct uring {
 	bool works;
 	int event_fd;
 	uint32_t lengths[TAGS_MAX];
+	struct iovec registered[TAGS_MAX]; /* by tag */
 	/* Without io_uring: what was read at once and not yet told. */
 	struct {
 		unsigned int tag;
@@ -58,6 +59,17 @@ int uring_fd(const struct uring *u)
 	return u->event_fd;
 }
 
+void uring_register(struct uring *u, const struct iovec *buffers, unsigned int count)
+{
+	if (u->works && count <= TAGS_MAX && io_uring_register_buffers(&u->ring, buffers, count) == 0)
+		memcpy(u->registered, buffers, count * sizeof(*buffers));
+}
+
+static bool is_registered(const struct uring *u, unsigned int tag, const void *buffer, uint32_t length)
+{
+	return buffer == u->registered[tag].iov_base && length <= u->registered[tag].iov_len;
+}
+
 static int read_at_once(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag)
 {
 	ssize_t n = pread(fd, buffer, length, (off_t)offset);
@@ -92,7 +104,10 @@ int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t 
 	if (!sqe)
 		return -EBUSY;
 	u->lengths[tag] = length;
-	io_uring_prep_read(sqe, fd, buffer, length, offset);
+	if (is_registered(u, tag, buffer, length))
+		io_uring_prep_read_fixed(sqe, fd, buffer, length, offset, (int)tag);
+	else
+		io_uring_prep_read(sqe, fd, buffer, length, offset);
 	sqe->user_data = tag;
 	/* It is in the queue and cannot be taken back: should the kernel be short of memory
 	 * now, it is handed over later.  To say that it did not begin would let another read

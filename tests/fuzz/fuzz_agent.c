@@ -61,7 +61,7 @@ static struct world {
 	struct engine_memory memory;
 	struct engine *engine;
 	struct session *session;
-	struct read_asked reads[READS_MAX];
+	struct read_asked reads[ENGINE_READS_MAX];
 	uint64_t now_us, stamp;
 	struct model m;
 	uint8_t to_agent[8192];
@@ -267,7 +267,7 @@ static void model_scramble(uint64_t with)
 static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t length, void *buffer, unsigned int slot)
 {
 	check_range(disk, offset, length);
-	assert(slot < READS_MAX && !w.reads[slot].busy);
+	assert(slot < ENGINE_READS_MAX && !w.reads[slot].busy);
 	w.reads[slot] = (struct read_asked){ true, offset, length, buffer };
 	return 0;
 }
@@ -510,7 +510,7 @@ static void write_some(bool discard)
 
 static void end_reads(unsigned int what)
 {
-	for (unsigned int slot = 0; slot < READS_MAX; slot++) {
+	for (unsigned int slot = 0; slot < ENGINE_READS_MAX; slot++) {
 		struct read_asked *r = &w.reads[slot];
 
 		if (!r->busy || (what && slot % 4 != what % 4))

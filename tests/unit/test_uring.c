@@ -122,6 +122,25 @@ static void a_read_past_the_end_is_an_error_of_its_own(void **state)
 	assert_int_equal(error, -EIO);
 }
 
+static void reads_into_registered_buffers_and_into_others_end_alike(void **state)
+{
+	struct iovec iov[READS];
+	static uint8_t other[BYTES];
+	unsigned int tag;
+	int error;
+	struct pollfd p = { .fd = uring_fd(uring), .events = POLLIN };
+
+	for (unsigned int i = 0; i < READS; i++)
+		iov[i] = (struct iovec){ buffers[i], BYTES };
+	uring_register(uring, iov, READS);
+	reads_end_each_with_its_own_content(state);
+	assert_int_equal(uring_read(uring, file, other, BYTES, BYTES, 2), 0);
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(uring_ended(uring, &tag, &error), 1);
+	assert_true(tag == 2 && error == 0 && other[0] == 'b' && buffers[2][0] == 'c');
+	a_read_past_the_end_is_an_error_of_its_own(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +148,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_read_that_the_kernel_did_not_take_at_once_is_taken_later_and_once, begin, end),
 		cmocka_unit_test_setup_teardown(the_only_read_is_handed_over_although_no_other_follows, begin, end),
 		cmocka_unit_test_setup_teardown(a_read_past_the_end_is_an_error_of_its_own, begin, end),
+		cmocka_unit_test_setup_teardown(reads_into_registered_buffers_and_into_others_end_alike, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
