@@ -179,12 +179,13 @@ void cut_soon(struct engine *e)
 	uint64_t now = now_us(e);
 
 	e->cut_at_us = now - MIN(now, interval_us(e));
+	e->look_again_us = 0;
 }
 
 /* A live cut, if it is time for one. */
 void cut_run(struct engine *e)
 {
-	uint64_t elapsed = now_us(e) - e->cut_at_us, position, time_us;
+	uint64_t now = now_us(e), elapsed = now - e->cut_at_us, position, time_us;
 	bool wanted = e->label_wanted, clean;
 
 	if (!cut_can_close(e))
@@ -194,12 +195,15 @@ void cut_run(struct engine *e)
 
 		if (!e->caught_up || (elapsed < interval_us(e) && !wanted))
 			return;
-		/* To look goes through all that is in flight: not while it is known to be for nothing. */
-		if (!overdue && !cut_nothing_pending(e))
+		/* To look goes through all that is in flight: not while it is known to be for nothing,
+		 * nor as often as there is something to do. */
+		if ((!overdue && !cut_nothing_pending(e)) || now < e->look_again_us)
 			return;
 		time_us = e->o.ops->wall_us(e->o.context); /* first the time, */
 		position = tracker_position(e->tracker);   /* then the position, */
 		clean = cut_look_clean(e);		   /* then the look: I4 */
+		if (!clean)
+			e->look_again_us = now + LOOK_AGAIN_US;
 		if (!clean && !(overdue && e->touched))
 			return;
 		e->aim.set = true;

@@ -123,6 +123,8 @@ struct sample {
 struct overload {
 	uint64_t carried_us; /* since when */
 	uint64_t until_us;   /* the ring was full, and stays closed until then; 0: open */
+	uint64_t looked_us, skipped_bytes, scanned_bytes; /* of the figures, then */
+	uint64_t vain_bytes; /* carried, skipped and not made up for */
 	uint64_t read_after_us;
 };
 
@@ -150,6 +152,7 @@ struct engine {
 	uint64_t open_since_us;	      /* wall: its first record, or the last cut */
 	bool touched;		      /* something is in it, or was sent as part of it */
 	uint64_t cut_at_us;	      /* now_us of the last cut */
+	uint64_t look_again_us;	      /* the look before it found something dirty: not before then */
 	bool live_seen;		      /* something was live when last looked at */
 	struct {
 		bool set, clean;

@@ -183,6 +183,11 @@ bool tracker_is_full(const struct tracker *t)
 	return __atomic_load_n(&t->config->full, __ATOMIC_RELAXED);
 }
 
+void tracker_hold(struct tracker *t)
+{
+	__atomic_store_n(&t->config->full, 1, __ATOMIC_RELAXED);
+}
+
 void tracker_carry(struct tracker *t)
 {
 	__atomic_store_n(&t->config->full, 0, __ATOMIC_RELAXED);

@@ -28,9 +28,9 @@
  *	flight, and marked live.  tracker_live_count() does so before it counts:
  *	called after tracker_position(), it makes T1 hold for such writes, too.
  *
- * T7	From the moment a record finds no room in the ring, nothing is carried and
- *	everything is marked, until tracker_carry(): a load that the reader cannot
- *	follow does not pay for being copied.
+ * T7	From the moment a record finds no room in the ring, or tracker_hold() is called,
+ *	nothing is carried and everything is marked, until tracker_carry(): a load that
+ *	the reader cannot follow does not pay for being copied.
  *
  * One thread.  Nothing here logs.  x86-64 carries payload; elsewhere, or where
  * tracker_prove() fails, the mode is dirty-map: no records, only live marks.
@@ -193,6 +193,7 @@ void tracker_consume(struct tracker *t, uint64_t position);
 
 /* Has a record found no room (T7)?  Then it is the reader's to say when to carry again. */
 bool tracker_is_full(const struct tracker *t);
+void tracker_hold(struct tracker *t); /* as if one had */
 void tracker_carry(struct tracker *t);
 
 /* Add to a record's time_us to get the wall clock. */

@@ -229,6 +229,11 @@ bool tracker_is_full(const struct tracker *t)
 	return t->full;
 }
 
+void tracker_hold(struct tracker *t)
+{
+	t->full = true;
+}
+
 void tracker_carry(struct tracker *t)
 {
 	t->full = false;

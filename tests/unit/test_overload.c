@@ -107,6 +107,60 @@ static void a_load_that_fills_it_again_and_again_is_carried_for_a_small_part_of_
 	assert_int_equal(closed_for(e, 500000), 2000000);
 }
 
+static void records_that_are_skipped_close_it_as_if_they_had_stayed_in_it(void **state)
+{
+	struct engine *e = *state;
+
+	overload_run(e);
+	e->figures.skipped_bytes += RING / 2;
+	overload_run(e);
+	assert_false(tracker_is_full(e->tracker));
+	e->figures.skipped_bytes++;
+	overload_run(e);
+	assert_true(tracker_is_full(e->tracker));
+	assert_int_equal(overload_deadline(e), clock_us + 20000);
+	clock_us += 20000;
+	overload_run(e);
+	assert_false(tracker_is_full(e->tracker));
+	overload_run(e);
+	assert_false(tracker_is_full(e->tracker));
+	clock_us += 25000;
+	e->figures.skipped_bytes += RING;
+	overload_run(e);
+	assert_true(tracker_is_full(e->tracker));
+	assert_int_equal(overload_deadline(e), clock_us + 32 * 25000);
+}
+
+static void records_skipped_while_the_scan_keeps_pace_do_not_close_it(void **state)
+{
+	struct engine *e = *state;
+
+	for (int i = 0; i < 100; i++) {
+		e->figures.skipped_bytes += RING / 2;
+		e->figures.scanned_bytes += RING / 4;
+		overload_run(e);
+		assert_false(tracker_is_full(e->tracker));
+	}
+	/* What was read before makes up for nothing. */
+	e->figures.scanned_bytes += 100 * RING;
+	overload_run(e);
+	e->figures.skipped_bytes += RING / 2 + 1;
+	overload_run(e);
+	assert_true(tracker_is_full(e->tracker));
+}
+
+static void records_skipped_slowly_do_not_close_it(void **state)
+{
+	struct engine *e = *state;
+
+	for (int i = 0; i < 100; i++) {
+		clock_us += 100000;
+		e->figures.skipped_bytes += RING / 20;
+		overload_run(e);
+		assert_false(tracker_is_full(e->tracker));
+	}
+}
+
 static void it_is_not_opened_while_it_is_more_than_half_full_and_nobody_waits_for_a_time(void **state)
 {
 	struct engine *e = *state;
@@ -157,6 +211,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_load_that_fills_it_again_and_again_is_carried_for_a_small_part_of_the_time, begin, end),
 		cmocka_unit_test_setup_teardown(while_it_is_closed_the_disk_is_read_one_by_one_with_pauses, begin, end),
+		cmocka_unit_test_setup_teardown(records_that_are_skipped_close_it_as_if_they_had_stayed_in_it, begin, end),
+		cmocka_unit_test_setup_teardown(records_skipped_slowly_do_not_close_it, begin, end),
+		cmocka_unit_test_setup_teardown(records_skipped_while_the_scan_keeps_pace_do_not_close_it, begin, end),
 		cmocka_unit_test_setup_teardown(
 			it_is_not_opened_while_it_is_more_than_half_full_and_nobody_waits_for_a_time, begin, end),
 	};
