@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* How often a cut that is due looks whether it would be clean. */
+#include "engine-private.h"
+#include "plain_tracker.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define EPOCH_US      500000u
+#define LOOK_AGAIN_US 5000u
+
+static uint64_t clock_us;
+static unsigned int looks; /* each begins with the time */
+
+static uint64_t on_now(void *context)
+{
+	return clock_us;
+}
+
+static uint64_t on_wall(void *context)
+{
+	looks++;
+	return clock_us;
+}
+
+static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall };
+
+/* Connected, something written, and its epoch just over. */
+static int begin(void **state)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return -1;
+	clock_us = 3600000000ULL;
+	looks = 0;
+	e->o = (struct engine_options){ .ops = &ops, .epoch_us = EPOCH_US, .idle_us = EPOCH_US };
+	e->tracker = plain_tracker_new(65536);
+	e->connected = e->caught_up = e->touched = true;
+	e->disk_limit = 1;
+	e->disks[0].present = true;
+	e->cut_at_us = clock_us - EPOCH_US;
+	*state = e;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_free(e->tracker);
+	free(e);
+	return 0;
+}
+
+static void something_dirty_is_looked_at_again_after_a_while_however_often_there_is_something_to_do(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_write(e->tracker, 0, 8, 1, false);
+	for (unsigned int us = 0; us < 10 * LOOK_AGAIN_US; us += 50, clock_us += 50)
+		cut_run(e);
+	assert_int_equal(looks, 10);
+	assert_false(e->aim.set);
+}
+
+static void the_first_point_does_not_wait_for_it(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_write(e->tracker, 0, 8, 1, false);
+	cut_run(e);
+	cut_soon(e);
+	cut_run(e);
+	assert_int_equal(looks, 2);
+}
+
+static void what_is_known_to_be_pending_is_not_looked_at(void **state)
+{
+	struct engine *e = *state;
+
+	e->disks[0].planes[PLANE_PENDING].count = 1;
+	cut_run(e);
+	assert_int_equal(looks, 0);
+	clock_us += EPOCH_US;
+	e->touched = false;
+	cut_run(e); /* but an epoch is over at last */
+	assert_int_equal(looks, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			something_dirty_is_looked_at_again_after_a_while_however_often_there_is_something_to_do, begin, end),
+		cmocka_unit_test_setup_teardown(the_first_point_does_not_wait_for_it, begin, end),
+		cmocka_unit_test_setup_teardown(what_is_known_to_be_pending_is_not_looked_at, begin, end),
+	};
+
+	return cmocka_run_group_tests_name("cut", tests, NULL, NULL);
+}
