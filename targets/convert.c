@@ -160,17 +160,16 @@ static void output_came(void *context, uint32_t events)
 static void ended(void *context, uint32_t events)
 {
 	struct convert *c = context;
-	void (*done)(void *, const char *) = c->o.done;
+	char error[sizeof(c->error)]; /* done() may free all of it */
 	int status = 0;
 
 	take_output(c);
+	(void)kill(-c->pid, SIGKILL); /* what it had started, if it could not see to that */
 	(void)waitpid(c->pid, &status, 0);
 	c->pid = 0;
 	close_all(c);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		done(c->o.context, NULL);
-	else
-		done(c->o.context, c->error[0] ? c->error : PROGRAM " was killed");
+	snprintf(error, sizeof(error), "%s", c->error[0] ? c->error : PROGRAM " was killed");
+	c->o.done(c->o.context, WIFEXITED(status) && WEXITSTATUS(status) == 0 ? NULL : error);
 }
 
 static void too_late(void *context)

@@ -23,7 +23,7 @@ struct convert_options {
 	unsigned int disk_count;
 	enum target_bus bus;
 	void (*step)(void *context, const char *line);
-	/* Once; @error NULL: all is as it is to be.  Not after convert_stop(). */
+	/* Once; @error NULL: all is as it is to be.  Not after convert_stop(), which may be called in it. */
 	void (*done)(void *context, const char *error);
 	void *context;
 };
