@@ -3,6 +3,10 @@
  * What the blueprint runs in the launched machine: the command that proves that it has
  * booted, again and again until it succeeds or the time for the proof is over, and then,
  * once, post_launch.  godwit-launched runs them there (qemu/guest.h).
+ *
+ * What answers is a stranger: the end of a command is heard only while that command runs,
+ * and none is run more often than every AGAIN_US, however often the machine says that it
+ * is ready.
  */
 #include "launch-private.h"
 #include "wallclock.h"
@@ -33,24 +37,32 @@ static void try_proof(void *context)
 {
 	struct launch *l = context;
 
-	if (l->guest_ready && l->spec.proof == PROOF_COMMAND && record_current(l->record) == LAUNCH_BOOTING)
-		(void)!l->ops->run(l->target, "proof_command", l->spec.proof_command); /* else it is ready anew */
+	if (!l->guest_ready || l->running || record_current(l->record) != LAUNCH_BOOTING)
+		return;
+	l->tried_us = monotonic_now_us();
+	if (l->ops->run(l->target, "proof_command", l->spec.proof_command) == 0) /* else it is ready anew */
+		l->running = "proof_command";
+}
+
+static void try_proof_again(struct launch *l)
+{
+	l->again.fire = try_proof;
+	l->again.context = l;
+	loop_set_timer(l->loop, &l->again, l->tried_us ? l->tried_us + AGAIN_US : monotonic_now_us());
 }
 
 static void proof_ran(struct launch *l, int status, const char *output)
 {
-	if (l->spec.proof != PROOF_COMMAND || record_current(l->record) != LAUNCH_BOOTING)
+	if (record_current(l->record) != LAUNCH_BOOTING || l->failing)
 		return;
 	record_command(l->record, "proof_command", false, status, output);
 	if (status != l->proof_status) /* said once, however often it is tried */
 		log_output(l, "proof_command", status, output);
 	l->proof_status = status;
-	if (status == 0) {
+	if (status == 0)
 		launch_proved(l, "the command asked for has succeeded in it");
-		return;
-	}
-	l->again = (struct loop_timer){ .fire = try_proof, .context = l };
-	loop_set_timer(l->loop, &l->again, monotonic_now_us() + AGAIN_US);
+	else
+		try_proof_again(l);
 }
 
 /* --- after it ---------------------------------------------------------------------------------------- */
@@ -76,6 +88,8 @@ static void send_post_launch(struct launch *l)
 	record_line(l->record, "running post_launch in the machine");
 	if (l->ops->run(l->target, "post_launch", l->spec.post_launch))
 		give_up(l);
+	else
+		l->running = "post_launch";
 }
 
 void launch_run_post_launch(struct launch *l)
@@ -83,7 +97,8 @@ void launch_run_post_launch(struct launch *l)
 	if (!l->spec.post_launch[0])
 		return;
 	record_command(l->record, "post_launch", true, -1, "");
-	l->deadline = (struct loop_timer){ .fire = give_up, .context = l };
+	l->deadline.fire = give_up;
+	l->deadline.context = l;
 	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC);
 	send_post_launch(l);
 }
@@ -93,7 +108,7 @@ static void post_launch_ran(struct launch *l, int status, const char *output)
 	struct fault f;
 	char text[16];
 
-	if (!l->post_launch_sent || l->failing)
+	if (l->failing)
 		return;
 	loop_clear_timer(l->loop, &l->deadline);
 	log_output(l, "post_launch", status, output);
@@ -113,16 +128,22 @@ void launch_guest_ready(void *context)
 	enum launch_state state = record_current(l->record);
 
 	l->guest_ready = true;
-	if (state == LAUNCH_BOOTING)
-		try_proof(l);
+	l->running = NULL; /* what ran there began anew */
+	if (state == LAUNCH_BOOTING && l->spec.proof == PROOF_COMMAND)
+		try_proof_again(l);
 	else if (l->spec.post_launch[0] && (state == LAUNCH_BOOTED || state == LAUNCH_KEEPING || state == LAUNCH_STANDING))
 		send_post_launch(l);
 }
 
 void launch_guest_ran(void *context, const char *name, int status, const char *output)
 {
+	struct launch *l = context;
+
+	if (!l->running || strcmp(name, l->running) != 0)
+		return;
+	l->running = NULL;
 	if (strcmp(name, "proof_command") == 0)
-		proof_ran(context, status, output);
-	else if (strcmp(name, "post_launch") == 0)
-		post_launch_ran(context, status, output);
+		proof_ran(l, status, output);
+	else
+		post_launch_ran(l, status, output);
 }

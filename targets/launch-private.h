@@ -51,8 +51,10 @@ struct launch {
 	bool resumed;		    /* it stands, and is started again after a restart */
 	bool guest_ready;	    /* commands can be run in the machine */
 	bool post_launch_sent;
+	const char *running;	    /* "proof_command", "post_launch": its end is awaited; NULL: none */
+	uint64_t tried_us;	    /* when proof_command was run last */
 	int proof_status;	    /* of the command, when it ended last; -1 */
-	struct loop_timer again;    /* the command that did not prove it */
+	struct loop_timer again;    /* proof_command is run */
 	bool read_failed, full;	    /* said already */
 	struct store_reader *point; /* until the NBD servers hold the point themselves */
 	struct loop_timer store_look;
