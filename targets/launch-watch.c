@@ -42,7 +42,7 @@ void launch_keep(struct launch *l)
 {
 	enum launch_state state = record_current(l->record);
 
-	if (l->failing || l->ending || (state != LAUNCH_BOOTED && state != LAUNCH_BOOTING))
+	if (l->failing || l->ending || state != LAUNCH_BOOTED)
 		return;
 	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
 	l->ops->keep(l->target);
@@ -56,6 +56,8 @@ static void picture_with_proof(void *context, const char *error)
 
 	if (error)
 		log_warn("no picture of the screen: %s", error);
+	if (l->failing || l->ending)
+		return;
 	if (l->spec.kind == LAUNCH_DRILL) {
 		launch_end(l);
 		return;
@@ -69,7 +71,8 @@ void launch_proved(struct launch *l, const char *by)
 {
 	char path[PATH_MAX];
 
-	if (record_current(l->record) != LAUNCH_BOOTING)
+	/* Of what has failed a proof comes too late, while its last picture is taken, say. */
+	if (l->failing || l->ending || record_current(l->record) != LAUNCH_BOOTING)
 		return;
 	loop_clear_timer(l->loop, &l->deadline);
 	record_proof(l->record, by);
@@ -78,13 +81,10 @@ void launch_proved(struct launch *l, const char *by)
 	l->ops->screenshot(l->target, path, picture_with_proof, l);
 }
 
-/* Keep the last bytes that the console said, so that a text in two pieces is found. */
+/* Keep the last bytes that the console said, so that a text in two pieces is found.  @len: at
+ * most half of what is kept, so that each text up to the other half is seen whole. */
 static void keep_tail(struct launch *l, const char *text, size_t len)
 {
-	if (len > TAIL_BYTES) {
-		text += len - TAIL_BYTES;
-		len = TAIL_BYTES;
-	}
 	if (l->tail_used + len > TAIL_BYTES) {
 		size_t drop = l->tail_used + len - TAIL_BYTES;
 
@@ -103,7 +103,7 @@ static void look_for_symptom(struct launch *l)
 	char line[sizeof(l->symptom_line)];
 	enum message_code code;
 
-	if (record_current(l->record) != LAUNCH_BOOTING || !symptom_find(l->tail, &code, line, sizeof(line)) ||
+	if (l->failing || record_current(l->record) != LAUNCH_BOOTING || !symptom_find(l->tail, &code, line, sizeof(line)) ||
 	    strcmp(line, l->symptom_line) == 0)
 		return;
 	l->symptom = code;
@@ -112,14 +112,10 @@ static void look_for_symptom(struct launch *l)
 		loop_set_timer(l->loop, &l->deadline, soon_us);
 }
 
-static void target_output(void *context, const char *text, size_t len)
+static void look_at_piece(struct launch *l, const char *text, size_t len)
 {
-	struct launch *l = context;
 	const char *wanted = l->spec.proof == PROOF_TEXT ? l->spec.proof_text : "login:";
 
-	if (l->resumed)
-		return;
-	record_output(l->record);
 	keep_tail(l, text, len);
 	look_for_symptom(l);
 	/* A kernel's line begins with its clock, unless it is quiet; then this is what follows. */
@@ -128,6 +124,17 @@ static void target_output(void *context, const char *text, size_t len)
 	if ((l->spec.proof == PROOF_LOGIN || l->spec.proof == PROOF_TEXT) && strstr(l->tail, wanted))
 		launch_proved(l, l->spec.proof == PROOF_TEXT ? "the text asked for is on its serial console" :
 							"a login prompt is on its serial console");
+}
+
+static void target_output(void *context, const char *text, size_t len)
+{
+	struct launch *l = context;
+
+	if (l->resumed)
+		return;
+	record_output(l->record);
+	for (size_t at = 0; at < len; at += TAIL_BYTES / 2)
+		look_at_piece(l, text + at, MIN(len - at, TAIL_BYTES / 2));
 }
 
 static void target_agent(void *context)

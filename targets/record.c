@@ -4,6 +4,7 @@
 #include "fileio.h"
 #include "link.h"
 #include "log.h"
+#include "utf8.h"
 #include "wallclock.h"
 
 #include <assert.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define LOG_LINES_MAX 500u
+#define LINE_BYTES 1024u
 #define RESERVE_BYTES ((off_t)(512 * KIB))
 #define RESERVE_SUFFIX ".room"
 #define ASKED_AGO_MAX_US (60 * USEC_PER_SEC)
@@ -28,7 +30,7 @@ static const struct {
 #define TO(state) (1u << LAUNCH_##state)
 	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(WRITING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STARTING] = { "starting", TO(BOOTING) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(KEEPING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STANDING] = { "standing", TO(STOPPED) | TO(FAILED) | TO(ENDED) },
@@ -95,10 +97,13 @@ static json_t *now_text(void)
 	return json_string(wallclock_format(wallclock_now_us(), text));
 }
 
-static void add_line(struct record *r, const char *message)
+/* What a machine, its disks or a tool said may be in it. */
+static void add_line(struct record *r, const char *said)
 {
 	json_t *lines = json_object_get(r->shown, "log");
+	char message[LINE_BYTES];
 
+	utf8_clean(said, message, sizeof(message));
 	log_info("%s", message);
 	if (json_array_size(lines) < LOG_LINES_MAX)
 		json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
@@ -380,5 +385,7 @@ void record_started_again(struct record *r)
 
 void record_not_kept(struct record *r, const char *reason)
 {
-	json_object_set_new(r->shown, "not_kept", json_string(reason));
+	char text[FAULT_VALUE_MAX];
+
+	json_object_set_new(r->shown, "not_kept", json_string(utf8_clean(reason, text, sizeof(text))));
 }

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a started machine says, and what a launch makes of it: the target is the test's. */
+#include "launch-private.h"
+#include "fileio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define EVENTS launch_target_events
+
+static char folder[64];
+static struct launch l;
+static unsigned int ran, kept, stopped;
+static void (*picture_done)(void *context, const char *error);
+
+static void take_picture(struct target *t, const char *path, void (*done)(void *context, const char *error), void *context)
+{
+	if (picture_done) /* as qemu's does */
+		done(context, "a picture is being taken already");
+	else
+		picture_done = done;
+}
+
+static int run(struct target *t, const char *name, const char *command)
+{
+	ran++;
+	return 0;
+}
+
+static void keep(struct target *t)
+{
+	kept++;
+}
+
+static void stop(struct target *t)
+{
+	stopped++;
+}
+
+static const struct target_ops ops = { .name = "test", .screenshot = take_picture, .run = run, .keep = keep, .stop = stop };
+
+static int begin(void **state)
+{
+	strcpy(folder, "/tmp/godwit-watch.XXXXXX");
+	if (!mkdtemp(folder))
+		return -1;
+	ran = kept = stopped = 0;
+	picture_done = NULL;
+	l = (struct launch){ .folder = folder, .ops = &ops, .target = (struct target *)folder, .store_fd = -1,
+			     .proof_status = -1 };
+	l.spec = (struct launch_spec){ .machine = "web", .proof_seconds = 600 };
+	if (loop_new(&l.loop) || record_new(folder, &l.spec, &l.record))
+		return -1;
+	record_state(l.record, LAUNCH_STARTING, "starting");
+	record_state(l.record, LAUNCH_BOOTING, "its processors run");
+	return 0;
+}
+
+static int finish(void **state)
+{
+	char path[PATH_MAX];
+
+	loop_clear_timer(l.loop, &l.deadline);
+	loop_clear_timer(l.loop, &l.again);
+	record_free(l.record);
+	loop_free(l.loop);
+	snprintf(path, sizeof(path), "%s/launch.json", folder);
+	(void)unlink(path);
+	return rmdir(folder);
+}
+
+static void say(const char *text)
+{
+	EVENTS.output(&l, text, strlen(text));
+}
+
+static enum launch_state state_now(void)
+{
+	return record_current(l.record);
+}
+
+static void nothing(void *context)
+{
+}
+
+/* Also if no timer is left that would end the wait. */
+static void turn_until(const bool *is_so, uint64_t deadline_us)
+{
+	uint64_t end = monotonic_now_us() + deadline_us;
+	struct loop_timer guard = { .fire = nothing };
+
+	loop_set_timer(l.loop, &guard, end);
+	while (!*is_so) {
+		assert_true(monotonic_now_us() < end);
+		assert_int_equal(loop_turn(l.loop), 0);
+	}
+	loop_clear_timer(l.loop, &guard);
+}
+
+/* --- the serial console ---------------------------------------------------------------------- */
+
+static void test_a_prompt_is_seen_whatever_came_with_it(void **state)
+{
+	char text[4096];
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = 0;
+	memcpy(text + 100, "web login: ", 11);
+	say(text);
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+}
+
+static void test_a_text_in_many_pieces_is_seen(void **state)
+{
+	l.spec.proof = PROOF_TEXT;
+	strcpy(l.spec.proof_text, "it is up");
+	say("web login: it is");
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	EVENTS.output(&l, "", 0);
+	say(" up");
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+}
+
+static void test_what_has_failed_is_not_proved_while_its_last_picture_is_taken(void **state)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", "web", NULL);
+	launch_fail(&l, &f);
+	assert_non_null(picture_done);
+	say("web login: ");
+	EVENTS.agent(&l);
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	/* and it ends, also if there is no picture */
+	assert_int_not_equal(l.deadline.at_us, 0);
+	picture_done(&l, NULL);
+	assert_int_equal(stopped, 1);
+}
+
+static void test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since(void **state)
+{
+	struct fault f;
+
+	strcpy(l.spec.post_launch, "true");
+	EVENTS.ready(&l);
+	say("web login: ");
+	(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", "web", NULL);
+	launch_fail(&l, &f);
+	picture_done(&l, NULL);
+	assert_int_equal(ran, 0);
+	assert_int_equal(kept, 0);
+}
+
+static void test_what_has_not_booted_is_not_kept(void **state)
+{
+	launch_keep(&l);
+	assert_int_equal(kept, 0);
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	say("web login: ");
+	launch_keep(&l);
+	assert_int_equal(kept, 1);
+	assert_int_equal(state_now(), LAUNCH_KEEPING);
+}
+
+static void test_what_a_stranger_said_is_printable_in_the_log(void **state)
+{
+	char path[PATH_MAX], *text;
+
+	record_line(l.record, "/etc/fstab: /dev/sda\x1b[2J\xff is left as it is");
+	snprintf(path, sizeof(path), "%s/launch.json", folder);
+	assert_int_equal(fileio_slurp(path, MIB, &text, NULL), 0);
+	assert_non_null(strstr(text, "/etc/fstab: /dev/sda?[2J? is left as it is"));
+	free(text);
+}
+
+/* --- commands in the machine ----------------------------------------------------------------- */
+
+static void prove_by_command(unsigned int seconds)
+{
+	l.spec.proof = PROOF_COMMAND;
+	strcpy(l.spec.proof_command, "true");
+	l.spec.proof_seconds = seconds;
+	launch_await_proof(&l);
+}
+
+static void test_the_end_of_a_command_that_was_not_run_is_no_proof(void **state)
+{
+	prove_by_command(600);
+	EVENTS.ran(&l, "proof_command", 0, "");
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	EVENTS.ready(&l);
+	EVENTS.ran(&l, "proof_command", 0, ""); /* it is about to be run */
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	assert_int_equal(loop_turn(l.loop), 0);
+	assert_int_equal(ran, 1);
+	EVENTS.ran(&l, "post_launch", 0, "");
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	EVENTS.ran(&l, "proof_command", 0, "");
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+}
+
+static void test_a_machine_that_talks_too_much_is_asked_no_more_often_and_fails_in_time(void **state)
+{
+	uint64_t begun = monotonic_now_us();
+
+	prove_by_command(1);
+	EVENTS.ready(&l);
+	assert_int_equal(loop_turn(l.loop), 0);
+	for (int i = 0; i < 100; i++) {
+		EVENTS.ran(&l, "proof_command", 1 + i % 2, "no\n");
+		EVENTS.ready(&l);
+	}
+	turn_until(&l.failing, 20 * USEC_PER_SEC);
+	assert_int_equal(l.why.code, MSG_LAUNCH_NOT_PROVED);
+	assert_in_range(ran, 1, 1 + (monotonic_now_us() - begun) / (3 * USEC_PER_SEC));
+}
+
+static void test_post_launch_ends_once(void **state)
+{
+	strcpy(l.spec.post_launch, "true");
+	say("web login: ");
+	picture_done(&l, NULL);
+	EVENTS.ran(&l, "post_launch", 0, ""); /* nobody is there to run it */
+	assert_int_not_equal(l.deadline.at_us, 0);
+	EVENTS.ready(&l);
+	assert_int_equal(ran, 1);
+	EVENTS.ran(&l, "post_launch", 3, "a\n");
+	assert_int_equal(l.deadline.at_us, 0);
+	EVENTS.ran(&l, "post_launch", 0, "b\n");
+	EVENTS.ready(&l);
+	assert_int_equal(ran, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_prompt_is_seen_whatever_came_with_it, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_text_in_many_pieces_is_seen, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_has_failed_is_not_proved_while_its_last_picture_is_taken, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_has_not_booted_is_not_kept, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_a_stranger_said_is_printable_in_the_log, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_end_of_a_command_that_was_not_run_is_no_proof, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_machine_that_talks_too_much_is_asked_no_more_often_and_fails_in_time, begin, finish),
+		cmocka_unit_test_setup_teardown(test_post_launch_ends_once, begin, finish),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
