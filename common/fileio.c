@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fileio.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -7,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define REMOVE_DEPTH_MAX 8u
 
 int fileio_read_full(int fd, void *buf, size_t len)
 {
@@ -209,6 +212,54 @@ int fileio_fsync_dir(const char *dir)
 		err = -errno;
 	close(fd);
 	return err;
+}
+
+static int remove_at(int dir, const char *name, unsigned int depth);
+
+/* Takes @fd over. */
+static int empty_folder(int fd, unsigned int depth)
+{
+	DIR *d = fdopendir(fd);
+	struct dirent *e;
+	int err = 0, one;
+
+	if (!d) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((e = readdir(d))) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		one = remove_at(dirfd(d), e->d_name, depth);
+		err = err ? err : one;
+	}
+	closedir(d);
+	return err;
+}
+
+/* By descriptors, so that a folder that becomes a link is not followed. */
+static int remove_at(int dir, const char *name, unsigned int depth)
+{
+	int fd, err;
+
+	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR)
+		return -errno;
+	if (depth == REMOVE_DEPTH_MAX)
+		return -ELOOP;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = empty_folder(fd, depth + 1);
+	if (unlinkat(dir, name, AT_REMOVEDIR) != 0 && errno != ENOENT && !err)
+		err = -errno;
+	return err;
+}
+
+int fileio_remove_tree(const char *path)
+{
+	return remove_at(AT_FDCWD, path, 0);
 }
 
 static int make_one(const char *path, mode_t mode)

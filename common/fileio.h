@@ -28,6 +28,10 @@ _must_check_ int fileio_replace(const char *path, const void *buf, size_t len, m
 
 _must_check_ int fileio_fsync_dir(const char *dir);
 
+/* rm -r of a file, a link (not what it leads to) or a folder; a few folders deep, on which
+ * nobody else works.  0 also if there was none; else the first error, with all gone that can be. */
+_must_check_ int fileio_remove_tree(const char *path);
+
 /* mkdir -p.  0 also if it was there. */
 _must_check_ int fileio_mkdirs(const char *path, mode_t mode);
 

@@ -2,6 +2,7 @@
 #include "launchfiles.h"
 #include "fileio.h"
 #include "link.h"
+#include "log.h"
 #include "utf8.h"
 #include "uuid.h"
 #include "wallclock.h"
@@ -58,7 +59,7 @@ void launchfiles_program(const char *name, char *ret, size_t size)
  * shell may be there, too: only what could be a machine's is ended. */
 static bool is_of_launch(const char *pid, const char *folder)
 {
-	static const char *const names[] = { "qemu", "nbdkit", "godwit-launch" };
+	static const char *const names[] = { "qemu", "nbdkit", "godwit-launch", "godwit-convert" };
 	char path[64], cwd[PATH_MAX], comm[32] = "";
 	size_t len = strlen(folder);
 	ssize_t n;
@@ -95,35 +96,35 @@ static bool is_to_go(const char *name, bool keep_disks)
 {
 	const char *dot = strrchr(name, '.');
 
-	if (strcmp(name, "control") == 0 || (dot && (strcmp(dot, ".sock") == 0 || strcmp(dot, ".room") == 0)))
+	if (strcmp(name, "control") == 0 || strcmp(name, "convert") == 0 || (dot && (strcmp(dot, ".sock") == 0 || strcmp(dot, ".room") == 0)))
 		return true;
 	if (keep_disks)
 		return false;
 	return strcmp(name, "vars.fd") == 0 || (dot && strcmp(dot, ".qcow2") == 0);
 }
 
-static void remove_some(const char *folder, bool all, bool keep_disks)
+void launchfiles_clear(const char *folder, bool keep_disks)
 {
 	DIR *d = opendir(folder);
+	char path[PATH_MAX];
 	struct dirent *e;
 
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-		    (all || is_to_go(e->d_name, keep_disks)))
-			(void)unlinkat(dirfd(d), e->d_name, 0);
+	while (d && (e = readdir(d))) {
+		if (!is_to_go(e->d_name, keep_disks))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+		(void)!fileio_remove_tree(path);
+	}
 	if (d)
 		closedir(d);
 }
 
-void launchfiles_clear(const char *folder, bool keep_disks)
-{
-	remove_some(folder, false, keep_disks);
-}
-
 void launchfiles_remove(const char *folder)
 {
-	remove_some(folder, true, false);
-	(void)rmdir(folder);
+	int err = fileio_remove_tree(folder);
+
+	if (err)
+		log_warn("%s cannot be removed: %s", folder, strerror(-err));
 }
 
 void launchfiles_clear_images(const json_t *spec)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -162,6 +163,30 @@ static void test_clearing_leaves_what_is_evidence_and_the_disks_if_they_are_to_s
 		assert_int_equal(is_there(names[i]), i > 4);
 }
 
+static void test_folders_go_with_the_rest_and_links_are_not_followed(void **state)
+{
+	char other[80], path[96];
+
+	snprintf(other, sizeof(other), "%s.other", folder);
+	snprintf(path, sizeof(path), "%s/data", other);
+	assert_int_equal(mkdir(other, 0700), 0);
+	assert_int_equal(fileio_replace(path, "x", 1, 0600), 0);
+	assert_int_equal(mkdir(in_folder("convert"), 0700), 0);
+	assert_int_equal(mkdir(in_folder("convert/deeper"), 0700), 0);
+	put("convert/deeper/overlay", "x", 1);
+	assert_int_equal(symlink(other, in_folder("convert/link")), 0);
+	put("disk0.qcow2", "x", 1);
+	launchfiles_clear(folder, true);
+	assert_false(is_there("convert"));
+	assert_true(is_there("disk0.qcow2"));
+	/* of images: the name is known to others once it was there */
+	assert_int_equal(symlink(other, in_folder("link")), 0);
+	launchfiles_remove(in_folder("link"));
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(fileio_remove_tree(other), 0);
+	assert_int_equal(fileio_remove_tree(other), 0);
+}
+
 /* A child in the folder that calls itself @name. */
 static pid_t start_child(const char *name)
 {
@@ -187,12 +212,13 @@ static pid_t start_child(const char *name)
 
 static void test_what_runs_in_the_folder_is_ended_but_not_somebodys_shell(void **state)
 {
-	pid_t machine = start_child("qemu-system-x86"), shell = start_child("bash");
+	pid_t machine = start_child("qemu-system-x86"), converter = start_child("godwit-convert"), shell = start_child("bash");
 	int status;
 
 	launchfiles_end_processes(folder);
 	assert_int_equal(waitpid(machine, &status, 0), machine);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(waitpid(converter, &status, 0), converter);
 	assert_int_equal(waitpid(shell, &status, WNOHANG), 0);
 	(void)kill(shell, SIGKILL);
 	assert_int_equal(waitpid(shell, &status, 0), shell);
@@ -221,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_buried_launch_has_failed_and_keeps_its_log, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_launch_without_a_usable_record_is_buried_with_a_new_one, begin, finish),
 		cmocka_unit_test_setup_teardown(test_clearing_leaves_what_is_evidence_and_the_disks_if_they_are_to_stay, begin, finish),
+		cmocka_unit_test_setup_teardown(test_folders_go_with_the_rest_and_links_are_not_followed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_runs_in_the_folder_is_ended_but_not_somebodys_shell, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_picture_is_told_in_base64_or_not_there, begin, finish),
 	};
