@@ -44,6 +44,7 @@ struct target {
 	struct target_machine m;
 	enum state state;
 	char work[PATH_MAX];
+	bool work_is_ours;	  /* it is there, and not in its place yet */
 	unsigned int disk;	  /* which is measured or copied */
 	uint64_t needed, copied;  /* bytes: in all the images; of the disks before this one */
 	pid_t pid;		  /* of qemu-img; 0: none */
@@ -110,19 +111,6 @@ static int probe(const struct target_machine *m, struct fault *ret_fault)
 	return tool_need(programs, ret_fault) ?: check_folder(m->to, ret_fault);
 }
 
-static void remove_work(const char *work)
-{
-	DIR *d = opendir(work);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			(void)unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	(void)rmdir(work);
-}
-
 /* --- the end ------------------------------------------------------------------------------------- */
 
 static void stopped(void *context)
@@ -155,7 +143,8 @@ static void free_target(struct target *t)
 	}
 	loop_close(t->loop, &t->pid_fd);
 	loop_close(t->loop, &t->out_fd);
-	remove_work(t->work);
+	if (t->work_is_ours)
+		(void)!fileio_remove_tree(t->work);
 	free(t);
 }
 
@@ -190,7 +179,7 @@ static int finish_disk(const struct target *t, unsigned int i)
 	return err;
 }
 
-static int put_in_place(const struct target *t)
+static int put_in_place(struct target *t)
 {
 	char parent[PATH_MAX];
 	int err = describe_machine(&t->m, t->work);
@@ -201,6 +190,7 @@ static int put_in_place(const struct target *t)
 		err = fileio_fsync_dir(t->work);
 	if (!err && rename(t->work, t->m.to))
 		err = -errno;
+	t->work_is_ours = err;
 	snprintf(parent, sizeof(parent), "%s", t->m.to);
 	*strrchr(parent, '/') = 0;
 	return err ? err : fileio_fsync_dir(parent[0] ? parent : "/");
@@ -373,14 +363,14 @@ static void start_next(struct target *t)
 
 /* --- the table ---------------------------------------------------------------------------------------- */
 
-static int make_work(const struct target *t, struct fault *f)
+static int make_work(struct target *t, struct fault *f)
 {
 	struct stat st;
 	int err;
 
-	remove_work(t->work); /* of this launch, so it is nobody's */
 	if (mkdir(t->work, 0700))
 		return refuse_folder(t->m.to, -errno, f);
+	t->work_is_ours = true;
 	/* It takes the place of one that was made for it. */
 	if (lstat(t->m.to, &st))
 		return 0;
