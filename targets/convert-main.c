@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define QEMU	  "qemu-system-x86_64"
@@ -38,12 +39,17 @@ void step(const char *format, ...)
 	fflush(stdout);
 }
 
-/* Without its machine every call fails, and what was made is taken away on the way out. */
+/* Without its machine every call fails, and what was made is taken away on the way out.  While
+ * it is being made or started only libguestfs knows its processes: those of this group, then. */
 static void end_came(int number)
 {
+	if (told_to_end)
+		return;
 	told_to_end = 1;
 	if (appliance > 0)
 		(void)kill((pid_t)appliance, SIGKILL);
+	else if (getpgrp() == getpid())
+		(void)kill(0, SIGTERM);
 }
 
 static int complain(const struct guest *t, const char *what)
@@ -62,7 +68,10 @@ static int launch_appliance(struct guest *t, const char *folder)
 	(void)setenv("LIBGUESTFS_BACKEND", "direct", 1);
 	if (strcmp(kvm_accelerator(QEMU, KVM_CACHE), "kvm") != 0)
 		(void)setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg", 1);
-	(void)setenv("LIBGUESTFS_TMPDIR", folder, 1);
+	snprintf(path, sizeof(path), "%s/" CONVERT_FOLDER, folder);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return complain(NULL, path);
+	(void)setenv("LIBGUESTFS_TMPDIR", path, 1);
 	(void)unsetenv("TMPDIR"); /* of whoever started the server: supermin may not write there */
 	(void)setenv("LIBGUESTFS_CACHEDIR", "/var/tmp", 0); /* it is made once, and takes a while */
 	t->g = guestfs_create();
@@ -137,6 +146,7 @@ static int mount_guest(struct guest *t)
 
 static int convert(struct guest *t, const char *folder)
 {
+	char path[PATH_MAX];
 	int err = launch_appliance(t, folder) ?: mount_guest(t);
 
 	err = err ?: steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
@@ -149,6 +159,8 @@ static int convert(struct guest *t, const char *folder)
 	free(t->filesystems);
 	if (t->g)
 		guestfs_close(t->g);
+	snprintf(path, sizeof(path), "%s/" CONVERT_FOLDER, folder);
+	(void)rmdir(path);
 	return err;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "convert.h"
+#include "fileio.h"
 #include "log.h"
 #include "tool.h"
 #include "wallclock.h"
@@ -85,18 +86,16 @@ static void __attribute__((noreturn)) exec_convert(const struct convert_options 
 	_exit(127);
 }
 
-static void close_all(struct convert *c)
+/* Its process is gone. */
+static void let_go(struct convert *c)
 {
+	char path[PATH_MAX];
+
 	loop_clear_timer(c->loop, &c->deadline);
-	if (c->pid_fd >= 0) {
-		loop_unwatch(c->loop, c->pid_fd);
-		close(c->pid_fd);
-	}
-	if (c->out_fd >= 0) {
-		loop_unwatch(c->loop, c->out_fd);
-		close(c->out_fd);
-	}
-	c->pid_fd = c->out_fd = -1;
+	loop_close(c->loop, &c->pid_fd);
+	loop_close(c->loop, &c->out_fd);
+	snprintf(path, sizeof(path), "%s/" CONVERT_FOLDER, c->o.folder);
+	(void)!fileio_remove_tree(path); /* it may have been killed */
 }
 
 void convert_stop(struct convert *c)
@@ -113,7 +112,7 @@ void convert_stop(struct convert *c)
 		(void)kill(-c->pid, SIGKILL); /* whatever it had started */
 		(void)waitpid(c->pid, NULL, 0);
 	}
-	close_all(c);
+	let_go(c);
 	free(c);
 }
 
@@ -150,11 +149,8 @@ static void output_came(void *context, uint32_t events)
 	struct convert *c = context;
 
 	take_output(c);
-	if (events & EPOLLHUP) {
-		loop_unwatch(c->loop, c->out_fd);
-		close(c->out_fd);
-		c->out_fd = -1;
-	}
+	if (events & EPOLLHUP)
+		loop_close(c->loop, &c->out_fd);
 }
 
 static void ended(void *context, uint32_t events)
@@ -167,7 +163,7 @@ static void ended(void *context, uint32_t events)
 	(void)kill(-c->pid, SIGKILL); /* what it had started, if it could not see to that */
 	(void)waitpid(c->pid, &status, 0);
 	c->pid = 0;
-	close_all(c);
+	let_go(c);
 	snprintf(error, sizeof(error), "%s", c->error[0] ? c->error : PROGRAM " was killed");
 	c->o.done(c->o.context, WIFEXITED(status) && WEXITSTATUS(status) == 0 ? NULL : error);
 }

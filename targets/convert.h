@@ -15,6 +15,7 @@
 #include "uuid.h"
 
 #define CONVERT_MAC_SIZE 18
+#define CONVERT_FOLDER	 "convert" /* in the launch's, for its temporary files */
 
 struct convert;
 

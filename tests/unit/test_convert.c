@@ -137,6 +137,17 @@ static void assert_ends(pid_t pid)
 	}
 }
 
+static void test_of_its_files_nothing_is_left_when_it_was_killed(void **state)
+{
+	char file[PATH_MAX];
+
+	start("#!/bin/sh\nmkdir -p \"$1/convert/a\" && ln -s /etc \"$1/convert/etc\" && echo >\"$1/convert/a/b\"\nkill -9 $$\n");
+	turn_until_done();
+	snprintf(file, sizeof(file), "%s/convert", folder);
+	assert_int_not_equal(access(file, F_OK), 0);
+	assert_int_equal(access("/etc/passwd", F_OK), 0);
+}
+
 static void test_what_it_had_started_ends_with_it_however_it_ends(void **state)
 {
 	start("#!/bin/sh\nsleep 1000 >/dev/null 2>&1 </dev/null &\necho $! >\"$1/pid\"\nkill -9 $$\n");
@@ -162,6 +173,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_each_step_is_told_and_then_that_it_is_done, begin, finish),
 		cmocka_unit_test_setup_teardown(test_why_it_failed_is_told_when_nothing_of_it_is_left, begin, finish),
+		cmocka_unit_test_setup_teardown(test_of_its_files_nothing_is_left_when_it_was_killed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_it_had_started_ends_with_it_however_it_ends, begin, finish),
 		cmocka_unit_test_setup_teardown(test_stopped_it_is_gone_and_says_nothing_more, begin, finish),
 	};
