@@ -151,7 +151,7 @@ static int take_disks(const json_t *list, struct target_disk disks[DISKS_MAX], u
 	size_t i;
 
 	if (json_array_size(list) == 0 || json_array_size(list) > DISKS_MAX)
-		return -ENOENT;
+		return -EINVAL;
 	json_array_foreach(list, i, d)
 		disks[i] = (struct target_disk){
 			.disk = (unsigned int)json_integer_value(json_object_get(d, "disk")),
@@ -176,7 +176,7 @@ static int take_machine(const json_t *shown, struct target_machine *m)
 	for (m->bus = 0; m->bus < BUSES; m->bus++)
 		if (strcmp(bus, hardware_bus_name(m->bus)) == 0)
 			return 0;
-	return -ENOENT;
+	return -EINVAL;
 }
 
 int record_resume(const char *folder, struct record **ret, struct target_machine *m,
@@ -191,11 +191,14 @@ int record_resume(const char *folder, struct record **ret, struct target_machine
 	r->asked_us = monotonic_now_us();
 	r->state = LAUNCH_STOPPED;
 	r->shown = json_load_file(r->path, JSON_REJECT_DUPLICATES, NULL);
-	err = json_is_object(r->shown) && json_is_array(json_object_get(r->shown, "log")) ?
-		      take_machine(r->shown, m) ?: take_disks(json_object_get(r->shown, "disks"), disks, ret_count) :
-		      -ENOENT;
-	if (!err && m->boot_disk >= *ret_count)
+	if (!r->shown && access(r->path, F_OK) && errno == ENOENT)
 		err = -ENOENT;
+	else if (!json_is_object(r->shown) || !json_is_array(json_object_get(r->shown, "log")))
+		err = -EINVAL;
+	else
+		err = take_machine(r->shown, m) ?: take_disks(json_object_get(r->shown, "disks"), disks, ret_count);
+	if (!err && m->boot_disk >= *ret_count)
+		err = -EINVAL;
 	if (err) {
 		record_free(r);
 		return err;

@@ -46,7 +46,8 @@ struct target_machine;
 _must_check_ int record_new(const char *folder, const struct launch_spec *spec, struct record **ret);
 
 /* That of a machine which stands alone, for a process that starts it again: with its firmware, bus and boot
- * disk in *@m, and its disks, of which there are @ret_count.  -ENOENT: the folder's launch is none. */
+ * disk in *@m, and its disks, of which there are @ret_count.  -ENOENT: the folder's launch is none.
+ * -EINVAL: it may be one, but its record is not understood: its disks are to be let alone. */
 _must_check_ int record_resume(const char *folder, struct record **ret, struct target_machine *m,
 			       struct target_disk disks[DISKS_MAX], unsigned int *ret_count);
 void record_free(struct record *r);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A launch's spec.json and launch.json, read and taken up again. */
+#include "fileio.h"
+#include "record.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[64];
+
+static const char *in_folder(const char *name)
+{
+	static char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return path;
+}
+
+static int begin(void **state)
+{
+	strcpy(folder, "/tmp/godwit-record.XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int finish(void **state)
+{
+	return fileio_remove_tree(folder);
+}
+
+/* --- the record of a machine that stands on its own ------------------------------------------ */
+
+static void stand(void)
+{
+	static const struct target_disk disks[] = { { .disk = 3, .size_bytes = MIB, .sector_bytes = 512 },
+						    { .disk = 4, .size_bytes = GIB, .sector_bytes = 4096 } };
+	struct target_machine m = { .bus = BUS_SATA, .disks = disks, .disk_count = 2 };
+	struct launch_spec spec = { .machine = "web" };
+	struct record *r;
+
+	assert_int_equal(record_new(folder, &spec, &r), 0);
+	record_boot(r, "uefi", 1, true);
+	record_state(r, LAUNCH_STARTING, "starting");
+	record_machine(r, &m);
+	record_state(r, LAUNCH_BOOTING, "its processors run");
+	record_state(r, LAUNCH_BOOTED, "it runs");
+	record_state(r, LAUNCH_KEEPING, "copying");
+	record_state(r, LAUNCH_STANDING, "alone");
+	record_free(r);
+}
+
+/* The record with @member as @value (NULL: without it). */
+static void change(const char *member, json_t *value)
+{
+	json_t *j = json_load_file(in_folder("launch.json"), 0, NULL);
+	char *text;
+
+	if (value)
+		json_object_set_new(j, member, value);
+	else
+		json_object_del(j, member);
+	text = json_dumps(j, 0);
+	assert_int_equal(fileio_replace(in_folder("launch.json"), text, strlen(text), 0600), 0);
+	free(text);
+	json_decref(j);
+}
+
+static int resume(struct target_machine *m, struct target_disk disks[DISKS_MAX])
+{
+	unsigned int count = 0;
+	struct record *r;
+	int err = record_resume(folder, &r, m, disks, &count);
+
+	if (err)
+		return err;
+	assert_int_equal(record_current(r), LAUNCH_STOPPED);
+	record_free(r);
+	return (int)count;
+}
+
+static void test_a_machine_that_stood_is_taken_up_as_it_was(void **state)
+{
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+
+	stand();
+	assert_int_equal(resume(&m, disks), 2);
+	assert_int_equal(m.bus, BUS_SATA);
+	assert_int_equal(m.firmware, FIRMWARE_UEFI);
+	assert_int_equal(m.boot_disk, 1);
+	assert_int_equal(disks[1].disk, 4);
+	assert_int_equal(disks[1].size_bytes, GIB);
+	assert_int_equal(disks[1].sector_bytes, 4096);
+}
+
+static void test_what_does_not_stand_is_not_taken_up(void **state)
+{
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+
+	assert_int_equal(resume(&m, disks), -ENOENT);
+	stand();
+	change("state", json_string("failed"));
+	assert_int_equal(resume(&m, disks), -ENOENT);
+}
+
+static void test_the_disks_of_a_record_that_is_not_understood_are_let_alone(void **state)
+{
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+
+	stand();
+	change("bus", json_string("of another version"));
+	assert_int_equal(resume(&m, disks), -EINVAL);
+	stand();
+	change("disks", NULL);
+	assert_int_equal(resume(&m, disks), -EINVAL);
+	stand();
+	change("boot", json_pack("{s:i}", "disk", 2));
+	assert_int_equal(resume(&m, disks), -EINVAL);
+	assert_int_equal(fileio_replace(in_folder("launch.json"), "{", 1, 0600), 0);
+	assert_int_equal(resume(&m, disks), -EINVAL);
+}
+
+/* --- the spec ------------------------------------------------------------------------------- */
+
+static int read_spec(const char *member, json_t *value, struct launch_spec *ret)
+{
+	json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s}", "launch", "6f6ff1e0-0000-4000-8000-000000000001", "machine",
+			      "web", "store", "/store", "epoch", 7, "proof", "text");
+	struct fault f;
+	char *text;
+	int err;
+
+	if (member)
+		json_object_set_new(j, member, value);
+	text = json_dumps(j, 0);
+	assert_int_equal(fileio_replace(in_folder("spec.json"), text, strlen(text), 0600), 0);
+	free(text);
+	json_decref(j);
+	err = spec_read(in_folder("spec.json"), ret, &f);
+	if (err)
+		assert_int_equal(f.code, MSG_LAUNCH_BAD_SPEC);
+	return err;
+}
+
+static void test_a_proof_that_anything_would_be_is_refused(void **state)
+{
+	static struct launch_spec s;
+
+	assert_int_equal(read_spec(NULL, NULL, &s), -EINVAL); /* by a text, and none is there */
+	assert_int_equal(read_spec("proof_text", json_string(""), &s), -EINVAL);
+	assert_int_equal(read_spec("proof_text", json_integer(1), &s), -EINVAL);
+	assert_int_equal(read_spec("proof_text", json_string("up"), &s), 0);
+	assert_string_equal(s.proof_text, "up");
+	assert_int_equal(read_spec("proof", json_string("command"), &s), -EINVAL);
+	assert_int_equal(read_spec("proof", json_string("login"), &s), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_machine_that_stood_is_taken_up_as_it_was, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_does_not_stand_is_not_taken_up, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_disks_of_a_record_that_is_not_understood_are_let_alone, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
