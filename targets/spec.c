@@ -58,13 +58,13 @@ static int take_number(const json_t *o, const char *name, uint64_t min, uint64_t
 	return 0;
 }
 
-/* Empty when absent, unless it is needed. */
+/* Empty when absent; not if it is needed: an empty text is on every console. */
 static int take_text(const json_t *o, const char *name, bool needed, char *ret, size_t size, struct fault *f)
 {
 	const json_t *v = json_object_get(o, name);
 	const char *text = json_string_value(v);
 
-	if ((!v && needed) || (v && !text) || (text && strlen(text) >= size))
+	if ((needed && (!text || !*text)) || (v && !text) || (text && strlen(text) >= size))
 		return refuse(f, name);
 	snprintf(ret, size, "%s", text ? text : "");
 	return 0;
