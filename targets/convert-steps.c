@@ -31,9 +31,13 @@ static bool is_folder(const struct guest *t, const char *path)
 char *steps_read(const struct guest *t, const char *path)
 {
 	int64_t size = is_there(t, path) ? guestfs_filesize(t->g, path) : -1;
-	size_t len;
+	size_t len = 0;
+	char *text = size >= 0 && size <= (int64_t)FILE_MAX ? guestfs_read_file(t->g, path, &len) : NULL;
 
-	return size >= 0 && size <= (int64_t)FILE_MAX ? guestfs_read_file(t->g, path, &len) : NULL;
+	if (!text || strlen(text) == len)
+		return text;
+	free(text); /* what follows its NUL would be lost */
+	return NULL;
 }
 
 int steps_write(const struct guest *t, const char *path, char *text)

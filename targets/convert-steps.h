@@ -29,7 +29,7 @@ _must_check_ int steps_identity(const struct guest *t);
 
 void step(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* NULL when it is not there, or larger than such a file is. */
+/* NULL when it is not there, larger than such a file is, or no text. */
 char *steps_read(const struct guest *t, const char *path);
 /* Write, free and say so. */
 _must_check_ int steps_write(const struct guest *t, const char *path, char *text);
