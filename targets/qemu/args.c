@@ -43,8 +43,8 @@ static void add_disks(struct qemu_args *a, const struct target_machine *m)
 		add(a, "-blockdev");
 		add(a,
 		    "driver=qcow2,node-name=disk%u,discard=unmap,detect-zeroes=unmap,"
-		    "file.driver=file,file.filename=%s/disk%u.qcow2",
-		    i, m->folder, i);
+		    "file.driver=file,file.node-name=file%u,file.filename=%s/disk%u.qcow2",
+		    i, i, m->folder, i);
 		add(a, "-device");
 		add(a, "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s", devices[m->bus], i,
 		    i == m->boot_disk ? 1 : i + 2, m->disks[i].disk, m->disks[i].sector_bytes,

@@ -15,6 +15,7 @@
 #include "base.h"
 #include "confine.h"
 #include "guest.h"
+#include "keep.h"
 #include "qmp.h"
 #include "target.h"
 #include "tool.h"
@@ -60,9 +61,7 @@ struct target {
 	uint64_t deadline_us;
 	bool running_said, agent_said;
 	bool full;		 /* it waits for room on its disks */
-	unsigned int streaming;	 /* disks whose data is on its way ... */
-	unsigned int flushing;	 /* ... and then on its way to the disk */
-	bool keeping;
+	struct keep keep;
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
 	void *picture_context;
 	char said[192];		 /* the last line on its standard error */
@@ -100,14 +99,6 @@ static void forget_line(struct target *t)
 	t->qmp = NULL;
 }
 
-static void kept(struct target *t, const char *error)
-{
-	if (!t->keeping)
-		return;
-	t->keeping = false;
-	t->events->kept(t->context, error);
-}
-
 static void let_go(struct target *t)
 {
 	forget_line(t);
@@ -130,7 +121,7 @@ static void process_ended(void *context, uint32_t events)
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
 	let_go(t);
-	kept(t, "the machine ended");
+	keep_end(&t->keep, "the machine ended");
 	if (!t->said[0] && !asked)
 		snprintf(t->said, sizeof(t->said), "qemu ended with status %d", status);
 	t->events->stopped(t->context, asked ? NULL : t->said);
@@ -200,52 +191,18 @@ static void read_agent(void *context, uint32_t events)
 	}
 }
 
-/* --- keeping: the data of the point into the machine's own files -------------------------- */
+/* --- keeping ------------------------------------------------------------------------------ */
 
-static void stream_started(void *context, const json_t *result, const char *error)
+static void kept(void *context, const char *error)
 {
 	struct target *t = context;
 
-	if (!error)
-		return;
-	t->streaming--;
-	kept(t, error);
+	t->events->kept(t->context, error);
 }
 
 static void keep(struct target *t)
 {
-	char job[24];
-
-	t->keeping = true;
-	t->streaming = t->m.disk_count;
-	for (unsigned int i = 0; i < t->m.disk_count; i++) {
-		snprintf(job, sizeof(job), "keep%u", i);
-		qmp_command(t->qmp, "block-stream",
-			    json_pack("{s:s,s:s++}", "job-id", job, "device", "disk", job + 4, ""), stream_started, t);
-	}
-}
-
-static void flushed(void *context, const json_t *result, const char *error)
-{
-	struct target *t = context;
-	const char *said = json_string_value(result) ?: "";
-
-	if (--t->flushing || !t->keeping)
-		return;
-	kept(t, error ? error : said[0] ? said : NULL);
-}
-
-/* What has been copied is in qemu's caches yet: it is the machine's own when it is on the
- * disk, so that the store is not let go of too early. */
-static void flush_disks(struct target *t)
-{
-	char command[48];
-
-	t->flushing = t->m.disk_count;
-	for (unsigned int i = 0; i < t->m.disk_count; i++) {
-		snprintf(command, sizeof(command), "qemu-io disk%u flush", i);
-		qmp_command(t->qmp, "human-monitor-command", json_pack("{s:s}", "command-line", command), flushed, t);
-	}
+	keep_begin(&t->keep, t->qmp, t->m.disk_count);
 }
 
 /* Without room the machine is stopped by qemu (its default), and goes on when it is told to. */
@@ -263,20 +220,10 @@ static void disk_trouble(struct target *t, const json_t *data)
 static void line_event(void *context, const char *name, const json_t *data)
 {
 	struct target *t = context;
-	const char *error = json_string_value(json_object_get(data, "error"));
 
-	if (strcmp(name, "BLOCK_JOB_COMPLETED") == 0) {
-		t->streaming--;
-		if (error)
-			kept(t, error);
-		else if (t->streaming == 0)
-			flush_disks(t);
-	} else if (strcmp(name, "BLOCK_JOB_CANCELLED") == 0) {
-		t->streaming--;
-		kept(t, "the copying was cancelled");
-	} else if (strcmp(name, "BLOCK_IO_ERROR") == 0) {
+	keep_event(&t->keep, name, data);
+	if (strcmp(name, "BLOCK_IO_ERROR") == 0)
 		disk_trouble(t, data);
-	}
 }
 
 static void line_closed(void *context)
@@ -299,7 +246,7 @@ static void jobs_listed(void *context, const json_t *result, const char *error)
 		done += (uint64_t)json_integer_value(json_object_get(job, "offset"));
 		total += (uint64_t)json_integer_value(json_object_get(job, "len"));
 	}
-	if (!error && t->keeping && total)
+	if (!error && t->keep.wanted && total)
 		t->events->progress(t->context, done, total);
 }
 
@@ -409,9 +356,9 @@ static void timer_fired(void *context)
 			t->full = false;
 			qmp_command(t->qmp, "cont", NULL, NULL, NULL);
 		}
-		if (t->keeping)
+		if (t->keep.wanted)
 			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
-		again_in(t, t->keeping ? PROGRESS_US : AGENT_PING_US);
+		again_in(t, t->keep.wanted ? PROGRESS_US : AGENT_PING_US);
 		return;
 	case STOPPING:
 		(void)kill(t->pid, SIGKILL);
@@ -542,6 +489,7 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
 			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
 			      .deadline_us = monotonic_now_us() + CONNECT_US };
+	t->keep = (struct keep){ .done = kept, .context = t };
 	qemu_args_build(&a, m);
 	err = a.failed ? -ENOMEM : spawn(t, &a);
 	qemu_args_free(&a);
