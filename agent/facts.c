@@ -8,6 +8,7 @@
  * What it says fits into a pipe, so it never waits for the agent either.
  */
 #include "facts.h"
+#include "fileio.h"
 #include "log.h"
 #include "wallclock.h"
 
@@ -149,7 +150,7 @@ static void forget_look(struct facts *f)
 
 	close(f->fd);
 	f->pid = 0;
-	(void)rmdir(settings_path(f->settings, "facts", folder));
+	(void)!fileio_remove_tree(settings_path(f->settings, "facts", folder)); /* it may have been killed */
 }
 
 static void take_answer(struct facts *f, int status)
