@@ -245,6 +245,7 @@ json_t *launchfiles_text(const char *path, json_int_t from, size_t max)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	char *raw = malloc(max), *text = malloc(max);
 	json_int_t size = 0;
+	off_t data;
 	size_t used = 0, n = 0;
 	ssize_t got = 0;
 	struct stat st;
@@ -255,6 +256,8 @@ json_t *launchfiles_text(const char *path, json_int_t from, size_t max)
 	if (from < 0)
 		from = size > (json_int_t)max ? size - (json_int_t)max : 0;
 	from = MIN(from, size);
+	data = fd >= 0 ? lseek(fd, from, SEEK_DATA) : -1;
+	from = MAX(from, (json_int_t)data); /* what it said long ago may be gone */
 	if (raw && text) {
 		if (fd >= 0)
 			got = pread(fd, raw, max, from);

@@ -60,6 +60,7 @@ struct launch {
 	struct loop_timer store_look;
 	enum message_code symptom;  /* why there may be no proof, and ... */
 	char symptom_line[128];	    /* ... what the console said; "": nothing */
+	size_t console_bytes;	    /* said since the console's log was looked at */
 	size_t tail_used;
 	char tail[TAIL_BYTES + 1];
 };

@@ -5,11 +5,15 @@
 #include "symptom.h"
 #include "wallclock.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define STORE_LOOK_US (2 * USEC_PER_SEC)
+#define CONSOLE_KEPT_BYTES ((off_t)(16 * MIB))
+#define CONSOLE_LOOK_BYTES (1 * MIB)
 #define SYMPTOM_US    (20 * USEC_PER_SEC) /* after a word that it will not boot */
 
 /* --- standing alone -------------------------------------------------------------------------- */
@@ -126,10 +130,31 @@ static void look_at_piece(struct launch *l, const char *text, size_t len)
 							"a login prompt is on its serial console");
 }
 
+/* A machine may talk for ever: what it said long ago makes room, and offsets stay what they were. */
+static void thin_console(struct launch *l, size_t len)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int fd;
+
+	l->console_bytes += len;
+	if (l->console_bytes < CONSOLE_LOOK_BYTES)
+		return;
+	l->console_bytes = 0;
+	snprintf(path, sizeof(path), "%s/serial.log", l->folder);
+	fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && st.st_size > CONSOLE_KEPT_BYTES)
+		(void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size - CONSOLE_KEPT_BYTES);
+	close(fd);
+}
+
 static void target_output(void *context, const char *text, size_t len)
 {
 	struct launch *l = context;
 
+	thin_console(l, len);
 	if (l->resumed)
 		return;
 	record_output(l->record);

@@ -13,7 +13,8 @@
  *	spec.json	what is wanted, written by whoever asks; never changed
  *	launch.json	(and launch.json.room, so that there is room for it)
  *			how far it is: state, times, log, proof; replaced as it changes
- *	serial.log, screenshot.png, and the target's files
+ *	serial.log	the last 16 MiB of it, after a hole, of a machine that says more
+ *	screenshot.png, and the target's files
  *	control		a socket: a line "keep" or "terminate"
  *	launch.pid	locked for as long as the process lives
  *

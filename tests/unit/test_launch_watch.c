@@ -4,11 +4,13 @@
 #include "fileio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -179,6 +181,29 @@ static void test_what_a_stranger_said_is_printable_in_the_log(void **state)
 	free(text);
 }
 
+static void test_of_a_console_that_talks_for_ever_the_end_is_kept(void **state)
+{
+	static char text[MIB];
+	char path[PATH_MAX], end[16] = "";
+	struct stat st;
+	int fd;
+
+	memset(text, 'x', sizeof(text));
+	snprintf(path, sizeof(path), "%s/serial.log", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(fileio_write_full(fd, text, sizeof(text)), 0);
+		EVENTS.output(&l, text, sizeof(text));
+	}
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, 40 * MIB);
+	assert_in_range(st.st_blocks * 512, 16 * MIB, 20 * MIB);
+	assert_int_equal(fileio_pread_full(fd, end, 1, 24 * MIB), 0);
+	assert_string_equal(end, "x");
+	close(fd);
+	(void)unlink(path);
+}
+
 /* --- commands in the machine ----------------------------------------------------------------- */
 
 static void prove_by_command(unsigned int seconds)
@@ -246,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_not_booted_is_not_kept, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_a_stranger_said_is_printable_in_the_log, begin, finish),
+		cmocka_unit_test_setup_teardown(test_of_a_console_that_talks_for_ever_the_end_is_kept, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_end_of_a_command_that_was_not_run_is_no_proof, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_machine_that_talks_too_much_is_asked_no_more_often_and_fails_in_time, begin, finish),
 		cmocka_unit_test_setup_teardown(test_post_launch_ends_once, begin, finish),

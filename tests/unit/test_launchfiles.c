@@ -2,6 +2,7 @@
 #include "launchfiles.h"
 #include "fileio.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -73,6 +74,18 @@ static void test_a_console_is_told_from_any_offset_and_at_most_so_much_of_it(voi
 	expect(text_of("0123456789", 10, 99, 4), "", 10, 10, 10);
 	expect(text_of("0123456789", 10, INT64_MAX, 4), "", 10, 10, 10);
 	expect(launchfiles_text(in_folder("none"), -1, 10), "", 0, 0, 0);
+}
+
+static void test_of_a_console_whose_beginning_is_gone_the_rest_is_told(void **state)
+{
+	int fd;
+
+	put("serial.log", "", 0);
+	fd = open(in_folder("serial.log"), O_WRONLY | O_CLOEXEC);
+	assert_int_equal(fileio_pwrite_full(fd, "abc", 3, MIB), 0);
+	close(fd);
+	expect(launchfiles_text(in_folder("serial.log"), 5, 100), "abc", MIB, MIB + 3, MIB + 3);
+	expect(launchfiles_text(in_folder("serial.log"), MIB + 3, 100), "", MIB + 3, MIB + 3, MIB + 3);
 }
 
 static void test_what_a_console_says_is_made_utf_8(void **state)
@@ -241,6 +254,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_console_is_told_from_any_offset_and_at_most_so_much_of_it, begin, finish),
+		cmocka_unit_test_setup_teardown(test_of_a_console_whose_beginning_is_gone_the_rest_is_told, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_a_console_says_is_made_utf_8, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_character_that_has_not_come_whole_is_waited_for, begin, finish),
 		cmocka_unit_test_setup_teardown(test_random_bytes_are_always_json_and_always_go_on, begin, finish),
