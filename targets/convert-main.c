@@ -5,13 +5,13 @@
  *
  * libguestfs does it in a small machine of its own (its "appliance"), whose kernel mounts
  * the file systems; programs of the guest, as for its initramfs, run in there, too.  This
- * process has no capabilities.
+ * process has no capabilities, and may write to FOLDER and where libguestfs keeps its own.
  */
-#include "confine.h"
 #include "convert-steps.h"
 #include "convert.h"
 #include "kvm.h"
 #include "log.h"
+#include "tool.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -61,9 +61,25 @@ static int complain(const struct guest *t, const char *what)
 	return -EIO;
 }
 
+/* libguestfs makes its machine of this one's packages and their kernel. */
+static int confine(const char *folder)
+{
+	const struct confine_path paths[] = { { folder, true },
+					      { getenv("LIBGUESTFS_CACHEDIR"), true },
+					      { "/tmp", true }, /* its sockets */
+					      { "/boot", false },
+					      { "/var/lib/dpkg", false },
+					      { "/var/lib/rpm", false },
+					      { getenv("SUPERMIN_KERNEL") ?: "/boot", false },
+					      { getenv("SUPERMIN_MODULES") ?: "/boot", false },
+					      { NULL, false } };
+
+	return tool_confine(paths);
+}
+
 static int launch_appliance(struct guest *t, const char *folder)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX + 32];
 
 	(void)setenv("LIBGUESTFS_BACKEND", "direct", 1);
 	if (strcmp(kvm_accelerator(QEMU, KVM_CACHE), "kvm") != 0)
@@ -72,8 +88,11 @@ static int launch_appliance(struct guest *t, const char *folder)
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return complain(NULL, path);
 	(void)setenv("LIBGUESTFS_TMPDIR", path, 1);
-	(void)unsetenv("TMPDIR"); /* of whoever started the server: supermin may not write there */
+	(void)setenv("TMPDIR", path, 1);
+	(void)setenv("TAR_OPTIONS", "--no-same-owner", 1); /* of supermin's: who has no rights gives no files away */
 	(void)setenv("LIBGUESTFS_CACHEDIR", "/var/tmp", 0); /* it is made once, and takes a while */
+	if (confine(folder))
+		return complain(NULL, "rights cannot be given up");
 	t->g = guestfs_create();
 	if (!t->g)
 		return complain(NULL, "libguestfs");
@@ -146,7 +165,7 @@ static int mount_guest(struct guest *t)
 
 static int convert(struct guest *t, const char *folder)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX + 32];
 	int err = launch_appliance(t, folder) ?: mount_guest(t);
 
 	err = err ?: steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
@@ -178,7 +197,7 @@ int main(int argc, char **argv)
 {
 	static struct launch_spec spec;
 	struct guest t = { .spec = &spec };
-	char path[PATH_MAX], line[1024], mac[CONVERT_MAC_SIZE];
+	char path[PATH_MAX + 16], folder[PATH_MAX], line[1024], mac[CONVERT_MAC_SIZE];
 	struct fault f = { 0 };
 
 	if (argc != 4 || (t.disk_count = (unsigned int)atoi(argv[2])) < 1 || t.disk_count > DISKS_MAX ||
@@ -187,17 +206,17 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_init("godwit-convert", LOG_INFO);
-	snprintf(path, sizeof(path), "%s/spec.json", argv[1]);
-	if (spec_read(path, &spec, &f)) {
-		fprintf(stderr, "%s\n", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
+	if (!realpath(argv[1], folder)) { /* supermin wants full paths */
+		fprintf(stderr, "%s: %s\n", argv[1], strerror(errno));
 		return 2;
 	}
-	if (confine_capabilities(NULL, 0)) {
-		fprintf(stderr, "rights cannot be given up: %s\n", strerror(errno));
+	snprintf(path, sizeof(path), "%s/spec.json", folder);
+	if (spec_read(path, &spec, &f)) {
+		fprintf(stderr, "%s\n", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
 		return 2;
 	}
 	t.mac = convert_mac(&spec.id, mac);
 	(void)signal(SIGTERM, end_came);
 	(void)signal(SIGINT, end_came);
-	return convert(&t, argv[1]) ? 1 : 0;
+	return convert(&t, folder) ? 1 : 0;
 }

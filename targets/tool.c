@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tool.h"
-#include "confine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,21 +32,23 @@ int tool_need(const char *const programs[], struct fault *ret_fault)
 	return 0;
 }
 
-/* It reads what strangers wrote. */
-static int confine(const char *folder, const char *reads)
+int tool_confine(const struct confine_path *more)
 {
 	static const char *const readable[] = { "/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys" };
-	struct confine_path paths[ARRAY_LEN(readable) + 4];
+	static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/kvm" };
+	struct confine_path paths[ARRAY_LEN(readable) + ARRAY_LEN(devices) + TOOL_PATHS_MAX + 1];
 	size_t n = 0;
 	bool active;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(readable); i++)
-		if (access(readable[i], R_OK) == 0)
+		if (access(readable[i], F_OK) == 0)
 			paths[n++] = (struct confine_path){ readable[i], false };
-	paths[n++] = (struct confine_path){ folder, true };
-	if (reads)
-		paths[n++] = (struct confine_path){ reads, false };
-	paths[n++] = (struct confine_path){ "/dev/null", true };
+	for (unsigned int i = 0; i < ARRAY_LEN(devices); i++)
+		if (access(devices[i], F_OK) == 0)
+			paths[n++] = (struct confine_path){ devices[i], true };
+	for (unsigned int i = 0; i < TOOL_PATHS_MAX && more[i].path; i++)
+		if (access(more[i].path, F_OK) == 0)
+			paths[n++] = more[i];
 	paths[n] = (struct confine_path){ NULL, false };
 	return confine_capabilities(NULL, 0) ?: confine_paths(paths, &active);
 }
@@ -55,6 +56,7 @@ static int confine(const char *folder, const char *reads)
 static void __attribute__((noreturn)) exec_tool(const char *const argv[], const char *folder, const char *reads,
 						int out)
 {
+	const struct confine_path paths[] = { { folder, true }, { reads, false }, { NULL, false } };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -65,7 +67,7 @@ static void __attribute__((noreturn)) exec_tool(const char *const argv[], const 
 	(void)setenv("LC_ALL", "C.UTF-8", 1);
 	(void)setenv("TMPDIR", folder, 1);
 	(void)setenv("MTOOLS_SKIP_CHECK", "1", 1);
-	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || confine(folder, reads))
+	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || tool_confine(paths))
 		_exit(126);
 	execvp(argv[0], (char *const *)argv);
 	dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));

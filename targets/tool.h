@@ -4,6 +4,7 @@
 #define GODWIT_TOOL_H
 
 #include "base.h"
+#include "confine.h"
 #include "message.h"
 #include <sys/types.h>
 
@@ -11,6 +12,12 @@ bool tool_is_there(const char *program); /* in PATH */
 
 /* All of them, up to a NULL; -ENOENT with the fault. */
 _must_check_ int tool_need(const char *const programs[], struct fault *ret_fault);
+
+/* What reads what strangers wrote: this process has no rights from now on, and may open nothing
+ * but programs and their configuration, a few devices, and of @more (up to a NULL path, at
+ * most TOOL_PATHS_MAX) what is there. */
+#define TOOL_PATHS_MAX 8u
+_must_check_ int tool_confine(const struct confine_path *more);
 
 /* What it says goes to @said: all of it on success, its first line on failure.  0; -EIO: it
  * failed; -errno: it could not be started. */

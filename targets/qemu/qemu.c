@@ -8,12 +8,12 @@
  *
  *	spawn -> CONNECTING (qmp, serial) -> RUNNING -> [KEEPING -> RUNNING] -> STOPPING -> (stopped)
  *
- * qemu has no capabilities, and its own sandbox forbids it to start programs.
+ * qemu has no capabilities and no folder to write to but the launch's, and its own sandbox
+ * forbids it to start programs.
  * It ends when this process ends, however that ends.
  */
 #include "args.h"
 #include "base.h"
-#include "confine.h"
 #include "guest.h"
 #include "keep.h"
 #include "qmp.h"
@@ -423,8 +423,10 @@ static int probe(const struct target_machine *m, struct fault *ret_fault)
 
 /* --- start -------------------------------------------------------------------------------------------- */
 
-static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd, pid_t parent)
+/* @folder and nothing else to write to; what its user network asks for names. */
+static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *folder, int error_fd, pid_t parent)
 {
+	const struct confine_path paths[] = { { folder, true }, { "/run/systemd/resolve", false }, { NULL, false } };
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -433,7 +435,7 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], int error_fd
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* it had died before that */
 		_exit(126);
-	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || confine_capabilities(NULL, 0))
+	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || tool_confine(paths))
 		_exit(126);
 	execvp(argv[0], argv);
 	dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
@@ -449,7 +451,7 @@ static int spawn(struct target *t, struct qemu_args *a)
 		return -errno;
 	t->pid = fork();
 	if (t->pid == 0)
-		exec_qemu(a->v, fds[1], parent);
+		exec_qemu(a->v, t->m.folder, fds[1], parent);
 	close(fds[1]);
 	t->error_fd = fds[0];
 	if (t->pid < 0)
