@@ -204,3 +204,58 @@ const char *code_of(const json_t *error)
 {
 	return json_string_value(json_object_get(error, "code"));
 }
+
+/* --- looking at answers ----------------------------------------------------------------------- */
+
+void refused(json_t *error, const char *code)
+{
+	if (!code_of(error) || strcmp(code_of(error), code))
+		print_error("%s\n", json_dumps(error, 0));
+	assert_string_equal(code_of(error), code);
+	assert_non_null(json_string_value(json_object_get(error, "message")));
+	assert_non_null(json_string_value(json_object_get(error, "remedy")));
+	assert_true(json_is_object(json_object_get(error, "args")));
+	json_decref(error);
+}
+
+const char *text_in(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name));
+}
+
+int64_t number_in(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+json_t *fixture_machine(struct fixture *f, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/machines/%s", name);
+	return fixture_admin(f, 200, "GET", path, NULL);
+}
+
+json_t *fixture_newest_event(struct fixture *f)
+{
+	json_t *answer = fixture_admin(f, 200, "GET", "/events?limit=1", NULL);
+	json_t *event = json_incref(json_array_get(json_object_get(answer, "events"), 0));
+
+	json_decref(answer);
+	return event;
+}
+
+void fixture_drop(struct fixture *f, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/machines/%s?force=1", name);
+	json_decref(fixture_admin(f, 204, "DELETE", path, NULL));
+}
+
+json_t *point_now(int64_t ago_us)
+{
+	char time[WALLCLOCK_TEXT_LEN + 1];
+
+	return json_pack("{s:i, s:s}", "epoch", 7, "time", wallclock_format(wallclock_now_us() - (uint64_t)ago_us, time));
+}

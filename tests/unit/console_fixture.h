@@ -43,5 +43,16 @@ void caller_connect(struct fixture *f, struct caller *c); /* again, after fixtur
 
 /* The code of an error's body. */
 const char *code_of(const json_t *error);
+void refused(json_t *error, const char *code); /* an error with all that is promised of one */
+
+const char *text_in(const json_t *object, const char *name);
+int64_t number_in(const json_t *object, const char *name);
+
+/* As an agent says it: of a moment ago. */
+json_t *point_now(int64_t ago_us);
+
+json_t *fixture_machine(struct fixture *f, const char *name);
+json_t *fixture_newest_event(struct fixture *f);
+void fixture_drop(struct fixture *f, const char *name); /* a machine, by force */
 
 #endif

@@ -12,27 +12,9 @@
 struct fixture con;
 struct caller agent, server;
 
-const char *text_in(const json_t *object, const char *name)
-{
-	return json_string_value(json_object_get(object, name));
-}
-
-int64_t number_in(const json_t *object, const char *name)
-{
-	return json_integer_value(json_object_get(object, name));
-}
-
 bool is_null_in(const json_t *object, const char *name)
 {
 	return json_is_null(json_object_get(object, name));
-}
-
-void refused(json_t *error, const char *code)
-{
-	assert_non_null(code_of(error));
-	assert_string_equal(code_of(error), code);
-	assert_non_null(text_in(error, "message"));
-	json_decref(error);
 }
 
 json_t *get(const char *what, const char *id)

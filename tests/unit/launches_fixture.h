@@ -18,10 +18,7 @@ extern struct caller agent, server;
 int launches_setup(void **state);
 int launches_teardown(void **state);
 
-const char *text_in(const json_t *object, const char *name);
-int64_t number_in(const json_t *object, const char *name);
 bool is_null_in(const json_t *object, const char *name);
-void refused(json_t *error, const char *code);
 json_t *get(const char *what, const char *id);
 json_t *call(int status, const char *method, const char *launch, const char *what); /* about one launch */
 

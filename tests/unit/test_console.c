@@ -18,53 +18,6 @@ static struct fixture con;
 
 #define ADMIN(status, method, path, ...) fixture_admin(&con, status, method, path, __VA_ARGS__)
 
-/* An error of this status and code. */
-static void refused(json_t *error, const char *code)
-{
-	if (!code_of(error) || strcmp(code_of(error), code))
-		print_error("%s\n", json_dumps(error, 0));
-	assert_string_equal(code_of(error), code);
-	assert_non_null(json_string_value(json_object_get(error, "message")));
-	assert_non_null(json_string_value(json_object_get(error, "remedy")));
-	assert_true(json_is_object(json_object_get(error, "args")));
-	json_decref(error);
-}
-
-static const char *text_in(const json_t *object, const char *name)
-{
-	return json_string_value(json_object_get(object, name));
-}
-
-static int64_t number_in(const json_t *object, const char *name)
-{
-	return json_integer_value(json_object_get(object, name));
-}
-
-static json_t *machine(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/machines/%s", name);
-	return ADMIN(200, "GET", path, NULL);
-}
-
-static json_t *newest_event(void)
-{
-	json_t *answer = ADMIN(200, "GET", "/events?limit=1", NULL);
-	json_t *event = json_incref(json_array_get(json_object_get(answer, "events"), 0));
-
-	json_decref(answer);
-	return event;
-}
-
-static void drop(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/machines/%s?force=1", name);
-	json_decref(ADMIN(204, "DELETE", path, NULL));
-}
-
 static int64_t version_of(struct caller *c)
 {
 	json_t *answer = caller_call(&con, c, 200, "GET", "/link", NULL);
@@ -72,71 +25,6 @@ static int64_t version_of(struct caller *c)
 
 	json_decref(answer);
 	return version;
-}
-
-/* --- a server that answers commands ---------------------------------------------------------- */
-
-struct responder {
-	pthread_t thread;
-	struct caller *caller;
-	const char *verb;   /* ... is answered by: */
-	json_t *result;	    /* or, when NULL, */
-	const char *fault;  /* a fault with this code */
-	const char *before; /* the first time, if not NULL, by a fault with this code */
-	json_t *command;    /* as it came */
-};
-
-static json_t *fault_reply(const char *id, const char *fault, const json_t *command)
-{
-	return json_pack("{s:s, s:b, s:{s:s, s:{s:s}}}", "id", id, "ok", 0, "fault", "code", fault, "args", "machine",
-			 text_in(command, "machine"));
-}
-
-static void *respond(void *arg)
-{
-	struct responder *r = arg;
-	int64_t version = 0;
-
-	for (;;) {
-		json_t *answer, *c, *reply;
-		const char *id;
-		char path[96];
-		size_t i;
-
-		snprintf(path, sizeof(path), "/link?wait=30&version=%lld", (long long)version);
-		answer = caller_call(&con, r->caller, 200, "GET", path, NULL);
-		version = number_in(answer, "version");
-		json_array_foreach(json_object_get(answer, "commands"), i, c) {
-			if (strcmp(text_in(c, "verb"), r->verb))
-				continue;
-			id = text_in(c, "id");
-			if (r->before) {
-				reply = fault_reply(id, r->before, c);
-				json_decref(caller_call(&con, r->caller, 204, "POST", "/link/reply", reply));
-				r->before = NULL;
-				continue;
-			}
-			reply = r->result ? json_pack("{s:s, s:b, s:O}", "id", id, "ok", 1, "result", r->result)
-					  : fault_reply(id, r->fault, c);
-			json_decref(caller_call(&con, r->caller, 204, "POST", "/link/reply", reply));
-			r->command = json_incref(c);
-			json_decref(answer);
-			return NULL;
-		}
-		json_decref(answer);
-	}
-}
-
-static void responder_start(struct responder *r)
-{
-	assert_int_equal(pthread_create(&r->thread, NULL, respond, r), 0);
-}
-
-static void responder_stop(struct responder *r)
-{
-	pthread_join(r->thread, NULL);
-	json_decref(r->command);
-	json_decref(r->result);
 }
 
 /* --- who may ------------------------------------------------------------------------------------ */
@@ -191,7 +79,7 @@ static void test_an_agent_may_not_do_what_an_administrator_may(void **state)
 	refused(caller_call(&con, &a, 403, "DELETE", "/machines/may-not", NULL), "API_FORBIDDEN");
 	refused(caller_call(&con, &a, 403, "GET", "/events", NULL), "API_FORBIDDEN");
 	refused(ADMIN(403, "GET", "/link", NULL), "API_FORBIDDEN");
-	drop("may-not");
+	fixture_drop(&con, "may-not");
 	caller_done(&a);
 }
 
@@ -208,13 +96,13 @@ static void test_an_agent_speaks_for_its_own_machine_only(void **state)
 	assert_string_equal(text_in(json_object_get(answer, "desired"), "name"), "own");
 	json_decref(answer);
 	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_pack("{s:s}", "stage", "continuous")));
-	m = machine("foreign");
+	m = fixture_machine(&con, "foreign");
 	assert_string_equal(text_in(m, "stage"), "not_started");
 	json_decref(m);
 	refused(caller_call(&con, &b, 404, "POST", "/link/reply", json_pack("{s:s, s:b}", "id", a.id, "ok", 1)),
 		"COMMAND_UNKNOWN");
-	drop("own");
-	drop("foreign");
+	fixture_drop(&con, "own");
+	fixture_drop(&con, "foreign");
 	caller_done(&a);
 	caller_done(&b);
 }
@@ -253,13 +141,13 @@ static void test_enrolment_gives_identity_settings_and_server(void **state)
 	assert_string_equal(text_in(answer, "name"), "first");
 	assert_int_equal(number_in(json_object_get(answer, "settings"), "epoch_ms"), 500);
 	json_decref(answer);
-	m = machine("first");
+	m = fixture_machine(&con, "first");
 	assert_string_equal(text_in(m, "id"), a.id);
 	assert_string_equal(text_in(m, "state"), "started");
 	assert_true(json_is_null(json_object_get(m, "lag_seconds")));
 	assert_string_equal(text_in(json_array_get(json_object_get(m, "disks"), 0), "device"), "/dev/sda");
 	json_decref(m);
-	drop("first");
+	fixture_drop(&con, "first");
 	caller_done(&a);
 	free(token);
 }
@@ -274,7 +162,7 @@ static void test_an_agent_that_lost_the_answer_may_ask_again(void **state)
 	strcpy(id, a.id);
 	json_decref(caller_enrol(&con, &a, 201, "agent", token, NULL));
 	assert_string_equal(a.id, id);
-	drop("again");
+	fixture_drop(&con, "again");
 	caller_done(&a);
 	free(token);
 }
@@ -289,10 +177,10 @@ static void test_a_name_belongs_to_one_key(void **state)
 	caller_init(&con, &b, "taken");
 	error = caller_enrol(&con, &b, 409, "agent", token, NULL);
 	refused(error, "MACHINE_NAME_TAKEN");
-	drop("taken");
+	fixture_drop(&con, "taken");
 	json_decref(caller_enrol(&con, &b, 201, "agent", token, NULL));
 	assert_string_not_equal(a.id, b.id);
-	drop("taken");
+	fixture_drop(&con, "taken");
 	caller_done(&a);
 	caller_done(&b);
 	free(token);
@@ -308,13 +196,13 @@ static void test_a_machine_enrolled_anew_leaves_the_old_key_worthless(void **sta
 	caller_init(&con, &b, "anew");
 	json_decref(caller_enrol(&con, &b, 201, "agent", token, a.id));
 	assert_string_equal(a.id, b.id);
-	event = newest_event();
+	event = fixture_newest_event(&con);
 	assert_string_equal(code_of(event), "MACHINE_ENROLLED_AGAIN");
 	json_decref(event);
 	refused(caller_call(&con, &a, 401, "GET", "/link", NULL), "CERTIFICATE_SUPERSEDED");
 	json_decref(caller_call(&con, &b, 200, "GET", "/link", NULL));
 	refused(caller_enrol(&con, &a, 409, "agent", token, a.id), "MACHINE_CONNECTED");
-	drop("anew");
+	fixture_drop(&con, "anew");
 	caller_done(&a);
 	caller_done(&b);
 	free(token);
@@ -404,7 +292,7 @@ static void test_settings_are_checked_and_all_or_nothing(void **state)
 	s = ADMIN(200, "GET", "/machines/set/settings", NULL);
 	assert_int_equal(number_in(s, "epoch_ms"), 500);
 	json_decref(s);
-	drop("set");
+	fixture_drop(&con, "set");
 	caller_done(&a);
 }
 
@@ -430,17 +318,17 @@ static void test_every_change_of_a_setting_is_an_event_with_old_new_and_who(void
 	assert_string_equal(text_in(change, "old"), "0");
 	assert_string_equal(text_in(change, "new"), "100");
 	json_decref(s);
-	e = newest_event();
+	e = fixture_newest_event(&con);
 	id = number_in(e, "id");
 	json_decref(e);
 	json_decref(ADMIN(200, "PATCH", "/machines/changes/settings", json_pack("{s:i}", "throttle_mbit_per_second", 100)));
-	e = newest_event();
+	e = fixture_newest_event(&con);
 	assert_int_equal(number_in(e, "id"), id);
 	json_decref(e);
 	s = ADMIN(200, "PATCH", "/machines/changes/settings", json_pack("{s:n}", "throttle_mbit_per_second"));
 	assert_int_equal(number_in(s, "throttle_mbit_per_second"), 0);
 	json_decref(s);
-	drop("changes");
+	fixture_drop(&con, "changes");
 	caller_done(&a);
 }
 
@@ -459,7 +347,7 @@ static void test_the_table_of_settings_agrees_with_what_is_in_force(void **state
 	assert_int_equal(i, json_object_size(in_force));
 	json_decref(table);
 	json_decref(in_force);
-	drop("table");
+	fixture_drop(&con, "table");
 	caller_done(&a);
 }
 
@@ -493,7 +381,7 @@ static void test_a_long_poll_wakes_at_once_when_a_setting_changes(void **state)
 	assert_true(number_in(answer, "version") != version);
 	json_decref(answer);
 	pthread_join(thread, NULL);
-	drop("poll");
+	fixture_drop(&con, "poll");
 	caller_done(&a);
 }
 
@@ -512,7 +400,7 @@ static void test_a_poll_without_news_answers_when_its_time_is_over(void **state)
 	assert_int_equal(json_array_size(json_object_get(answer, "commands")), 0);
 	assert_true(json_is_object(json_object_get(answer, "desired")));
 	json_decref(answer);
-	drop("quiet");
+	fixture_drop(&con, "quiet");
 	caller_done(&a);
 }
 
@@ -547,7 +435,7 @@ static void test_a_newer_poll_ends_the_older(void **state)
 	json_decref(caller_call(&con, &a, 200, "GET", path, NULL));
 	pthread_join(thread, NULL);
 	assert_true(monotonic_now_us() - began < 30 * USEC_PER_SEC);
-	drop("twice");
+	fixture_drop(&con, "twice");
 	caller_done(&a);
 	caller_done(&twin);
 }
@@ -578,7 +466,7 @@ static void test_a_rescan_waits_for_the_agent_and_is_done_once(void **state)
 			    json_pack("{s:O, s:b}", "id", json_object_get(command, "id"), "ok", 1)),
 		"COMMAND_UNKNOWN");
 	json_decref(command);
-	drop("rescan");
+	fixture_drop(&con, "rescan");
 	caller_done(&a);
 }
 
@@ -603,7 +491,7 @@ static void test_events_of_agents_are_kept_with_their_time_and_in_the_readers_la
 	assert_string_equal(code_of(e), "EVENT_UNKNOWN");
 	assert_non_null(strstr(text_in(e, "text"), "FROM_THE_FUTURE"));
 	json_decref(answer);
-	drop("speaks");
+	fixture_drop(&con, "speaks");
 	caller_done(&a);
 }
 
@@ -618,330 +506,7 @@ static void test_a_flood_of_events_is_stopped(void **state)
 	json_decref(caller_call(&con, &a, 204, "POST", "/link/events", json_pack("{s:O}", "events", many)));
 	refused(caller_call(&con, &a, 429, "POST", "/link/events", json_pack("{s:O}", "events", many)), "TOO_MANY_EVENTS");
 	json_decref(many);
-	drop("flood");
-	caller_done(&a);
-}
-
-/* --- machines ------------------------------------------------------------------------------------------- */
-
-static json_t *point_now(int64_t ago_us)
-{
-	char time[WALLCLOCK_TEXT_LEN + 1];
-
-	return json_pack("{s:i, s:s}", "epoch", 7, "time", wallclock_format(wallclock_now_us() - (uint64_t)ago_us, time));
-}
-
-static void test_lag_is_measured_by_the_sources_clock(void **state)
-{
-	struct caller a;
-	char now[WALLCLOCK_TEXT_LEN + 1];
-	json_t *m;
-	double lag;
-
-	fixture_enrol(&con, &a, "agent", "lag");
-	/* The source is an hour behind, its newest point two seconds old. */
-	wallclock_format(wallclock_now_us() - 3600 * USEC_PER_SEC, now);
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:s, s:s, s:o}", "stage", "continuous", "time", now, "newest_point",
-					  point_now(3602 * (int64_t)USEC_PER_SEC))));
-	m = machine("lag");
-	lag = json_real_value(json_object_get(m, "lag_seconds"));
-	assert_true(lag >= 2 && lag < 10);
-	assert_string_equal(text_in(m, "stage"), "continuous");
-	assert_string_equal(code_of(json_array_get(json_object_get(m, "problems"), 1)), "CLOCKS_DIFFER");
-	assert_non_null(text_in(json_object_get(m, "newest_point"), "id"));
-	json_decref(m);
-	drop("lag");
-	caller_done(&a);
-}
-
-static void test_a_stage_that_does_not_exist_is_not_passed_on(void **state)
-{
-	struct caller a;
-	json_t *m;
-
-	fixture_enrol(&con, &a, "agent", "odd");
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:s, s:s, s:[i], s:i}", "stage", "\"} 1\nevil 2", "backlog_bytes", "many", "capture",
-					  1, "unheard_of", 1)));
-	m = machine("odd");
-	assert_string_equal(text_in(m, "stage"), "initiating");
-	assert_int_equal(number_in(m, "backlog_bytes"), 0);
-	assert_string_equal(text_in(json_object_get(m, "capture"), "mode"), "payload");
-	json_decref(m);
-	drop("odd");
-	caller_done(&a);
-}
-
-static void test_pause_and_resume_reach_agent_and_server(void **state)
-{
-	struct caller a;
-	json_t *answer;
-
-	fixture_enrol(&con, &a, "agent", "pause");
-	answer = ADMIN(202, "POST", "/machines/pause/pause", json_object());
-	assert_string_equal(text_in(answer, "state"), "paused");
-	json_decref(answer);
-	answer = caller_call(&con, &a, 200, "GET", "/link", NULL);
-	assert_string_equal(text_in(json_object_get(answer, "desired"), "state"), "paused");
-	json_decref(answer);
-	json_decref(ADMIN(202, "POST", "/machines/pause/resume", NULL));
-	answer = caller_call(&con, &a, 200, "GET", "/link", NULL);
-	assert_string_equal(text_in(json_object_get(answer, "desired"), "state"), "started");
-	json_decref(answer);
-	refused(ADMIN(422, "POST", "/machines/pause/pause", json_pack("{s:i}", "hard", 1)), "API_NOT_UNDERSTOOD");
-	drop("pause");
-	caller_done(&a);
-}
-
-static void test_disks_that_come_go_and_grow_are_events(void **state)
-{
-	struct caller a;
-	json_t *answer, *events;
-
-	fixture_enrol(&con, &a, "agent", "disks");
-	json_decref(caller_call(&con, &a, 204, "POST", "/machines/disks/disks",
-				json_pack("{s:[{s:s, s:s, s:I}, {s:s, s:s, s:i, s:i}]}", "disks", "id",
-					  "11111111-1111-4111-8111-111111111111", "name", "/dev/sda", "size_bytes",
-					  (json_int_t)2 << 30, "id", "22222222-1111-4111-8111-111111111111", "name",
-					  "/dev/sdb", "size_bytes", 4096, "sector_bytes", 4096)));
-	json_decref(caller_call(&con, &a, 204, "POST", "/machines/disks/disks", json_pack("{s:[]}", "disks")));
-	answer = ADMIN(200, "GET", "/events?machine=disks&limit=4", NULL);
-	events = json_object_get(answer, "events");
-	assert_string_equal(code_of(json_array_get(events, 0)), "DISK_RESIZED");
-	assert_string_equal(code_of(json_array_get(events, 1)), "DISK_ADDED");
-	assert_string_equal(code_of(json_array_get(events, 2)), "DISK_DROPPED");
-	assert_string_equal(code_of(json_array_get(events, 3)), "DISK_DROPPED");
-	json_decref(answer);
-	refused(caller_call(&con, &a, 400, "POST", "/machines/disks/disks",
-			    json_pack("{s:[{s:s, s:s, s:i}]}", "disks", "id", "11111111-1111-4111-8111-111111111111",
-				      "name", "/dev/sda", "size_bytes", 513)),
-		"VALUE_BAD");
-	drop("disks");
-	caller_done(&a);
-}
-
-static void test_a_machine_is_not_removed_behind_its_agents_back(void **state)
-{
-	struct caller a;
-	json_t *answer, *command;
-
-	fixture_enrol(&con, &a, "agent", "gone");
-	refused(ADMIN(409, "DELETE", "/machines/gone", NULL), "AGENT_AWAY");
-	drop("gone");
-	refused(ADMIN(404, "GET", "/machines/gone", NULL), "MACHINE_UNKNOWN");
-	refused(ADMIN(404, "DELETE", "/machines/gone?force=1", NULL), "MACHINE_UNKNOWN");
-	answer = caller_call(&con, &a, 200, "GET", "/link", NULL);
-	command = json_array_get(json_object_get(answer, "commands"), 0);
-	assert_string_equal(text_in(command, "verb"), "remove");
-	assert_string_equal(text_in(json_object_get(answer, "desired"), "state"), "stopped");
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/reply",
-				json_pack("{s:O, s:b}", "id", json_object_get(command, "id"), "ok", 1)));
-	json_decref(answer);
-	refused(caller_call(&con, &a, 403, "GET", "/link", NULL), "MACHINE_REMOVED");
-	answer = ADMIN(200, "GET", "/events?machine=gone", NULL);
-	assert_true(json_array_size(json_object_get(answer, "events")) >= 2);
-	json_decref(answer);
-	caller_done(&a);
-}
-
-/* --- servers -------------------------------------------------------------------------------------------- */
-
-static void test_without_a_server_points_are_a_clear_no(void **state)
-{
-	struct caller a;
-
-	fixture_enrol(&con, &a, "agent", "homeless");
-	refused(ADMIN(409, "GET", "/machines/homeless/points", NULL), "NO_SERVER");
-	drop("homeless");
-	caller_done(&a);
-}
-
-static void test_points_are_asked_of_the_server(void **state)
-{
-	struct caller a, s;
-	struct responder r = { .caller = &s, .verb = "points" };
-	json_t *answer;
-
-	fixture_enrol(&con, &s, "server", "store1");
-	fixture_enrol(&con, &a, "agent", "pointed");
-	refused(ADMIN(503, "GET", "/machines/pointed/points", NULL), "SERVER_AWAY");
-	json_decref(caller_call(&con, &s, 204, "POST", "/link/status",
-				json_pack("{s:s, s:i, s:[]}", "address", "10.1.2.3", "port", 1501, "machines")));
-	r.result = json_pack("{s:[], s:n, s:n, s:i, s:b}", "points", "first", "last", "count", 0, "truncated", 0);
-	responder_start(&r);
-	answer = ADMIN(200, "GET", "/machines/pointed/points?from=2026-01-01T00:00:00%2B09:00&limit=5&newest=1", NULL);
-	responder_stop(&r);
-	assert_int_equal(number_in(answer, "count"), 0);
-	json_decref(answer);
-	r = (struct responder){ .caller = &s, .verb = "point", .fault = "POINT_NONE" };
-	responder_start(&r);
-	answer = ADMIN(404, "GET", "/machines/pointed/points/a%2Fb%20c", NULL);
-	pthread_join(r.thread, NULL);
-	assert_string_equal(text_in(r.command, "at"), "a/b c");
-	assert_string_equal(text_in(r.command, "machine"), a.id);
-	assert_string_equal(text_in(json_object_get(answer, "args"), "machine"), "pointed");
-	refused(answer, "POINT_NONE");
-	json_decref(r.command);
-	refused(ADMIN(400, "GET", "/machines/pointed/points?from=yesterday", NULL), "TIME_BAD");
-	refused(ADMIN(400, "GET", "/machines/pointed/points?limit=0", NULL), "VALUE_BAD");
-	refused(ADMIN(422, "GET", "/machines/pointed/points?form=now", NULL), "API_NOT_UNDERSTOOD");
-	answer = machine("pointed");
-	assert_string_equal(text_in(json_object_get(answer, "replication_server"), "address"), "10.1.2.3");
-	json_decref(answer);
-	answer = caller_call(&con, &a, 200, "GET", "/link", NULL);
-	assert_int_equal(number_in(json_object_get(json_object_get(answer, "desired"), "server"), "port"), 1501);
-	json_decref(answer);
-	refused(ADMIN(409, "DELETE", "/servers/store1", NULL), "SERVER_IN_USE");
-	drop("pointed");
-	json_decref(ADMIN(204, "DELETE", "/servers/store1", NULL));
-	refused(caller_call(&con, &s, 403, "GET", "/link", NULL), "MACHINE_REMOVED");
-	caller_done(&a);
-	caller_done(&s);
-}
-
-static void *remove_it(void *arg)
-{
-	int *statuses = arg;
-	struct http_options o = { .base_url = con.url, .ca_path = con.console.ca_path, .bearer = con.admin_token };
-	json_t *body = NULL;
-	struct fault f;
-	struct http *h;
-
-	assert_int_equal(http_new(&o, &h), 0);
-	*statuses = http_request(h, "DELETE", "/api/godwit/v1/machines/contested?force=1", NULL, 30000, &body, &f);
-	json_decref(body);
-	http_free(h);
-	return NULL;
-}
-
-static void test_of_several_who_remove_a_machine_at_once_one_does(void **state)
-{
-	struct caller a;
-	pthread_t threads[4];
-	int statuses[4], done = 0;
-	json_t *answer, *e;
-	size_t i, events = 0;
-
-	fixture_enrol(&con, &a, "agent", "contested");
-	for (i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, remove_it, &statuses[i]), 0);
-	for (i = 0; i < 4; i++) {
-		pthread_join(threads[i], NULL);
-		assert_true(statuses[i] == 204 || statuses[i] == 404);
-		done += statuses[i] == 204;
-	}
-	assert_int_equal(done, 1);
-	answer = ADMIN(200, "GET", "/events?machine=contested", NULL);
-	json_array_foreach(json_object_get(answer, "events"), i, e)
-		events += !strcmp(code_of(e), "MACHINE_UNPROTECTED");
-	assert_int_equal(events, 1);
-	json_decref(answer);
-	caller_done(&a);
-}
-
-static void test_a_store_is_listed_as_removed_until_it_is_gone(void **state)
-{
-	struct caller a, s;
-	json_t *answer, *list;
-
-	fixture_enrol(&con, &s, "server", "store2");
-	fixture_enrol(&con, &a, "agent", "stored");
-	drop("stored");
-	json_decref(caller_call(&con, &s, 204, "POST", "/link/status",
-				json_pack("{s:s, s:i, s:[{s:s}]}", "address", "", "port", 1500, "machines", "id", a.id)));
-	answer = caller_call(&con, &s, 200, "GET", "/link", NULL);
-	list = json_object_get(json_object_get(answer, "desired"), "machines");
-	assert_string_equal(text_in(json_array_get(list, 0), "state"), "removed");
-	json_decref(answer);
-	json_decref(caller_call(&con, &s, 204, "POST", "/link/status",
-				json_pack("{s:s, s:i, s:[]}", "address", "", "port", 1500, "machines")));
-	answer = caller_call(&con, &s, 200, "GET", "/link", NULL);
-	assert_int_equal(json_array_size(json_object_get(json_object_get(answer, "desired"), "machines")), 0);
-	json_decref(answer);
-	json_decref(ADMIN(204, "DELETE", "/servers/store2", NULL));
-	caller_done(&a);
-	caller_done(&s);
-}
-
-static void test_a_mark_waits_for_agent_and_server(void **state)
-{
-	struct caller a, s;
-	struct responder agent = { .caller = &a, .verb = "mark" };
-	struct responder server = { .caller = &s, .verb = "point", .before = "POINT_NONE" };
-	struct responder taken = { .caller = &s, .verb = "point" };
-	json_t *answer, *event;
-
-	fixture_enrol(&con, &s, "server", "store3");
-	fixture_enrol(&con, &a, "agent", "marked");
-	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "x")), "AGENT_AWAY");
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
-	json_decref(caller_call(&con, &s, 204, "POST", "/link/status", json_object()));
-	agent.result = json_pack("{s:i}", "epoch", 9);
-	server.result = json_pack("{s:s, s:i, s:s, s:s, s:s}", "id", "x", "epoch", 9, "time", "2026-01-01T00:00:00.000000Z",
-				  "kind", "named", "label", "before upgrade");
-	responder_start(&agent);
-	responder_start(&server);
-	answer = ADMIN(201, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "before upgrade"));
-	assert_int_equal(number_in(answer, "epoch"), 9);
-	json_decref(answer);
-	taken.result = json_incref(server.result);
-	responder_stop(&agent);
-	responder_stop(&server);
-	event = newest_event();
-	assert_string_equal(code_of(event), "POINT_MARKED");
-	json_decref(event);
-	responder_start(&taken);
-	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "before upgrade")),
-		"LABEL_TAKEN");
-	responder_stop(&taken);
-	json_decref(ADMIN(202, "POST", "/machines/marked/pause", NULL));
-	refused(ADMIN(409, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "x")), "MACHINE_NOT_RUNNING");
-	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "latest")), "LABEL_BAD");
-	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "12:00")), "LABEL_BAD");
-	refused(ADMIN(400, "POST", "/machines/marked/mark", json_pack("{s:s}", "label", "")), "LABEL_BAD");
-	refused(ADMIN(422, "POST", "/machines/marked/mark", NULL), "API_NOT_UNDERSTOOD");
-	drop("marked");
-	json_decref(ADMIN(204, "DELETE", "/servers/store3", NULL));
-	caller_done(&a);
-	caller_done(&s);
-}
-
-static void test_a_verify_runs_once_at_a_time_and_ends_with_an_event(void **state)
-{
-	struct caller a;
-	json_t *answer, *again, *event;
-	char id[ID_SIZE];
-
-	fixture_enrol(&con, &a, "agent", "verified");
-	refused(ADMIN(404, "GET", "/machines/verified/verify", NULL), "VERIFY_NONE");
-	answer = ADMIN(202, "POST", "/machines/verified/verify", NULL);
-	again = ADMIN(202, "POST", "/machines/verified/verify", NULL);
-	assert_true(json_equal(answer, again));
-	snprintf(id, sizeof(id), "%s", text_in(answer, "verify"));
-	json_decref(answer);
-	json_decref(again);
-	answer = ADMIN(200, "GET", "/machines/verified/verify", NULL);
-	assert_string_equal(text_in(answer, "state"), "waiting");
-	json_decref(answer);
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:{s:s, s:s, s:i, s:i}}", "verify", "verify", id, "state", "running",
-					  "checked_bytes", 5, "total_bytes", 10)));
-	answer = ADMIN(200, "GET", "/machines/verified/verify", NULL);
-	assert_string_equal(text_in(answer, "state"), "running");
-	assert_int_equal(number_in(answer, "checked_bytes"), 5);
-	json_decref(answer);
-	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:{s:s, s:s, s:i, s:i}}", "verify", "verify", id, "state", "done",
-					  "checked_bytes", 10, "differing_bytes", 512)));
-	answer = ADMIN(200, "GET", "/machines/verified/verify", NULL);
-	assert_string_equal(text_in(answer, "state"), "done");
-	assert_non_null(text_in(answer, "ended"));
-	json_decref(answer);
-	event = newest_event();
-	assert_string_equal(code_of(event), "VERIFY_DIFFERS");
-	json_decref(event);
-	drop("verified");
+	fixture_drop(&con, "flood");
 	caller_done(&a);
 }
 
@@ -981,14 +546,14 @@ static void test_a_body_that_is_too_large_is_refused(void **state)
 
 static void test_events_can_be_waited_for(void **state)
 {
-	json_t *newest = newest_event(), *answer, *events;
+	json_t *newest = fixture_newest_event(&con), *answer, *events;
 	struct caller a;
 	pthread_t thread;
 	char path[96];
 
 	fixture_enrol(&con, &a, "agent", "poll");
 	json_decref(newest);
-	newest = newest_event();
+	newest = fixture_newest_event(&con);
 	snprintf(path, sizeof(path), "/events?wait=30&after=%lld", (long long)number_in(newest, "id"));
 	assert_int_equal(pthread_create(&thread, NULL, change_setting_soon, NULL), 0);
 	answer = ADMIN(200, "GET", path, NULL);
@@ -998,7 +563,7 @@ static void test_events_can_be_waited_for(void **state)
 	assert_string_equal(code_of(json_array_get(events, 0)), "SETTING_CHANGED");
 	json_decref(answer);
 	json_decref(newest);
-	drop("poll");
+	fixture_drop(&con, "poll");
 	caller_done(&a);
 }
 
@@ -1017,13 +582,13 @@ static void test_a_restart_keeps_everything(void **state)
 	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
 				json_pack("{s:s, s:i, s:o}", "stage", "paused", "backlog_bytes", 77, "newest_point",
 					  point_now(0))));
-	before = machine("kept");
+	before = fixture_machine(&con, "kept");
 	old_events = ADMIN(200, "GET", "/events?machine=kept", NULL);
 	strcpy(token, con.admin_token);
 	fixture_halt(&con);
 	fixture_continue(&con);
 	assert_string_equal(con.admin_token, token);
-	after = machine("kept");
+	after = fixture_machine(&con, "kept");
 	new_events = ADMIN(200, "GET", "/events?machine=kept", NULL);
 	assert_true(json_equal(json_object_get(before, "settings"), json_object_get(after, "settings")));
 	assert_true(json_equal(json_object_get(before, "newest_point"), json_object_get(after, "newest_point")));
@@ -1039,7 +604,7 @@ static void test_a_restart_keeps_everything(void **state)
 	json_decref(after);
 	json_decref(old_events);
 	json_decref(new_events);
-	drop("kept");
+	fixture_drop(&con, "kept");
 	json_decref(ADMIN(204, "DELETE", "/servers/kept-server", NULL));
 	caller_done(&a);
 	caller_done(&s);
@@ -1081,17 +646,6 @@ int main(void)
 		cmocka_unit_test(test_a_rescan_waits_for_the_agent_and_is_done_once),
 		cmocka_unit_test(test_events_of_agents_are_kept_with_their_time_and_in_the_readers_language),
 		cmocka_unit_test(test_a_flood_of_events_is_stopped),
-		cmocka_unit_test(test_lag_is_measured_by_the_sources_clock),
-		cmocka_unit_test(test_a_stage_that_does_not_exist_is_not_passed_on),
-		cmocka_unit_test(test_pause_and_resume_reach_agent_and_server),
-		cmocka_unit_test(test_disks_that_come_go_and_grow_are_events),
-		cmocka_unit_test(test_without_a_server_points_are_a_clear_no),
-		cmocka_unit_test(test_a_machine_is_not_removed_behind_its_agents_back),
-		cmocka_unit_test(test_of_several_who_remove_a_machine_at_once_one_does),
-		cmocka_unit_test(test_points_are_asked_of_the_server),
-		cmocka_unit_test(test_a_store_is_listed_as_removed_until_it_is_gone),
-		cmocka_unit_test(test_a_mark_waits_for_agent_and_server),
-		cmocka_unit_test(test_a_verify_runs_once_at_a_time_and_ends_with_an_event),
 		cmocka_unit_test(test_unknown_paths_methods_and_members),
 		cmocka_unit_test(test_a_body_that_is_too_large_is_refused),
 		cmocka_unit_test(test_events_can_be_waited_for),
