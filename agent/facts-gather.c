@@ -265,18 +265,27 @@ static void gather_drivers(struct hardware *h)
 
 /* --- network -------------------------------------------------------------------------------------- */
 
-/* Below a bridge, a bond or a VLAN. */
+static bool is_card(const char *interface)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/sys/class/net/%s/device", root(), interface);
+	return access(path, F_OK) == 0;
+}
+
+/* Below a bridge, a bond or a VLAN.  A bridge may have machines' ports beside its card. */
 static void find_card(char *interface, size_t size)
 {
-	for (unsigned int depth = 0; depth < 8; depth++) {
+	for (unsigned int depth = 0; depth < 8 && !is_card(interface); depth++) {
 		char path[PATH_MAX], lower[32] = "";
 		struct dirent *e;
 		DIR *dir;
 
 		snprintf(path, sizeof(path), "%s/sys/class/net/%s", root(), interface);
 		dir = opendir(path);
-		while (dir && !lower[0] && (e = readdir(dir)))
-			if (strncmp(e->d_name, "lower_", 6) == 0 && strlen(e->d_name) - 6 < size)
+		while (dir && !is_card(lower[0] ? lower : "none") && (e = readdir(dir)))
+			if (strncmp(e->d_name, "lower_", 6) == 0 && strlen(e->d_name) - 6 < size &&
+			    (!lower[0] || is_card(e->d_name + 6)))
 				snprintf(lower, sizeof(lower), "%.31s", e->d_name + 6);
 		if (dir)
 			closedir(dir);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent reads its machine's files for what is bound to the hardware. */
 #include "facts.h"
+#include "fileio.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -141,6 +142,34 @@ static void the_interface_is_that_of_the_best_default_route(void **state)
 	assert_false(facts_default_interface("Iface\tDestination\n", name, sizeof(name)));
 }
 
+/* A machine whose address is its bridge's, with another machine's port and its own card in it. */
+static void of_a_bridge_the_card_is_meant(void **state)
+{
+	static const char route[] = "Iface\tDestination\nbr0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+	static const char *const folders[] = { "proc/net", "sys/class/net/br0/lower_tap7", "sys/class/net/br0/lower_ens3",
+					       "sys/class/net/br0/lower_vnet1", "sys/class/net/tap7",
+					       "sys/class/net/ens3/device", "sys/class/net/vnet1" };
+	char root[] = "/tmp/godwit-facts.XXXXXX", path[128];
+	static struct settings s;
+	struct hardware h;
+
+	assert_non_null(mkdtemp(root));
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		snprintf(path, sizeof(path), "%s/%s", root, folders[i]);
+		assert_int_equal(fileio_mkdirs(path, 0700), 0);
+	}
+	snprintf(path, sizeof(path), "%s/proc/net/route", root);
+	assert_int_equal(fileio_replace(path, route, strlen(route), 0600), 0);
+	snprintf(path, sizeof(path), "%s/sys/class/net/ens3/address", root);
+	assert_int_equal(fileio_replace(path, "52:54:00:aa:bb:cc\n", 18, 0600), 0);
+	setenv("GODWIT_FACTS_ROOT", root, 1);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	unsetenv("GODWIT_FACTS_ROOT");
+	assert_string_equal(h.interface, "ens3");
+	assert_string_equal(h.mac, "52:54:00:aa:bb:cc");
+	assert_int_equal(fileio_remove_tree(root), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +178,7 @@ int main(void)
 		cmocka_unit_test(more_names_than_there_is_room_for_are_left_out),
 		cmocka_unit_test(root_and_resume_of_the_kernel_s_command_line_are_found),
 		cmocka_unit_test(network_files_are_bound_by_address_or_by_name),
+		cmocka_unit_test(of_a_bridge_the_card_is_meant),
 		cmocka_unit_test(the_interface_is_that_of_the_best_default_route),
 	};
 
