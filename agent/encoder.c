@@ -6,11 +6,23 @@
  * on; a shorter one only at the payload's edge or when it is all there is. */
 #define ZERO_RUN_BYTES (4 * BLOCK_BYTES)
 
+#define SLOW_LINK (60 * MIB) /* bytes a second */
+#define FAST_LINK (200 * MIB)
+
 #define SMALL_BODY 512u /* of every frame without a payload */
 
 void encoder_init(struct encoder *enc, struct outbox *out)
 {
 	*enc = (struct encoder){ .out = out, .codec = CODEC_RAW, .level = 1 };
+}
+
+enum payload_codec encoder_codec_for(enum payload_codec now, uint64_t bytes_per_second, bool busy)
+{
+	if (bytes_per_second > FAST_LINK)
+		return CODEC_RAW;
+	if (busy)
+		return bytes_per_second < SLOW_LINK ? CODEC_ZSTD : CODEC_LZ4;
+	return now;
 }
 
 void encoder_reset(struct encoder *enc)

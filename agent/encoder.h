@@ -29,6 +29,13 @@ struct encoder {
 	uint64_t zero_offset, zero_length;
 };
 
+/*
+ * Which codec suits a link over which so much goes; @busy: it takes no more.
+ * Compress where the link is the bottleneck, and the harder the slower it is.  What takes
+ * FAST_LINK is no bottleneck to one thread that compresses: that would be the next one itself.
+ */
+enum payload_codec encoder_codec_for(enum payload_codec now, uint64_t bytes_per_second, bool busy);
+
 void encoder_init(struct encoder *enc, struct outbox *out);
 
 /* The connection was lost: nothing is held back any more. */

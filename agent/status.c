@@ -2,6 +2,7 @@
 /* status - once a second: figures, stage, forecast, problems; what of it is news
  * is told, all of it goes to the console. */
 #include "agent-private.h"
+#include "encoder.h"
 #include "log.h"
 #include "wallclock.h"
 
@@ -200,23 +201,16 @@ static void sample_stage(struct agent *a, uint64_t now_us, const struct engine_f
 	a->stuck = f->connected && a->wish == STAGE_WISH_STARTED && stage_is_stuck(&a->stages, &in);
 }
 
-/* Compress where the link is the bottleneck, and the harder the slower it is.  What takes
- * this much is no bottleneck to a thread that compresses: it would be the next one itself. */
-#define FAST_LINK (200 * MIB)
-
 static void choose_codec(struct agent *a, uint64_t now_us, const struct engine_figures *f)
 {
 	const struct stage_tracker *t = &a->stages;
-	enum payload_codec codec = a->codec;
+	enum payload_codec codec;
 	uint64_t second = now_us - a->tick_us, rate;
 
 	if (!a->compression_auto || !second || !t->count)
 		return;
 	rate = (f->sent_bytes - a->sent_at_tick) * USEC_PER_SEC / second;
-	if (rate > FAST_LINK)
-		codec = CODEC_RAW;
-	else if (t->samples[t->count - 1].busy)
-		codec = rate < 60 * MIB ? CODEC_ZSTD : CODEC_LZ4;
+	codec = encoder_codec_for(a->codec, rate, t->samples[t->count - 1].busy);
 	if (codec != a->codec)
 		engine_set_codec(a->engine, codec, 1);
 	a->codec = codec;
