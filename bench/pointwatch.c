@@ -59,6 +59,12 @@ static void walk_on(struct watch *w)
 	}
 }
 
+static void leave_journal(struct watch *w)
+{
+	dat_walk_end(&w->walk);
+	dat_close(&w->dat);
+}
+
 struct choice {
 	uint32_t after, next, newest;
 };
@@ -89,8 +95,7 @@ static bool change_journal(struct watch *w)
 		return false; /* its header is not written yet */
 	if (w->number) {
 		walk_on(w); /* to its end: nothing is added to it any more */
-		dat_walk_end(&w->walk);
-		dat_close(&w->dat);
+		leave_journal(w);
 	}
 	w->number = number;
 	w->dat = next;
@@ -122,5 +127,7 @@ int main(int argc, char **argv)
 		look(&w);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_NS}, NULL);
 	}
+	if (w.number)
+		leave_journal(&w);
 	return 0;
 }
