@@ -423,10 +423,15 @@ static int probe(const struct target_machine *m, struct fault *ret_fault)
 
 /* --- start -------------------------------------------------------------------------------------------- */
 
-/* @folder and nothing else to write to; what its user network asks for names. */
+/* @folder and nothing else to write to. */
 static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *folder, int error_fd, pid_t parent)
 {
-	const struct confine_path paths[] = { { folder, true }, { "/run/systemd/resolve", false }, { NULL, false } };
+	/* Where /etc/resolv.conf may lead to. */
+	const struct confine_path paths[] = { { folder, true },
+					      { "/run/systemd/resolve", false },
+					      { "/run/NetworkManager", false },
+					      { "/run/resolvconf", false },
+					      { NULL, false } };
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
