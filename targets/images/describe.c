@@ -24,26 +24,17 @@ bool describe_has_domain(const struct target_machine *m)
 
 static void put_escaped(FILE *f, const char *text)
 {
+	static const char *const entities[] = {
+		['<'] = "&lt;", ['>'] = "&gt;", ['&'] = "&amp;", ['\''] = "&apos;", ['"'] = "&quot;",
+	};
+
 	for (; *text; text++) {
-		switch (*text) {
-		case '<':
-			fputs("&lt;", f);
-			break;
-		case '>':
-			fputs("&gt;", f);
-			break;
-		case '&':
-			fputs("&amp;", f);
-			break;
-		case '\'':
-			fputs("&apos;", f);
-			break;
-		case '"':
-			fputs("&quot;", f);
-			break;
-		default:
-			fputc(*text, f);
-		}
+		unsigned char c = (unsigned char)*text;
+
+		if (c < ARRAY_LEN(entities) && entities[c])
+			fputs(entities[c], f);
+		else
+			fputc(c, f);
 	}
 }
 
