@@ -327,6 +327,13 @@ refused() {
 }
 job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 
+# instance_of_boots: an instance whose machine can be rebooted, by name only.
+instance_of_boots() {
+	echo boot-0 >"$T/boot-id"
+	export GODWIT_BOOT_ID_FILE=$T/boot-id
+	n=0
+	instance_start
+}
 # reboot: all processes of the instance go at once, and the next ones are on another boot.
 reboot() {
 	server_kill
@@ -340,10 +347,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 
 @test "a machine that stands on its own is started again with its disks after the server's machine was restarted" {
 	machine_make D bios
-	echo boot-0 >"$T/boot-id"
-	export GODWIT_BOOT_ID_FILE=$T/boot-id
-	n=0
-	instance_start
+	instance_of_boots
 	machine_protect own "$D"
 	launch own '{"kind": "cutover"}'
 	wait_launch 30 "$LAUNCH" standing
@@ -381,10 +385,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 
 @test "a machine that is to be left, that cannot be started, or that is not to be any more, is not started again" {
 	machine_make D uefi
-	echo boot-0 >"$T/boot-id"
-	export GODWIT_BOOT_ID_FILE=$T/boot-id
-	n=0
-	instance_start
+	instance_of_boots
 	machine_protect left "$D"
 	launch left '{"kind": "cutover", "uefi": true, "blueprint": {"after_restart": "leave"}}'
 	wait_launch 60 "$LAUNCH" standing
