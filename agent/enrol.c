@@ -6,19 +6,13 @@
  */
 #include "enrol.h"
 #include "attach.h"
+#include "enrolment.h"
 #include "fileio.h"
-#include "http.h"
-#include "link.h"
-#include "pki.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <unistd.h>
-
-#define ENROL_TIMEOUT_MS 30000
 
 /* --- disks --------------------------------------------------------------------- */
 
@@ -56,21 +50,10 @@ int enrol_check(const char *state, char *const *disks, unsigned int count, struc
 
 static json_t *facts(void)
 {
-	struct utsname u = { 0 };
-	struct sysinfo si = { 0 };
-	char os[128] = "Linux", *text = NULL, *p;
-	size_t len;
+	json_t *j = enrolment_facts();
 
-	(void)uname(&u);
-	(void)sysinfo(&si);
-	if (fileio_slurp("/etc/os-release", 16 * KIB, &text, &len) == 0 && (p = strstr(text, "PRETTY_NAME=\""))) {
-		p += strlen("PRETTY_NAME=\"");
-		snprintf(os, sizeof(os), "%.*s", (int)strcspn(p, "\"\n"), p);
-	}
-	free(text);
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:s}", "hostname", u.nodename, "os", os, "kernel", u.release, "cpus",
-			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit, "firmware",
-			 access("/sys/firmware/efi", F_OK) == 0 ? "uefi" : "bios");
+	json_object_set_new(j, "firmware", json_string(access("/sys/firmware/efi", F_OK) == 0 ? "uefi" : "bios"));
+	return j;
 }
 
 static json_t *disks_json(const struct settings *s)
@@ -84,29 +67,6 @@ static json_t *disks_json(const struct settings *s)
 						      (json_int_t)s->disks[i].info.size_bytes, "sector_bytes",
 						      s->disks[i].info.sector_bytes));
 	return list;
-}
-
-static int ask_console(const struct enrol_options *o, const struct pki_token *token, const json_t *body,
-		       json_t **ret_answer, struct fault *f)
-{
-	struct http_options ho = { .base_url = o->console, .ca_pin = token->ca_pin, .proxy = o->proxy };
-	struct http *h;
-	json_t *answer = NULL;
-	int status, err = http_new(&ho, &h);
-
-	if (err)
-		return fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL);
-	status = http_request(h, "POST", "/api/godwit/v1/enrol", body, ENROL_TIMEOUT_MS, &answer, f);
-	http_free(h);
-	if (status < 0)
-		return status;
-	if (status == 201) {
-		*ret_answer = answer;
-		return 0;
-	}
-	err = fault_from_json(answer, f);
-	json_decref(answer);
-	return err ? fault_set(f, -EPROTO, MSG_CONSOLE_UNCLEAR, "url", o->console, "status", "not 201", NULL) : -EACCES;
 }
 
 static int save_text(const struct settings *s, const char *name, const char *text)
@@ -160,7 +120,7 @@ static int exchange(const struct enrol_options *o, struct settings *s, struct fa
 	body = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "token", o->token, "role", "agent", "request", request, "name",
 			 o->name, "facts", facts(), "disks", disks_json(s));
 	free(request);
-	err = body ? ask_console(o, &token, body, &answer, f) :
+	err = body ? enrolment_ask(o->console, &token, o->proxy, body, MSG_AGENT_ENROL_FAILED, &answer, f) :
 		     fault_set(f, -EINVAL, MSG_AGENT_ENROL_FAILED, "reason", "the name is not UTF-8", NULL);
 	json_decref(body);
 	if (err)

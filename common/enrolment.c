@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "enrolment.h"
+#include "fileio.h"
+#include "http.h"
+#include "link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#define ENROL_TIMEOUT_MS 30000
+
+json_t *enrolment_facts(void)
+{
+	struct utsname u = { 0 };
+	struct sysinfo si = { 0 };
+	char os[128] = "Linux", *text = NULL, *p;
+	size_t len;
+
+	(void)uname(&u);
+	(void)sysinfo(&si);
+	if (fileio_slurp("/etc/os-release", 16 * KIB, &text, &len) == 0 && (p = strstr(text, "PRETTY_NAME=\""))) {
+		p += strlen("PRETTY_NAME=\"");
+		snprintf(os, sizeof(os), "%.*s", (int)strcspn(p, "\"\n"), p);
+	}
+	free(text);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I}", "hostname", u.nodename, "os", os, "kernel", u.release, "cpus",
+			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit);
+}
+
+int enrolment_ask(const char *console, const struct pki_token *token, const char *proxy, const json_t *body,
+		  enum message_code failed, json_t **ret_answer, struct fault *f)
+{
+	struct http_options ho = { .base_url = console, .ca_pin = token->ca_pin, .proxy = proxy };
+	struct http *h;
+	json_t *answer = NULL;
+	int status, err = http_new(&ho, &h);
+
+	if (err)
+		return fault_set(f, err, failed, "reason", strerror(-err), NULL);
+	status = http_request(h, "POST", "/api/godwit/v1/enrol", body, ENROL_TIMEOUT_MS, &answer, f);
+	http_free(h);
+	if (status < 0)
+		return status;
+	if (status == 201) {
+		*ret_answer = answer;
+		return 0;
+	}
+	err = fault_from_json(answer, f);
+	json_decref(answer);
+	return err ? fault_set(f, -EPROTO, MSG_CONSOLE_UNCLEAR, "url", console, "status", "not 201", NULL) : -EACCES;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* enrolment - what an agent's and a server's have in common: the words to the console and its answer. */
+#ifndef GODWIT_ENROLMENT_H
+#define GODWIT_ENROLMENT_H
+
+#include "base.h"
+#include "message.h"
+#include "pki.h"
+#include <jansson.h>
+
+/* Of this machine: {hostname, os, kernel, cpus, memory_bytes}. */
+json_t *enrolment_facts(void);
+
+/* Nothing is sent until the CA that @token names has been seen.  0 with the console's answer, or
+ * -errno with its fault; @failed, with {reason}, where there was no asking it.  @proxy may be NULL. */
+_must_check_ int enrolment_ask(const char *console, const struct pki_token *token, const char *proxy,
+			       const json_t *body, enum message_code failed, json_t **ret_answer,
+			       struct fault *ret_fault);
+
+#endif
