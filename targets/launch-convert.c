@@ -30,14 +30,17 @@ static bool may_convert(const struct launch *l)
 void launch_choose_bus(struct launch *l)
 {
 	const struct hardware *h = &l->spec.hardware;
+	unsigned int i = 0;
 	char line[256];
 
 	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : hardware_choose_bus(h, may_convert(l));
 	if (l->spec.bus != BUS_AUTO || l->bus == BUS_VIRTIO)
 		return;
+	while (i + 1 < h->name_count && hardware_name_fits(&h->names[i], BUS_VIRTIO))
+		i++;
 	if (hardware_bus_boots(h, BUS_VIRTIO))
 		snprintf(line, sizeof(line), "its disks are attached by %s: %s names %s", hardware_bus_name(l->bus),
-			 h->names[0].file, h->names[0].device);
+			 h->names[i].file, h->names[i].device);
 	else
 		snprintf(line, sizeof(line), "its disks are attached by %s: the initramfs of its kernel %s has no driver for "
 			 "virtio disks", hardware_bus_name(l->bus), h->kernel);
