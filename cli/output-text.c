@@ -142,7 +142,7 @@ static void detail_rates(const struct cli *c, struct table *t, const json_t *mac
 	char written[SHOW_TEXT_MAX], drained[SHOW_TEXT_MAX], sent[SHOW_TEXT_MAX], again[SHOW_TEXT_MAX];
 
 	table_add(t, say(c, "Rates", "速度"));
-	table_addf(t, say(c, "written %s, sent %s", "書き込み %s、送信 %s"),
+	table_addf(t, say(c, "written %s, replicated %s (of the disks, before compression)", "書き込み %s、複製 %s（ディスク上の量、圧縮前）"),
 		   show_rate(get_number(rates, "write_bytes_per_second", 0), written),
 		   show_rate(get_number(rates, "drain_bytes_per_second", 0), drained));
 	if (json_is_false(json_object_get(forecast, "converges")) && needed >= 0) {
