@@ -10,9 +10,12 @@ BATS_TEST_TIMEOUT=2400
 setup() {
 	test_begin
 	needs_launch
-	needs mmdebstrap blkid python3
+	needs mmdebstrap blkid python3 btrfs
 	CACHE=${GODWIT_VM_CACHE:-$BUILD/vm}
 	SECOND=$T/second.img
+	BUSES=(virtio)    # of the source machine's disks, one by one: virtio, megasas (SCSI), nvme
+	DISKS=(/dev/vda /dev/vdb)
+	OLDER_BUS=auto    # the copy of the older point has its disks on
 }
 teardown() { test_end; }
 
@@ -38,7 +41,19 @@ vm_start() {
 		$(vm_disks "$IMAGE" "$@")
 }
 vm_start_grub() { vm_run $(vm_disks "$IMAGE" "$@"); }
-vm_disks() { printf -- '-drive file=%s,format=raw,if=virtio,cache=writeback,discard=unmap ' "$@"; }
+vm_disks() { # IMAGE...
+	local n=0 image
+	[[ ${BUSES[*]} != *megasas* ]] || printf -- '-device megasas,id=scsi '
+	for image; do
+		printf -- '-drive file=%s,format=raw,if=none,id=d%s,cache=writeback,discard=unmap ' "$image" $n
+		case ${BUSES[n]:-${BUSES[-1]}} in
+		virtio) printf -- '-device virtio-blk-pci,drive=d%s ' $n ;;
+		megasas) printf -- '-device scsi-hd,bus=scsi.0,drive=d%s ' $n ;;
+		nvme) printf -- '-device nvme,serial=disk%s,drive=d%s ' $n $n ;;
+		esac
+		n=$((n + 1))
+	done
+}
 vm_run() {
 	local accel
 	# What the first launch on this machine found out (targets/qemu/kvm.h).
@@ -55,14 +70,14 @@ vm_run() {
 # vm_wait_login N: its Nth login prompt.
 vm_wait_login() {
 	wait_until 400 "the source machine's login prompt" said_or_gone "$1" || :
-	[ "$(logins)" -ge "$1" ] || {
+	[ "0$(logins)" -ge "$1" ] || {
 		tail -c 3000 "$T/source.log" "$T/qemu.out"
 		fail "the source machine does not start"
 		return 1
 	}
 }
-logins() { grep -ac 'login:' "$T/source.log"; }
-said_or_gone() { [ "$(logins)" -ge "$1" ] || gone $VM; }
+logins() { grep -asc 'login:' "$T/source.log" || :; }
+said_or_gone() { [ "0$(logins)" -ge "$1" ] || gone $VM; }
 vm() { "$VM_TOOLS/vmsh" "$T/shell" "${SECONDS_FOR_VM:-120}" "$1"; }
 VM_TOOLS=$ROOT/tests/vm
 
@@ -71,11 +86,29 @@ vm_protect() {
 	local name=$1 token
 	shift
 	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
-	vm "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; /usr/local/bin/godwit protect $* --name $name \
+	SECONDS_FOR_VM=300 vm "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; /usr/local/bin/godwit protect $* --name $name \
 		--console https://$HOST:$CONSOLE_PORT --token $token" || { fail "protect inside"; return 1; }
 }
 
-acked_records() { wc -l <"$T/host/acked" 2>/dev/null || echo 0; }
+# vm_agent_judge DRIVER: its agent runs by systemd as its unit confines it, captures payloads, nothing
+# was denied to it, it has found out that DRIVER is there at boot, and it is back after it was killed.
+vm_agent_judge() {
+	local said agent=godwit-agent@whole denied="SIGSYS|status=31|type=1326|apparmor=.DENIED|godwit.*(denied|not permitted)"
+	said=$(vm "systemctl is-active $agent; systemctl show -P NRestarts $agent; systemctl --failed --plain --no-legend;
+		systemctl show -P SystemCallFilter $agent | grep -c finit_module;
+		{ journalctl -b --no-pager -q; dmesg; } | grep -iE '$denied'; :")
+	[ "$(tr -d '\r' <<<"$said" | tr '\n' ' ')" = "active 0 1 " ] || { echo "$said"; fail "the agent under systemd"; return 1; }
+	[ "$(status whole .capture.mode)" = payload ] || fail "payload is not captured" || return 1
+	wait_until 400 "what a launched copy needs" status_is whole ".facts.hardware.drivers.$1 == \"boot\"" ||
+		{ status whole .facts; vm "tail -n 20 /var/lib/godwit/agents/whole/agent.log.0; ps ax | tail -n 40"; return 1; }
+	vm "systemctl kill -s KILL --kill-who=main $agent"
+	wait_until 120 "its agent to be there again" vm_agent_is_back $agent
+	wait_status 300 whole ".stage == \"continuous\" and .newest_point.time > \"$(time_of "$(now_us)")\""
+	tell "its agent under systemd: active, captures payloads, nothing denied, is back when killed; $1 is there at boot"
+}
+vm_agent_is_back() { vm "[ \$(systemctl show -P NRestarts $1) = 1 ] && systemctl is-active -q $1"; }
+
+acked_records() { cat "$T/host/acked" 2>/dev/null | wc -l; }
 acked_more_than() { [ "$(acked_records)" -gt "$1" ]; }
 # acked_by TIME_US: the last record acknowledged by then.
 acked_by() { awk -v t="$1" '$2 <= t { n = $1 } END { print n + 0 }' "$T/host/acked"; }
@@ -90,6 +123,7 @@ point_judge() {
 	case $3 in
 	ext4) e2fsck -fn "$dev" ;;
 	xfs) xfs_repair -n "$dev" ;;
+	btrfs) btrfs check --readonly "$dev" ;;
 	esac >"$T/fsck.out" 2>&1 || { cat "$T/fsck.out"; fail "fsck of $4"; return 1; }
 	disk_detach "$dev" "$T/point.img"
 	rm -f "$T/point.img"
@@ -101,12 +135,23 @@ tell() { echo "# $*" >&3; }
 # said_of KEY LINE: the number that /boot/post_launch/check says.
 said_of() { sed -nE "s/^$2 .*\b$1=([0-9]+).*/\1/p" "$T/check"; }
 
-# launched_judge NAME POINT TIME_US: it boots, has everything acknowledged by then, and its agent rests.
+# launched_judge NAME POINT TIME_US [BUS]: it boots, has everything acknowledged by then, and its agent rests.
+# That it has booted is proved by a command in it, and post_launch runs after that.
 launched_judge() {
-	local last want
-	launch "$1" "$(jq -nc --arg at "$2" '{at: $at, blueprint: {memory_mib: 1024, cpus: 2, proof: "text", proof_text:
-		"CHECKED", proof_seconds: 900}}')"
+	local last want after
+	after='echo $GODWIT_LAUNCH; systemctl show -P Result godwit-post-launch; '
+	after+='systemctl --failed --plain --no-legend | grep -v vmsh; findmnt -no SOURCE /'
+	launch "$1" "$(jq -nc --arg at "$2" --arg bus "${4:-auto}" --arg after "$after" '{at: $at, blueprint: {memory_mib: 1024,
+		cpus: 2, disk_bus: $bus, proof: "command", proof_command: "cat /run/checked", proof_seconds: 900,
+		post_launch: $after}}')"
 	wait_launch 900 "$LAUNCH" booted
+	wait_until 200 "post_launch" post_launch_ran "$LAUNCH"
+	[ "$(record "$LAUNCH" '"\(.proof_command.status) \(.proof_command.output)"')" = "0 checked" ] ||
+		fail "the proof's command" || return 1
+	after=$(record "$LAUNCH" .post_launch.output)
+	[ "$(head -n -1 <<<"$after")" = "$(printf '%s\nsuccess' "$LAUNCH")" ] || { echo "$after"; fail "post_launch"; return 1; }
+	tell "root is $(tail -n 1 <<<"$after"), booted and proved by a command in it; post_launch ran, status" \
+		"$(record "$LAUNCH" .post_launch.status)"
 	wait_until 100 "its login prompt" launch_says "$LAUNCH" "login:"
 	tr -d '\0\r' <"$(launch_folder)/serial.log" | grep -aE '^(CHECK|SECOND|COMMITS|BALANCE|POSTGRESQL|AGENT|BAD) ' >"$T/check"
 	cat "$T/check"
@@ -122,6 +167,8 @@ launched_judge() {
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
 }
+
+post_launch_ran() { [ "$(record "$1" .post_launch.pending)" = false ]; }
 
 # second_judge LAST WANT: nothing on the second disk that the first lacks, and what was acknowledged.
 second_judge() {
@@ -157,36 +204,45 @@ cut_and_launched() { # FS [DISK...], each launched and looked at
 	read -r id at _ < <(points whole | tail -n 1)
 	both_judges "$1" "$id" "$at"
 	read -r id at _ < <(points whole | awk -v t=$((at - 60000000)) '$2 <= t' | tail -n 1)
-	both_judges "$1" "$id" "$at"
+	both_judges "$1" "$id" "$at" $OLDER_BUS
 }
-both_judges() { # FS POINT TIME_US
-	launched_judge whole "$2" "$3"
-	point_judge whole "$2" "$1" /dev/vda "$offset" "$bytes"
-	[ ! -e "$SECOND" ] || point_judge whole "$2" xfs /dev/vdb 0 "$(stat -c %s "$SECOND")"
+both_judges() { # FS POINT TIME_US [BUS]
+	launched_judge whole "$2" "$3" "${4-}"
+	point_judge whole "$2" "$1" "${DISKS[0]}" "$offset" "$bytes"
+	[ ! -e "$SECOND" ] || point_judge whole "$2" xfs "${DISKS[1]}" 0 "$(stat -c %s "$SECOND")"
 }
 # older_than NAME SECONDS FROM_US: its points since then are so far apart.
 older_than() {
 	points "$1" --from "$(time_of "$3")" | awk -v s="$2" 'NR == 1 { a = $2 } { b = $2 } END { exit b - a < s * 1000000 }'
 }
 
-protected_cut_and_launched() { # FIRMWARE FS
+protected_cut_and_launched() { # DRIVER FIRMWARE FS [OPTION...]
+	local driver=$1 more=()
+	shift
 	vm_address
 	instance_start "$HOST"
-	vm_image "$1" "$2"
-	vm_start
+	vm_image "$@"
+	[ ! -e "$SECOND" ] || more=("$SECOND")
+	vm_start "${more[@]}"
 	vm "systemd-run --unit load /usr/local/sbin/vm-load"
 	wait_until 120 "the load to run" acked_more_than 5
-	vm_protect whole /dev/vda
+	vm_protect whole "${DISKS[@]:0:$((${#more[@]} + 1))}"
 	wait_continuous whole 600
+	vm_agent_judge "$driver"
 	cut_and_launched "$2"
 }
 
 @test "Debian 12, BIOS, ext4: protected from inside under load, its power cut, launched from the latest point and one a minute older" {
-	protected_cut_and_launched bios ext4
+	protected_cut_and_launched virtio_blk bios ext4
 }
 
 @test "Debian 12, UEFI, xfs: protected from inside under load, its power cut, launched from the latest point and one a minute older" {
-	protected_cut_and_launched uefi xfs
+	protected_cut_and_launched virtio_blk uefi xfs
+}
+
+@test "Debian 12, BIOS, GPT, btrfs on NVMe, data on a second disk on SCSI: protected from inside under load, its power cut, launched from the latest point on virtio, and on NVMe from one a minute older" {
+	BUSES=(nvme megasas) DISKS=(/dev/nvme0n1 /dev/sda) OLDER_BUS=nvme
+	protected_cut_and_launched nvme bios btrfs --gpt --second "$SECOND"
 }
 
 @test "Debian 12, UEFI, root and /boot on LVM, data on a second disk, PostgreSQL: its power cut, launched: no record on the second disk that the first lacks, every acknowledged commit there" {
