@@ -5,7 +5,7 @@ load lib
 load launch
 setup() {
 	test_begin
-	needs qemu-system-x86_64 fio mke2fs dmsetup busybox
+	needs qemu-system-x86_64 fio mke2fs dmsetup sg_dd busybox
 }
 teardown() { test_end; }
 
@@ -19,5 +19,6 @@ matrix_of() { # SUITE MODE: what is to be chosen there by itself
 	"$VM/kernel-matrix" "$BUILD" "$cache" "$1" >"$T/matrix.out" 2>&1 || { cat "$T/matrix.out"; fail "$1"; return 1; }
 	say "$(tail -n 2 "$T/matrix.out")"
 	[ "$(grep -c "mode=$2 equal" "$T/matrix.out")" -ge 4 ] || { cat "$T/matrix.out"; fail "not in mode $2"; return 1; }
-	grep -q '^5 passed, 0 failed' "$T/matrix.out" || { cat "$T/matrix.out"; fail "not five kinds of disk"; }
+	grep -q "disk=scsi-passthrough mode=$2 noticed" "$T/matrix.out" || { cat "$T/matrix.out"; fail "passthrough"; return 1; }
+	grep -q '^6 passed, 0 failed' "$T/matrix.out" || { cat "$T/matrix.out"; fail "not five kinds of disk"; }
 }
