@@ -52,7 +52,7 @@ static void mix(uint64_t *sum, const void *data, size_t len)
 static void mix_file(uint64_t *sum, const char *path)
 {
 	struct stat st;
-	int64_t parts[4] = {0};
+	int64_t parts[4] = { 0 };
 
 	if (stat(path, &st) == 0) {
 		parts[0] = (int64_t)st.st_ino;
@@ -85,9 +85,9 @@ static uint64_t look(void)
 {
 	uint64_t sum = 0xcbf29ce484222325ULL;
 	const char *root = getenv("GODWIT_FACTS_ROOT") ?: "";
-	static const char *const files[] = {"/etc/fstab", "/etc/network/interfaces"};
+	static const char *const files[] = { "/etc/fstab", "/etc/network/interfaces" };
 	char path[PATH_MAX];
-	struct utsname u = {0};
+	struct utsname u = { 0 };
 
 	(void)uname(&u);
 	for (unsigned int i = 0; i < ARRAY_LEN(files); i++) {
@@ -109,7 +109,7 @@ static uint64_t look(void)
 
 static void __attribute__((noreturn)) exec_look(const struct facts *f, int out)
 {
-	struct rlimit cpu = {CPU_SECONDS, CPU_SECONDS};
+	struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
