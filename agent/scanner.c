@@ -293,11 +293,12 @@ static void take_live(struct engine *e, struct disk_state *d)
 	}
 }
 
-static void end_pass(struct engine *e, struct disk_state *d)
+/* Is the first scan through?  It may end with a pass, with an answer that the last blocks
+ * in doubt are the same, or have ended before its end could be noted. */
+static void look_synced(struct engine *e, struct disk_state *d)
 {
 	uint64_t bit = 1ULL << d->track.disk;
 
-	d->in_pass = false;
 	if (e->memory->synced_disks & bit || d->planes[PLANE_HASH].count || d->planes[PLANE_PENDING].count)
 		return;
 	memory_set_synced(e->memory, d->track.disk, true);
@@ -312,8 +313,10 @@ static bool arrange_pass(struct engine *e, struct disk_state *d)
 
 	if (d->in_pass)
 		return now_us(e) >= d->bad_hold_us;
-	if (!tracker_live_count(e->tracker, d->track.disk) && !d->planes[PLANE_PENDING].count)
+	if (!tracker_live_count(e->tracker, d->track.disk) && !d->planes[PLANE_PENDING].count) {
+		look_synced(e, d);
 		return false;
+	}
 	now = now_us(e);
 	if ((now - d->pass_began_us < PASS_PAUSE_US && !e->label_wanted) || now < d->bad_hold_us)
 		return false;
@@ -370,8 +373,10 @@ static bool submit_pending(struct engine *e, struct disk_state *d)
 		return false;
 	count = next_run(e, d, &region);
 	if (!count) {
-		if (!pass_has_reads(e, d->track.disk))
-			end_pass(e, d);
+		if (!pass_has_reads(e, d->track.disk)) {
+			d->in_pass = false;
+			look_synced(e, d);
+		}
 		return false;
 	}
 	if (is_being_read(e, d, region, count))

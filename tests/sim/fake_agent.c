@@ -363,7 +363,7 @@ bool fake_agent_settled(struct sim_agent *a)
 		return false;
 	engine_figures(a->engine, &f);
 	engine_verify_status(a->engine, &v);
-	if (!f.clean || f.scan_in_flight_bytes || f.open_bytes || f.ring_used_bytes || v.running)
+	if (!f.clean || !f.synced || f.scan_in_flight_bytes || f.open_bytes || f.ring_used_bytes || v.running)
 		return false;
 	for (unsigned int i = 0; i < a->w->s.disks; i++) {
 		if (engine_disk_figures(a->engine, (uint16_t)i, &d) < 0 || d.leisure_bytes)
