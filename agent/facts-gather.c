@@ -283,7 +283,7 @@ static void find_card(char *interface, size_t size)
 
 		snprintf(path, sizeof(path), "%s/sys/class/net/%s", root(), interface);
 		dir = opendir(path);
-		while (dir && !is_card(lower[0] ? lower : "none") && (e = readdir(dir)))
+		while (dir && !(lower[0] && is_card(lower)) && (e = readdir(dir)))
 			if (strncmp(e->d_name, "lower_", 6) == 0 && strlen(e->d_name) - 6 < size &&
 			    (!lower[0] || is_card(e->d_name + 6)))
 				snprintf(lower, sizeof(lower), "%.31s", e->d_name + 6);
