@@ -46,6 +46,8 @@ struct launch {
 	bool failing, ending, done;
 	bool asked_to_end;
 	bool stopping;		    /* with this machine, to be started again with it */
+	bool powering_off;	    /* it was asked to, and its end is awaited */
+	uint64_t power_off_us;	    /* when that was */
 	bool standing;		    /* L3 */
 	bool written;
 	bool resumed;		    /* it stands, and is started again after a restart */
@@ -68,6 +70,7 @@ struct launch {
 /* launch.c */
 void launch_fail(struct launch *l, const struct fault *f);
 void launch_end(struct launch *l);
+void launch_powered_off(struct launch *l, const char *why); /* it ended; @why, unless it did as asked */
 void launch_finish(struct launch *l); /* the target is gone, or never was */
 void launch_start_machine(struct launch *l);
 void launch_run_machine(struct launch *l); /* its disks are as they are to be */

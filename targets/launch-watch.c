@@ -46,7 +46,7 @@ void launch_keep(struct launch *l)
 {
 	enum launch_state state = record_current(l->record);
 
-	if (l->failing || l->ending || state != LAUNCH_BOOTED)
+	if (l->failing || l->ending || l->powering_off || state != LAUNCH_BOOTED)
 		return;
 	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
 	l->ops->keep(l->target);
@@ -268,6 +268,10 @@ static void target_stopped(void *context, const char *why)
 {
 	struct launch *l = context;
 
+	if (l->powering_off && !l->ending && !l->failing) {
+		launch_powered_off(l, why);
+		return;
+	}
 	if (why && !l->failing && !l->ending) {
 		l->failing = true;
 		(void)fault_set(&l->why, 0, MSG_LAUNCH_DIED, "machine", l->spec.machine, "reason", why, NULL);

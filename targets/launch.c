@@ -71,7 +71,7 @@ void launch_finish(struct launch *l)
 	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
 		record_fail(l->record, &l->why);
-	else if (l->stopping)
+	else if (l->stopping && !l->asked_to_end)
 		record_state(l->record, LAUNCH_STOPPED, "it is started again when this machine is");
 	else
 		record_state(l->record, LAUNCH_ENDED, l->written ? "the machine is written" : "the machine is gone");
@@ -87,6 +87,56 @@ void launch_end(struct launch *l)
 		l->ops->stop(l->target); /* then stopped() */
 	else
 		launch_finish(l);
+}
+
+/* --- with this machine ------------------------------------------------------------------------ */
+
+static unsigned int seconds_since(uint64_t us)
+{
+	return (unsigned int)((monotonic_now_us() - us) / USEC_PER_SEC);
+}
+
+static void power_off_too_late(void *context)
+{
+	struct launch *l = context;
+	char line[96];
+
+	snprintf(line, sizeof(line), "it had not powered itself off after %u s, and is ended", l->spec.poweroff_seconds);
+	record_power_off(l->record, false, seconds_since(l->power_off_us), line);
+	launch_end(l);
+}
+
+void launch_powered_off(struct launch *l, const char *why)
+{
+	char line[320] = "it has powered itself off";
+
+	if (why)
+		snprintf(line, sizeof(line), "it ended before it had powered itself off: %s", why);
+	record_power_off(l->record, !why, seconds_since(l->power_off_us), line);
+	launch_finish(l);
+}
+
+/* L4.  Nobody asked for the data to go. */
+static void stop_in_order(struct launch *l)
+{
+	char line[128];
+
+	if (l->ending || l->failing || l->powering_off)
+		return;
+	l->stopping = l->standing && !l->spec.leave_after_restart;
+	if (!l->standing || !l->target || !l->spec.poweroff_seconds) {
+		launch_end(l);
+		return;
+	}
+	l->powering_off = true;
+	l->power_off_us = monotonic_now_us();
+	l->deadline.fire = power_off_too_late;
+	l->deadline.context = l;
+	loop_set_timer(l->loop, &l->deadline, l->power_off_us + l->spec.poweroff_seconds * USEC_PER_SEC);
+	snprintf(line, sizeof(line), "the replication server's machine goes down: it is asked to power itself off, within %u s",
+		 l->spec.poweroff_seconds);
+	record_line(l->record, line);
+	l->ops->power_off(l->target);
 }
 
 static void picture_then_end(void *context, const char *error)
@@ -223,8 +273,7 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
-		l->stopping = l->standing && !l->spec.leave_after_restart;
-		launch_end(l); /* as when this machine is shut down: nobody asked for the data to go */
+		stop_in_order(l);
 		return;
 	}
 	launch_reap_disks(l);

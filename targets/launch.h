@@ -26,6 +26,8 @@
  * L2	After FAILED or ENDED no process, no socket and no disk file is left; log,
  *	serial.log and screenshot stay.
  * L3	STANDING only when no byte of any disk is needed from the store.
+ * L4	When it is told to end by a signal (this machine goes down), a machine that is
+ *	somebody's is asked to power itself off, and ended only when it does not.
  */
 #ifndef GODWIT_LAUNCH_H
 #define GODWIT_LAUNCH_H

@@ -3,6 +3,7 @@
 #include "daemon.h"
 #include "launch.h"
 #include "log.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,7 +14,10 @@
 static int usage(FILE *to, int status)
 {
 	fprintf(to, "Usage: godwit-launch [--daemon] FOLDER\n"
+		    "       godwit-launch --stop-all FOLDER\n"
 		    "Start the machine that FOLDER/spec.json describes from a recovery point.\n"
+		    "--stop-all: shut down all machines launched in folders below FOLDER, in order, and wait\n"
+		    "for them; godwit-launches.service does it when this machine goes down.\n"
 		    "godwit-server runs this; `man godwit-launch` describes the folder.\n");
 	return status;
 }
@@ -22,19 +26,23 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "daemon", no_argument, NULL, 'd' },
+		{ "stop-all", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
-	bool background = false;
+	bool background = false, stop = false;
 	char folder[4096], path[4200];
-	int c;
+	int c, err;
 
 	log_init("godwit-launch", LOG_INFO);
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'd':
 			background = true;
+			break;
+		case 's':
+			stop = true;
 			break;
 		case 'h':
 			return usage(stdout, 0);
@@ -50,6 +58,12 @@ int main(int argc, char **argv)
 	if (!realpath(argv[optind], folder)) {
 		log_error("%s: %s", argv[optind], strerror(errno));
 		return 2;
+	}
+	if (stop) {
+		err = stop_all(folder);
+		if (err)
+			log_error("%s: %s", folder, strerror(-err));
+		return err ? 1 : 0;
 	}
 	snprintf(path, sizeof(path), "%s/launch.log.0", folder);
 	if (log_to_file(path, 1 << 20, 3))

@@ -386,6 +386,12 @@ void record_started_again(struct record *r)
 	json_object_set_new(r->shown, "started_again", now_text());
 }
 
+void record_power_off(struct record *r, bool by_itself, unsigned int seconds, const char *line)
+{
+	json_object_set_new(r->shown, "power_off", json_pack("{s:b,s:i}", "by_itself", by_itself, "seconds", (int)seconds));
+	record_line(r, line);
+}
+
 void record_not_kept(struct record *r, const char *reason)
 {
 	char text[FAULT_VALUE_MAX];

@@ -12,6 +12,7 @@
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
  *	 "not_kept": why it could not be made to stand alone when that was tried last,
+ *	 "power_off": {"by_itself", "seconds"},	how it was stopped with the server's machine last
  *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
  *	 "disks_kept": true when it is over and its disk files are still there}
  *
@@ -77,6 +78,7 @@ void record_images(struct record *r, const char *folder, const char *format);
 void record_written(struct record *r); /* all of them */
 /* @name: proof_command, post_launch; @pending: its end is awaited; @status: -1: it has none. */
 void record_command(struct record *r, const char *name, bool pending, int status, const char *output);
+void record_power_off(struct record *r, bool by_itself, unsigned int seconds, const char *line);
 void record_not_kept(struct record *r, const char *reason);
 void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes);
 

@@ -12,6 +12,7 @@
 #define MEMORY_MIN_MIB 64
 #define MEMORY_MAX_MIB (4 * 1024 * 1024)
 #define PROOF_SECONDS_MAX 86400
+#define POWEROFF_SECONDS_MAX 600 /* godwit-launches.service waits for a little longer */
 
 static int refuse(struct fault *f, const char *member)
 {
@@ -81,7 +82,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const no_yes[] = { "no", "yes" };
 	static const char *const proofs[] = { "login", "agent", "text", "command" };
 	static const char *const after_restarts[] = { "start", "leave" };
-	uint64_t cpus, mib, seconds;
+	uint64_t cpus, mib, seconds, poweroff;
 	char id[UUID_TEXT_LEN + 1];
 	int kind, format, firmware, source, network, bus, convert, identity, proof, leave, err;
 
@@ -106,6 +107,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "after_restart", after_restarts, ARRAY_LEN(after_restarts), 0, &leave, f) ?:
 	      take_text(o, "post_launch", false, s->post_launch, sizeof(s->post_launch), f) ?:
 	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f) ?:
+	      take_number(o, "poweroff_seconds", 0, POWEROFF_SECONDS_MAX, 90, &poweroff, f) ?:
 	      take_number(o, "asked_us", 0, UINT64_MAX, 0, &s->asked_us, f);
 	if (err)
 		return err;
@@ -130,6 +132,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 		s->hardware = (struct hardware){ .known = false };
 	s->proof = (enum launch_proof)proof;
 	s->proof_seconds = (unsigned int)seconds;
+	s->poweroff_seconds = (unsigned int)poweroff;
 	s->leave_after_restart = leave;
 	return 0;
 }

@@ -34,6 +34,7 @@ struct launch_spec {
 	char proof_command[SPEC_COMMAND_SIZE]; /* for the machine's sh */
 	char post_launch[SPEC_COMMAND_SIZE];   /* likewise, once it has booted; "": nothing */
 	unsigned int proof_seconds; /* 600 */
+	unsigned int poweroff_seconds; /* to power itself off, when the server's machine goes down; 0: not asked */
 	bool leave_after_restart; /* of a machine that stands alone */
 	char to[2048], format[8]; /* of images: an absolute path; qcow2 */
 	uint64_t asked_us;	/* by the monotonic clock; 0: now */

@@ -8,6 +8,7 @@
  *
  *	start() -> started() ... output() ... stopped()
  *	keep()  -> kept()		all data is its own from then on
+ *	power_off() -> stopped()	if the machine does as it is asked
  *	start() -> written()		of a target that only writes
  *
  * Everything is asynchronous, on the launch's loop; the callbacks, but for note(), are
@@ -78,6 +79,8 @@ struct target_ops {
 	/* Run @command in the machine; then ran(), unless the machine does not get so far. */
 	int (*run)(struct target *t, const char *name, const char *command);
 	void (*keep)(struct target *t);
+	/* Ask the machine to power itself off, again and again; then stopped(), if it does. */
+	void (*power_off)(struct target *t);
 	void (*stop)(struct target *t); /* then stopped(); what was started here is gone by then */
 	void (*free)(struct target *t); /* after stopped(), or to end it at once */
 };

@@ -425,6 +425,7 @@ const struct target_ops target_images = {
 	.screenshot = screenshot,
 	.run = run,
 	.keep = keep,
+	.power_off = stop,
 	.stop = stop,
 	.free = free_target,
 };

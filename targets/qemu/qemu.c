@@ -8,7 +8,8 @@
  *
  *	spawn -> CONNECTING (qmp, serial) -> RUNNING -> [KEEPING -> RUNNING] -> STOPPING -> (stopped)
  *
- * qemu has no capabilities and no folder to write to but the launch's, and its own sandbox
+ * Of a shutdown of this machine qemu hears nothing (SIGTERM and its like are blocked in it), so
+ * that its machine can be asked to power itself off first.  qemu has no capabilities and no folder to write to but the launch's, and its own sandbox
  * forbids it to start programs.
  * It ends when this process ends, however that ends.
  */
@@ -42,6 +43,7 @@
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
 #define PROGRESS_US   (USEC_PER_SEC / 2)
+#define BUTTON_US     (10 * USEC_PER_SEC) /* a machine that comes up does not see it yet */
 #define STOP_GRACE_US (5 * USEC_PER_SEC)
 #define MEMORY_SPARE  (256 * MIB) /* for qemu itself and everybody else */
 
@@ -60,6 +62,8 @@ struct target {
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
 	uint64_t deadline_us;
 	bool running_said, agent_said;
+	bool powering_off;
+	uint64_t button_us;	 /* it was pressed last */
 	bool full;		 /* it waits for room on its disks */
 	struct keep keep;
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
@@ -117,6 +121,7 @@ static void process_ended(void *context, uint32_t events)
 	int status = 0;
 
 	(void)waitpid(t->pid, &status, 0);
+	asked |= t->powering_off && status == 0;
 	t->pid = 0;
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
@@ -135,8 +140,27 @@ static void stop(struct target *t)
 	if (t->qmp)
 		qmp_command(t->qmp, "quit", NULL, NULL, NULL);
 	else
-		(void)kill(t->pid, SIGTERM);
+		(void)kill(t->pid, SIGKILL);
 	again_in(t, STOP_GRACE_US);
+}
+
+static void press_button(struct target *t)
+{
+	uint64_t now = monotonic_now_us();
+
+	if (t->button_us && now < t->button_us + BUTTON_US)
+		return;
+	t->button_us = now;
+	qmp_command(t->qmp, "system_powerdown", NULL, NULL, NULL);
+}
+
+static void power_off(struct target *t)
+{
+	t->powering_off = true;
+	if (t->state == CONNECTING) /* it does not run yet */
+		stop(t);
+	else if (t->state == RUNNING)
+		press_button(t);
 }
 
 /* --- what it says ------------------------------------------------------------------------ */
@@ -356,6 +380,8 @@ static void timer_fired(void *context)
 			t->full = false;
 			qmp_command(t->qmp, "cont", NULL, NULL, NULL);
 		}
+		if (t->powering_off)
+			press_button(t);
 		if (t->keep.wanted)
 			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
 		again_in(t, t->keep.wanted ? PROGRESS_US : AGENT_PING_US);
@@ -432,11 +458,14 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *
 					      { "/run/NetworkManager", false },
 					      { "/run/resolvconf", false },
 					      { NULL, false } };
-	sigset_t none;
+	sigset_t deaf;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&deaf);
+	sigaddset(&deaf, SIGTERM);
+	sigaddset(&deaf, SIGINT);
+	sigaddset(&deaf, SIGHUP);
+	(void)sigprocmask(SIG_SETMASK, &deaf, NULL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* it had died before that */
 		_exit(126);
@@ -540,6 +569,7 @@ const struct target_ops target_qemu = {
 	.screenshot = screenshot,
 	.run = run,
 	.keep = keep,
+	.power_off = power_off,
 	.stop = stop,
 	.free = free_target,
 };

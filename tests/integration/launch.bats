@@ -349,7 +349,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	machine_make D bios
 	instance_of_boots
 	machine_protect own "$D"
-	launch own '{"kind": "cutover"}'
+	launch own '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1}}'
 	wait_launch 30 "$LAUNCH" standing
 	stands=$(record "$LAUNCH" .times.proof)
 	ino=$(stat -c %i "$(launch_folder)/disk0.qcow2")
@@ -383,6 +383,64 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	wait_continuous own
 }
 
+# stop_in_order LAUNCH SECONDS: as when the server's machine is shut down.
+stop_in_order() {
+	kill -TERM $(launch_pids "$1" godwit-launch)
+	wait_until "$2" "it to be stopped" eval "[ \"\$(record '$1' .state)\" = stopped ]"
+}
+
+@test "a machine that stands on its own is asked to power itself off before the server's machine goes down" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL" --power-button
+	instance_of_boots
+	machine_protect asked "$D"
+	launch asked '{"kind": "cutover", "blueprint": {"memory_mib": 256}}'
+	wait_launch 60 "$LAUNCH" standing
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	# such a shutdown tells everybody; the machine does not hear it
+	kill -TERM $qemu
+	stop_in_order "$LAUNCH" 30
+	launch_says "$LAUNCH" "POWER BUTTON"
+	[ "$(record "$LAUNCH" .power_off.by_itself)" = true ]
+	record "$LAUNCH" '.log[].message' | grep -q 'it has powered itself off'
+	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	reboot
+	wait_launch 30 "$LAUNCH" standing
+	wait_until 40 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
+	# one launch of several, as the systemd unit tells them; a test has nothing to lose
+	launch asked '{"blueprint": {"memory_mib": 256}}'
+	wait_launch 60 "$LAUNCH" booting
+	timeout 60 "$BUILD/targets/godwit-launch" --stop-all "$GODWIT_DATA/server/launches"
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
+	[ -z "$(pgrep -f "^qemu.*$GODWIT_DATA")" ]
+	timeout 10 "$BUILD/targets/godwit-launch" --stop-all "$GODWIT_DATA/server/launches"
+	must_fail timeout 10 "$BUILD/targets/godwit-launch" --stop-all "$T/nowhere"
+}
+
+@test "a machine that does not power itself off is ended after a time, and at once when it is terminated" {
+	machine_make D bios # GRUB alone does not look at the button
+	instance_of_boots
+	machine_protect deaf "$D"
+	launch deaf '{"kind": "cutover", "blueprint": {"poweroff_seconds": 2}}'
+	wait_launch 30 "$LAUNCH" standing
+	stop_in_order "$LAUNCH" 20
+	[ "$(record "$LAUNCH" .power_off.by_itself)" = false ]
+	record "$LAUNCH" '.log[].message' | grep -q 'had not powered itself off after 2 s'
+	reboot
+	wait_launch 30 "$LAUNCH" standing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	# terminated while it is waited for
+	launch deaf '{"kind": "cutover", "blueprint": {"poweroff_seconds": 600}}'
+	wait_launch 30 "$LAUNCH" standing
+	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 10 "its being asked" eval "record '$LAUNCH' '.log[].message' | grep -q 'asked to power itself off'"
+	terminate "$LAUNCH"
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "a machine that is to be left, that cannot be started, or that is not to be any more, is not started again" {
 	machine_make D uefi
 	instance_of_boots
@@ -396,7 +454,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	terminate "$LAUNCH"
 	# stopped with the machine, and ended before that is there again
-	launch left '{"kind": "cutover", "uefi": true}'
+	launch left '{"kind": "cutover", "uefi": true, "blueprint": {"poweroff_seconds": 0}}'
 	wait_launch 60 "$LAUNCH" standing
 	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
 	wait_until 20 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
