@@ -40,13 +40,22 @@ char *steps_read(const struct guest *t, const char *path)
 	return NULL;
 }
 
+/* A program's last line says why it failed; libguestfs' own first line does, and advice follows. */
+static void complain(const struct guest *t, const char *what)
+{
+	const char *error = guestfs_last_error(t->g) ?: "it failed";
+	const char *advice = strstr(error, "\nThis usually means");
+
+	fprintf(stderr, "%s: %.*s\n", what, (int)(advice ? (size_t)(advice - error) : strlen(error)), error);
+}
+
 int steps_write(const struct guest *t, const char *path, char *text)
 {
 	int err = guestfs_write(t->g, path, text, strlen(text));
 
 	free(text);
 	if (err)
-		fprintf(stderr, "%s: %s\n", path, guestfs_last_error(t->g));
+		complain(t, path);
 	return err ? -EIO : 0;
 }
 
@@ -329,7 +338,7 @@ static int run(const struct guest *t, const char *const command[])
 	free(said);
 	if (said)
 		return 0;
-	fprintf(stderr, "%s: %s\n", command[0], guestfs_last_error(t->g));
+	complain(t, command[0]);
 	return -EIO;
 }
 
