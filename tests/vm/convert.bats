@@ -36,11 +36,11 @@ in_guest() {
 		for f in dev proc sys; do mount --bind /$f "$guest/$f" || exit 1; done; exec chroot "$guest" "$@"' sh "$work" "$@"
 }
 
-# bound_make: IMAGE, a machine of SATA disks and a network card, named in its files.
+# bound_make [--dracut]: IMAGE, a machine of SATA disks and a network card, named in its files.
 bound_make() {
-	local said work=$T/guest device f
+	local said work=$T/guest device f make
 	IMAGE=$T/source.img
-	said=$("$ROOT/tests/vm/machine-image" bios ext4 "$IMAGE" "$BUILD" "$CACHE") || return 1
+	said=$("$ROOT/tests/vm/machine-image" bios ext4 "$IMAGE" "$BUILD" "$CACHE" "$@") || return 1
 	eval "$said"
 	disk_attach device "$IMAGE" --offset "$offset" --sizelimit "$bytes" || return 1
 	mkdir -p "$work"
@@ -59,8 +59,18 @@ bound_make() {
 	rm -f "$work"/etc/systemd/network/*
 	printf '[Match]\nMACAddress=%s\n[Link]\nName=ens18\n' $OLD_MAC >"$work/etc/systemd/network/05-lan.link"
 	printf '[Match]\nName=ens18\n[Network]\nDHCP=yes\n' >"$work/etc/systemd/network/10-lan.network"
-	echo MODULES=list >"$work/etc/initramfs-tools/conf.d/few"
-	printf '%s\n' ahci sd_mod ext4 >>"$work/etc/initramfs-tools/modules"
+	if [ "${1-}" = --dracut ]; then
+		make=(dracut --force "/boot/initrd.img-$VERSION" "$VERSION")
+		# On an emulated processor each of its modules takes seconds.
+		cat >"$work/etc/dracut.conf.d/10-few.conf" <<-'CONF'
+			drivers+=" ahci sd_mod ext4 "
+			omit_dracutmodules+=" qemu qemu-net crypt dm dmraid lvm mdraid multipath nvmf nvdimm btrfs overlay-root resume "
+		CONF
+	else
+		make=(update-initramfs -u -k "$VERSION")
+		echo MODULES=list >"$work/etc/initramfs-tools/conf.d/few"
+		printf '%s\n' ahci sd_mod ext4 >>"$work/etc/initramfs-tools/modules"
+	fi
 	cat >"$work/boot/post_launch/check" <<-'CHECK'
 		#!/bin/bash
 		exec >/dev/console 2>&1
@@ -72,7 +82,7 @@ bound_make() {
 		echo CHECKED
 	CHECK
 	in_guest systemctl --quiet enable godwit-post-launch.service # as `godwit protect` does
-	in_guest update-initramfs -u -k "$VERSION" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
+	in_guest "${make[@]}" >"$T/initramfs.out" 2>&1 || { cat "$T/initramfs.out"; f=failed; }
 	OLD_IDENTITY=$(cat "$work/etc/machine-id")
 	umount "$work"
 	[ "$f" != failed ] || return 1
@@ -91,7 +101,11 @@ bound_make() {
 		>"$T/source/proc/net/route"
 	echo $OLD_MAC >"$T/source/sys/class/net/ens18/address"
 	ln -s ../../sda1 "$T/source/dev/disk/by-uuid/$UUID"
-	printf '#!/bin/sh\nexec sh %s/usr/bin/unmkinitramfs --list -- "$1"\n' "$work" >"$T/bin/lsinitramfs"
+	if [ "${1-}" = --dracut ]; then
+		printf '#!/bin/sh\ndracutbasedir=%s/usr/lib/dracut exec bash %s/usr/bin/lsinitrd "$1"\n' "$work" "$work"
+	else
+		printf '#!/bin/sh\nexec sh %s/usr/bin/unmkinitramfs --list -- "$1"\n' "$work"
+	fi >"$T/bin/lsinitramfs"
 	chmod 755 "$T/bin/lsinitramfs"
 	export GODWIT_FACTS_ROOT=$T/source PATH=$PATH:$T/bin
 }
@@ -161,6 +175,26 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 	console_says ROOT | grep -q "ROOT /dev/sda1 "
 	console_says NETWORK | grep -qE 'ens18 +UP +10\.0\.2\.'
 	console_says IDENTITY | grep -q "$OLD_IDENTITY"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH" 30
+}
+
+@test "a machine whose initramfs dracut makes, without virtio in it, with root and fstab by name, starts on virtio" {
+	bound_make --dracut
+	disk_attach D "$IMAGE"
+	instance_start
+	machine_protect bound "$D"
+	wait_until 60 "the facts" facts_are_known
+	[ "$(status bound .facts.hardware.drivers.virtio_blk)" = module ]
+	launch bound '{"blueprint": {"disk_bus": "virtio", "memory_mib": 1024, "cpus": 2, "proof": "text", "proof_text": "CHECKED",
+		"proof_seconds": 900}}'
+	wait_launch 2400 "$LAUNCH" booted || { record "$LAUNCH" '.log[].message'; return 1; }
+	record "$LAUNCH" '.log[] | .time + " " + .message' | sed 's/^/# /' >&3
+	log_says "$LAUNCH" "/boot/initrd.img-$VERSION: has no driver for virtio disks, it is made anew"
+	log_says "$LAUNCH" "/etc/dracut.conf.d/99-godwit-launch.conf: written"
+	log_says "$LAUNCH" "/boot/initrd.img-$VERSION: has drivers for virtio disks now"
+	console_says ROOT | grep -q "ROOT /dev/vda1 .*root=UUID=$UUID "
+	console_says NETWORK | grep -qE 'ens18 +UP +10\.0\.2\.'
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH" 30
 }

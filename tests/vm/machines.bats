@@ -13,7 +13,7 @@ setup() {
 	needs mmdebstrap blkid python3 btrfs
 	CACHE=${GODWIT_VM_CACHE:-$BUILD/vm}
 	SECOND=$T/second.img
-	BUSES=(virtio)    # of the source machine's disks, one by one: virtio, megasas (SCSI), nvme
+	BUSES=(virtio)    # of the source machine's disks, one by one: virtio, scsi (virtio's), megasas (SCSI), nvme
 	DISKS=(/dev/vda /dev/vdb)
 	OLDER_BUS=auto    # the copy of the older point has its disks on
 }
@@ -43,12 +43,14 @@ vm_start() {
 vm_start_grub() { vm_run $(vm_disks "$IMAGE" "$@"); }
 vm_disks() { # IMAGE...
 	local n=0 image
-	[[ ${BUSES[*]} != *megasas* ]] || printf -- '-device megasas,id=scsi '
+	[[ " ${BUSES[*]} " != *" scsi "* ]] || printf -- '-device virtio-scsi-pci,id=scsi '
+	[[ ${BUSES[*]} != *megasas* ]] || printf -- '-device megasas,id=raid '
 	for image; do
 		printf -- '-drive file=%s,format=raw,if=none,id=d%s,cache=writeback,discard=unmap ' "$image" $n
 		case ${BUSES[n]:-${BUSES[-1]}} in
 		virtio) printf -- '-device virtio-blk-pci,drive=d%s ' $n ;;
-		megasas) printf -- '-device scsi-hd,bus=scsi.0,drive=d%s ' $n ;;
+		scsi) printf -- '-device scsi-hd,bus=scsi.0,drive=d%s ' $n ;;
+		megasas) printf -- '-device scsi-hd,bus=raid.0,drive=d%s ' $n ;;
 		nvme) printf -- '-device nvme,serial=disk%s,drive=d%s ' $n $n ;;
 		esac
 		n=$((n + 1))
@@ -107,6 +109,24 @@ vm_agent_judge() {
 	tell "its agent under systemd: active, captures payloads, nothing denied, is back when killed; $1 is there at boot"
 }
 vm_agent_is_back() { vm "[ \$(systemctl show -P NRestarts $1) = 1 ] && systemctl is-active -q $1"; }
+
+# vm_server_judge: godwit-server runs by systemd as its unit confines it, connected with the console; nothing
+# was denied to it, and it sees the kernel's modules, of which libguestfs makes its machine.
+vm_server_judge() {
+	local said token denied="SIGSYS|status=31|type=1326|godwit-server.*(denied|not permitted)"
+	token=$(api POST /tokens '{"role": "server"}' | jq -r .token)
+	SECONDS_FOR_VM=300 vm "/usr/local/sbin/godwit-server enrol --console https://$HOST:$CONSOLE_PORT --token $token --name inside \
+		&& systemctl start godwit-server" || { fail "a server inside"; return 1; }
+	wait_until 120 "the server inside to be connected" server_is_connected inside
+	said=$(vm "systemctl is-active godwit-server; systemctl show -P NRestarts godwit-server;
+		systemctl show -P SystemCallFilter godwit-server | grep -c finit_module;
+		ls /proc/\$(systemctl show -P MainPID godwit-server)/root/lib/modules/*/modules.dep | wc -l;
+		{ journalctl -b --no-pager -q -u godwit-server; dmesg; } | grep -iE '$denied'; :")
+	[ "$(tr -d '\r' <<<"$said" | tr '\n' ' ')" = "active 0 1 1 " ] || { echo "$said"; fail "the server under systemd"; return 1; }
+	vm "systemctl stop godwit-server && systemctl show -P Result godwit-server | grep -qx success && rm -r /var/lib/godwit/server"
+	tell "a server under systemd: active, connected, nothing denied, sees the kernel's modules, stops"
+}
+server_is_connected() { api GET /servers | jq -e --arg name "$1" '.servers[] | select(.name == $name) | .connected' >/dev/null; }
 
 acked_records() { cat "$T/host/acked" 2>/dev/null | wc -l; }
 acked_more_than() { [ "$(acked_records)" -gt "$1" ]; }
@@ -229,15 +249,18 @@ protected_cut_and_launched() { # DRIVER FIRMWARE FS [OPTION...]
 	vm_protect whole "${DISKS[@]:0:$((${#more[@]} + 1))}"
 	wait_continuous whole 600
 	vm_agent_judge "$driver"
+	[ -z "${SERVER_INSIDE-}" ] || vm_server_judge
 	cut_and_launched "$2"
 }
 
 @test "Debian 12, BIOS, ext4: protected from inside under load, its power cut, launched from the latest point and one a minute older" {
+	SERVER_INSIDE=1
 	protected_cut_and_launched virtio_blk bios ext4
 }
 
-@test "Debian 12, UEFI, xfs: protected from inside under load, its power cut, launched from the latest point and one a minute older" {
-	protected_cut_and_launched virtio_blk uefi xfs
+@test "Debian 12, UEFI, xfs on SCSI: protected from inside under load, its power cut, launched from the latest point on virtio, and on SCSI from one a minute older" {
+	BUSES=(scsi) DISKS=(/dev/sda) OLDER_BUS=scsi
+	protected_cut_and_launched virtio_scsi uefi xfs
 }
 
 @test "Debian 12, BIOS, GPT, btrfs on NVMe, data on a second disk on SCSI: protected from inside under load, its power cut, launched from the latest point on virtio, and on NVMe from one a minute older" {
