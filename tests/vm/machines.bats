@@ -111,19 +111,21 @@ vm_agent_judge() {
 vm_agent_is_back() { vm "[ \$(systemctl show -P NRestarts $1) = 1 ] && systemctl is-active -q $1"; }
 
 # vm_server_judge: godwit-server runs by systemd as its unit confines it, connected with the console; nothing
-# was denied to it, and it sees the kernel's modules, of which libguestfs makes its machine.
+# was denied to it, it sees the kernel's modules, of which libguestfs makes its machine, and what shuts down
+# launches is there, too.
 vm_server_judge() {
 	local said token denied="SIGSYS|status=31|type=1326|godwit-server.*(denied|not permitted)"
 	token=$(api POST /tokens '{"role": "server"}' | jq -r .token)
 	SECONDS_FOR_VM=300 vm "/usr/local/sbin/godwit-server enrol --console https://$HOST:$CONSOLE_PORT --token $token --name inside \
 		&& systemctl start godwit-server" || { fail "a server inside"; return 1; }
 	wait_until 120 "the server inside to be connected" server_is_connected inside
-	said=$(vm "systemctl is-active godwit-server; systemctl show -P NRestarts godwit-server;
+	said=$(vm "systemctl is-active godwit-server godwit-launches; systemctl show -P NRestarts godwit-server;
 		systemctl show -P SystemCallFilter godwit-server | grep -c finit_module;
 		ls /proc/\$(systemctl show -P MainPID godwit-server)/root/lib/modules/*/modules.dep | wc -l;
 		{ journalctl -b --no-pager -q -u godwit-server; dmesg; } | grep -iE '$denied'; :")
-	[ "$(tr -d '\r' <<<"$said" | tr '\n' ' ')" = "active 0 1 1 " ] || { echo "$said"; fail "the server under systemd"; return 1; }
-	vm "systemctl stop godwit-server && systemctl show -P Result godwit-server | grep -qx success && rm -r /var/lib/godwit/server"
+	[ "$(tr -d '\r' <<<"$said" | tr '\n' ' ')" = "active active 0 1 1 " ] || { echo "$said"; fail "the server under systemd"; return 1; }
+	vm "systemctl stop godwit-launches godwit-server && rm -r /var/lib/godwit/server;
+		[ \$(systemctl show -P Result godwit-launches godwit-server | grep -cx success) = 2 ]"
 	tell "a server under systemd: active, connected, nothing denied, sees the kernel's modules, stops"
 }
 server_is_connected() { api GET /servers | jq -e --arg name "$1" '.servers[] | select(.name == $name) | .connected' >/dev/null; }
