@@ -58,11 +58,11 @@ job() { api GET "/jobs/$1" | jq -r "${2:-.}"; }
 
 # wait_launch SECONDS LAUNCH STATE
 wait_launch() {
-	local end=$((SECONDS + $1)) state
+	local left=$1 last=$SECONDS state
 	while :; do
 		state=$(record "$2" .state)
 		[ "$state" != "$3" ] || return 0
-		if [ "$state" = failed ] || [ "$state" = ended ] || [ $SECONDS -ge $end ]; then
+		if [ "$state" = failed ] || [ "$state" = ended ] || spent; then
 			record "$2"
 			tail -c 2000 "$(launch_folder "$2")/serial.log" 2>/dev/null
 			fail "launch is $state, not $3"

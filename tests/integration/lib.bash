@@ -116,16 +116,23 @@ unpin() {
 
 # wait_until SECONDS WHAT COMMAND...: until the command succeeds.
 wait_until() {
-	local seconds=$1 what=$2 end
+	local seconds=$1 what=$2 left=$1 last=$SECONDS
 	shift 2
-	end=$((SECONDS + seconds))
 	until "$@"; do
-		if [ $SECONDS -ge $end ]; then
+		if spent; then
 			fail "not within $seconds s: $what"
 			return 1
 		fi
 		tick
 	done
+}
+# spent: a waiting that has so many seconds `left`, and looked `last` then, is over.  Between two looks at most
+# half a minute is counted: a machine that was suspended, or processes that were halted, do not make it fail.
+spent() {
+	local passed=$((SECONDS - last))
+	last=$SECONDS
+	left=$((left - (passed < 30 ? passed : 30)))
+	[ "$left" -le 0 ]
 }
 tick() { read -rt 0.1 <>"$T/never" || :; }
 

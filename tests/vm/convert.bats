@@ -6,7 +6,7 @@
 # Environment: GODWIT_VM_CACHE, where root file systems are kept (build/vm).
 load ../integration/lib
 load ../integration/launch
-BATS_TEST_TIMEOUT=3600
+BATS_TEST_TIMEOUT=5400
 setup() {
 	test_begin
 	needs_launch

@@ -6,7 +6,7 @@
 # Environment: GODWIT_VM_CACHE, where root file systems are kept (build/vm).
 load ../integration/lib
 load ../integration/launch
-BATS_TEST_TIMEOUT=2400
+BATS_TEST_TIMEOUT=4800
 setup() {
 	test_begin
 	needs_launch
