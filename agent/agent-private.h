@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "facts.h"
 #include "link.h"
+#include "priority.h"
 #include "session.h"
 #include "settings.h"
 #include "stage.h"
@@ -61,6 +62,7 @@ struct agent {
 	struct uring *uring;
 	struct link *link;
 	struct facts *facts;
+	struct priority priority;
 	struct attached disks[DISKS_MAX]; /* as in settings.disks */
 	char pin_dir[128];
 	int signal_fd;

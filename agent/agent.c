@@ -13,7 +13,8 @@
  * server sends is looked at.
  *
  * Kept: CAP_SYS_ADMIN, CAP_BPF and CAP_PERFMON, to make maps anew when a disk
- * grows or comes back.  The process stays root: it reads disks, which is
+ * grows or comes back, and CAP_SYS_NICE, to give way to the source's threads and to
+ * stop doing so (priority.c).  The process stays root: it reads disks, which is
  * everything there is to protect on this machine.
  */
 #include "agent-private.h"
@@ -280,11 +281,11 @@ static int make_engine(struct agent *a)
 
 static int give_up_rights(void)
 {
-	static const int keep[] = { CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON };
+	static const int keep[] = { CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_BPF, CAP_PERFMON };
 	int err = confine_capabilities(keep, ARRAY_LEN(keep));
 
-	/* Before 5.8 the kernel does not know the last two: then the first is all there is. */
-	return err ? confine_capabilities(keep, 1) : 0;
+	/* Before 5.8 the kernel does not know the last two: then the others are all there is. */
+	return err ? confine_capabilities(keep, 2) : 0;
 }
 
 static int begin(struct agent *a, struct fault *f)
@@ -306,6 +307,7 @@ static int begin(struct agent *a, struct fault *f)
 	err = give_up_rights();
 	if (err)
 		log_warn("rights that are not needed could not be given up: %s", strerror(-err));
+	priority_begin(&a->priority);
 	if (facts_new(&a->settings, &a->facts))
 		log_warn("what a launched copy of this machine needs is not found out");
 	a->compression_auto = true;
@@ -399,6 +401,7 @@ static uint64_t work(struct agent *a)
 	/* What the session took from the outbox may have made room. */
 	next = MIN(next, engine_run(a->engine));
 	tick(a, monotonic_now_us());
+	priority_run(&a->priority, engine_is_behind(a->engine), monotonic_now_us());
 	return MIN(MIN(soonest, next), MIN(a->tick_us + TICK_US, stage_deadline(a)));
 }
 
@@ -433,6 +436,7 @@ static void loop(struct agent *a)
 static void end(struct agent *a)
 {
 	facts_free(a->facts);
+	priority_end(&a->priority);
 	session_free(a->session);
 	link_stop(a->link);
 	attach_done(a);

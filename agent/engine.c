@@ -380,6 +380,11 @@ bool engine_wants_ring(const struct engine *e)
 	return e->connected && !e->blocked;
 }
 
+bool engine_is_behind(const struct engine *e)
+{
+	return e->overload.until_us || !cut_nothing_pending(e);
+}
+
 /* --- settings and wishes --------------------------------------------------------- */
 
 void engine_set_epoch_us(struct engine *e, uint64_t epoch_us)

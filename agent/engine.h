@@ -182,6 +182,9 @@ uint64_t engine_run(struct engine *e);
 
 void engine_read_done(struct engine *e, unsigned int slot, int error);
 
+/* Is anything still to be read before a point can be called? */
+bool engine_is_behind(const struct engine *e);
+
 /* Is there a use in being woken when the ring fills? */
 bool engine_wants_ring(const struct engine *e);
 

@@ -193,6 +193,25 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	equal t "$D"
 }
 
+# The policy of the agent's own thread.
+agent_policy() { chrt -p "$(agent_pid "$1")" | sed -nE 's/.*policy: (SCHED_[A-Z]+).*/\1/p'; }
+agent_has_policy() { [ "$(agent_policy "$1")" = "$2" ]; }
+
+@test "the first scan takes only what processor time other programs leave, following takes its part" {
+	[ "$(chrt -p $BASHPID | sed -nE 's/.*policy: (SCHED_[A-Z]+).*/\1/p')" = SCHED_OTHER ] ||
+		skip "started with a scheduling policy of its own, which an agent keeps"
+	disk_make D 512M
+	dd if=/dev/urandom of="$D" bs=1M count=512 oflag=direct status=none
+	instance_start
+	protect t "$D"
+	setting t throttle_mbit_per_second=16 # or it is through before anybody can look
+	wait_until 20 "the scan to give way" agent_has_policy t SCHED_IDLE
+	setting t throttle_mbit_per_second=0
+	wait_continuous t
+	wait_until 20 "following to take its part" agent_has_policy t SCHED_OTHER
+	equal t "$D"
+}
+
 @test "the log names the server's address and port 1500's like at each connection" {
 	disk_make D 32M
 	instance_start
