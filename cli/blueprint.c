@@ -32,8 +32,8 @@ const struct verb verb_blueprint = {
 		"  proof_text      the text on the serial console, for proof=text\n"
 		"  proof_command   for proof=command: it is run in the machine until it succeeds\n"
 		"  post_launch     a command that is run in the machine once, when it has booted\n"
-		"  after_restart   start or leave: a machine that stands on its own, when the server's machine was restarted\n"
-		"  poweroff_seconds  for a machine that stands on its own to power itself off, when the server's\n"
+		"  after_restart   start or leave: a machine that is kept or cut over, when the server's machine was restarted\n"
+		"  poweroff_seconds  for a machine that is kept or cut over to power itself off, when the server's\n"
 		"                  machine goes down (90s); 0: it is not asked to\n"
 		"  proof_seconds   how long to wait for the proof (10m)\n"
 		"KEY=default goes back to the default. It is used from the next launch on.",

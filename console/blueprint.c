@@ -25,9 +25,9 @@ static const struct value_kind table[] = {
 	{ "proof_command", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine, for proof=command: it succeeds" },
 	{ "post_launch", 0, 0, 0, { NULL }, 1000, "", "for sh in the machine: run once, when it has booted" },
 	{ "after_restart", 0, 0, 0, { "start", "leave" }, 0, "",
-	  "when the server's machine was restarted, a machine that stands on its own is: started again; or left, with its disks" },
+	  "when the server's machine was restarted, a machine that is kept or cut over is: started again; or left, with its disks" },
 	{ "poweroff_seconds", 0, 600, 90, { NULL }, 0, "s",
-	  "when the server's machine goes down, how long to wait for a machine that stands on its own to power itself off; 0: not" },
+	  "when the server's machine goes down, how long to wait for a machine that is kept or cut over to power itself off; 0: not" },
 	{ "proof_seconds", 1, 86400, 600, { NULL }, 0, "s", "how long to wait for the proof" },
 };
 

@@ -69,9 +69,23 @@ static bool is_running_command(const json_t *record)
 	return json_is_true(json_object_get(json_object_get(record, "post_launch"), "pending"));
 }
 
-/* A machine that was being kept and is merely booted again was not kept. */
+static bool was_started_again(const json_t *before, const json_t *record)
+{
+	return strcmp(text_in(before, "started_again"), text_in(record, "started_again"));
+}
+
+bool launches_stands(const json_t *record)
+{
+	return !strcmp(text_in(record, "state"), "standing") ||
+	       (!strcmp(text_in(record, "state"), "stopped") && !json_is_true(json_object_get(record, "needs_store")));
+}
+
+/* A machine that was being kept and is merely booted again was not kept; after a restart that goes
+ * on, and its record says when it went wrong again. */
 static bool fell_back(const json_t *before, const json_t *record)
 {
+	if (was_started_again(before, record))
+		return !strcmp(text_in(record, "state"), "booted") && *text_in(record, "not_kept");
 	return !strcmp(text_in(record, "state"), "booted") &&
 	       (!strcmp(text_in(before, "state"), "keeping") ||
 		(!strcmp(text_in(before, "state"), "booted") &&
@@ -159,11 +173,11 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 			  "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
-	if (!strcmp(text_in(record, "state"), "standing") && strcmp(l->state, "standing") && strcmp(l->state, "stopped")) {
+	if (!strcmp(text_in(record, "state"), "standing") && !launches_stands(before)) {
 		fault_set(&f, 0, MSG_LAUNCH_STANDS, "machine", l->machine_name, "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
-	if (before && strcmp(text_in(before, "started_again"), text_in(record, "started_again"))) {
+	if (before && was_started_again(before, record)) {
 		fault_set(&f, 0, MSG_LAUNCH_STARTED_AGAIN, "machine", l->machine_name, "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
@@ -247,7 +261,7 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 		return !over ? OPEN : is_written(record) ? DONE : FAILED;
 	if (strcmp(j->type, "KEEP"))
 		return proved && (over || !is_running_command(record)) ? DONE : over ? FAILED : OPEN;
-	if (!strcmp(state, "standing") || !strcmp(state, "stopped"))
+	if (launches_stands(record))
 		return DONE;
 	if (over || !fell_back(before, record))
 		return over ? FAILED : OPEN;
@@ -301,7 +315,7 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 			      : l->ended_us		     ? l->ended_us
 							     : (int64_t)wallclock_now_us());
 		follow_jobs(db, l, before, record);
-		if (strcmp(l->state, state) || strcmp(text_in(before, "started_again"), text_in(record, "started_again")) ||
+		if (strcmp(l->state, state) || was_started_again(before, record) ||
 		    is_proved(record) != is_proved(before) || fell_back(before, record))
 			tell_what_changed(db, l, before, record);
 	}

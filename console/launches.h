@@ -61,6 +61,9 @@ void launches_make_row(struct launch_row *ret, const struct machine_row *m, cons
 		       const char *who);
 const char *launches_job_type(const char *kind); /* NULL: there is no such kind */
 
+/* All its data is its own, though it may be off just now. */
+bool launches_stands(const json_t *record);
+
 bool launches_state_is_over(const char *state);
 bool launches_state_has_booted(const char *state);
 

@@ -127,9 +127,13 @@ static size_t list_dependent(struct db *db, const struct machine_row *m, struct 
 	struct launch_row *rows;
 	size_t count = db_launch_list_open(db, NULL, &rows), n = 0;
 
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(rows[i].machine_id, m->id) && strcmp(rows[i].state, "standing"))
+	for (size_t i = 0; i < count; i++) {
+		json_t *record = strcmp(rows[i].machine_id, m->id) ? NULL : db_launch_record(db, rows[i].id);
+
+		if (!strcmp(rows[i].machine_id, m->id) && !launches_stands(record))
 			rows[n++] = rows[i];
+		json_decref(record);
+	}
 	*ret = rows;
 	return n;
 }

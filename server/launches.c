@@ -90,10 +90,16 @@ static const char *state_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "state")) ?: "";
 }
 
+static bool is_stopped(const struct launch *e)
+{
+	return strcmp(state_of(e), "stopped") == 0;
+}
+
 /* All its data is its own, whether its machine runs just now or not. */
 static bool stands(const struct launch *e)
 {
-	return strcmp(state_of(e), "standing") == 0 || strcmp(state_of(e), "stopped") == 0;
+	return strcmp(state_of(e), "standing") == 0 ||
+	       (is_stopped(e) && !json_is_true(json_object_get(e->record, "needs_store")));
 }
 
 static bool needs_store(const struct launch *e)
@@ -160,11 +166,11 @@ void launch_read_record(struct launch *e)
 static bool is_somebodys_data(const struct launch *e)
 {
 	const char *kind = json_string_value(json_object_get(e->spec, "kind")) ?: "";
-	bool booted = strcmp(state_of(e), "booted") == 0 || strcmp(state_of(e), "keeping") == 0;
 
 	if (e->over)
 		return json_is_true(json_object_get(e->record, "disks_kept"));
-	return stands(e) || (strcmp(kind, "cutover") == 0 && booted);
+	return stands(e) || is_stopped(e) || json_is_true(json_object_get(e->record, "to_be_kept")) ||
+	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
 /* N1. */
@@ -201,12 +207,12 @@ static bool is_to_start_again(const struct launch *e)
 {
 	const char *wanted = json_string_value(json_object_get(e->spec, "after_restart")) ?: "start";
 
-	return stands(e) && !e->asked_to_end && strcmp(wanted, "start") == 0 && is_of_another_boot(e);
+	return is_somebodys_data(e) && !e->asked_to_end && strcmp(wanted, "start") == 0 && is_of_another_boot(e);
 }
 
 static bool waits_for_restart(const struct launch *e)
 {
-	return strcmp(state_of(e), "stopped") == 0 && !e->asked_to_end && !is_of_another_boot(e);
+	return is_stopped(e) && !e->asked_to_end && !is_of_another_boot(e);
 }
 
 static void look_at(struct launch *e)
@@ -336,7 +342,7 @@ int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 	look_at(e);
 	if (e->over)
 		return fault_set(ret_fault, -ESTALE, MSG_LAUNCH_OVER, "launch", id, NULL);
-	if (strcmp(state_of(e), "keeping") == 0 || stands(e))
+	if (strcmp(state_of(e), "keeping") == 0 || stands(e) || is_stopped(e)) /* that goes on with it by itself */
 		return 0;
 	return say(e, "keep\n") ? fault_set(ret_fault, -ESTALE, MSG_LAUNCH_OVER, "launch", id, NULL) : 0;
 }
@@ -407,6 +413,19 @@ size_t launches_of(const struct launches *l, const struct uuid *machine)
 
 	for (const struct launch *e = l->list; e; e = e->next)
 		n += uuid_equal(&e->machine, machine) && needs_store(e);
+	return n;
+}
+
+size_t launches_points(const struct launches *l, const struct uuid *machine, uint64_t *ret_epochs, size_t max)
+{
+	size_t n = 0;
+
+	for (const struct launch *e = l->list; e && n < max; e = e->next) {
+		json_int_t epoch = json_integer_value(json_object_get(e->spec, "epoch"));
+
+		if (uuid_equal(&e->machine, machine) && needs_store(e) && epoch > 0)
+			ret_epochs[n++] = (uint64_t)epoch;
+	}
 	return n;
 }
 

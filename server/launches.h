@@ -15,12 +15,14 @@
  *
  * N1	A launch whose process is gone and whose record has no end is buried: what
  *	it had started is ended, its sockets and disks go, its record says
- *	LAUNCH_KILLED.  The disks of a cutover that had booted, or of a machine
- *	that stood on its own, stay: they are somebody's data.
- * N3	A machine that stands on its own is started again, with its disks, when the
- *	server's machine was restarted (another boot id than its record's), unless
- *	its blueprint says that it is to be left (after_restart).
+ *	LAUNCH_KILLED.  The disks of a machine that is somebody's (N3) stay.
  * N2	Of launches that are over, so many are kept: LAUNCHES_OVER_MAX.
+ * N3	A machine that is somebody's (it stands on its own, is to be kept, or is a
+ *	cutover that had booted) is started again, with its disks, when the server's
+ *	machine was restarted (another boot id than its record's), unless its
+ *	blueprint says that it is to be left (after_restart).
+ * N4	The point of a launch that is not over and does not stand on its own is not
+ *	thinned away, also while nothing of it runs: its disks are nothing without it.
  */
 #ifndef GODWIT_LAUNCHES_H
 #define GODWIT_LAUNCHES_H
@@ -48,6 +50,7 @@ struct launch_request {
 	const char *source_firmware; /* may be NULL */
 	const char *to, *format; /* of images; may be NULL */
 	json_t *hardware;	 /* may be NULL, else hardware.h */
+	json_t *hardware_history; /* likewise: hardware_at() */
 
 	/* Once: with {launch, point: {id, epoch, time}}, borrowed, or with a fault. */
 	void (*done)(void *context, const json_t *result, const struct fault *fault);
@@ -72,6 +75,9 @@ json_t *launches_status(const struct launches *l); /* a new array */
 /* The machine was removed; its launches end, but for those that need no store. */
 void launches_stop_machine(struct launches *l, const struct uuid *machine);
 size_t launches_of(const struct launches *l, const struct uuid *machine); /* that need its store */
+
+/* The points that those need, whether their processes run (and hold them) or not: N4.  How many. */
+size_t launches_points(const struct launches *l, const struct uuid *machine, uint64_t *ret_epochs, size_t max);
 
 bool launches_is_idle(const struct launches *l); /* nothing is being resolved */
 

@@ -214,6 +214,7 @@ static void fill_request(const struct stores *st, const struct record *r, struct
 	*q = (struct work_request){ .machine = r->id, .has_policy = m != NULL };
 	if (m)
 		q->policy = m->retention;
+	q->held_count = launches_points(st->server->launches, &r->id, q->held, WORK_HELD_MAX);
 	if (!r->scrub_is_asked_for)
 		q->io_bytes_per_second = STORES_SCRUB_BYTES_PER_SECOND;
 }

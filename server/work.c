@@ -313,7 +313,8 @@ static int set_policy(const struct work_request *r, const char *dir)
 int work_upkeep(const void *request, size_t size, const char *dir, int out_fd)
 {
 	const struct work_request *r = request;
-	struct store_upkeep_options o = { .now_us = wallclock_now_us(), .stop = stop_upkeep };
+	struct store_upkeep_options o = { .now_us = wallclock_now_us(), .stop = stop_upkeep, .held = r->held,
+					  .held_count = r->held_count };
 	struct store_upkeep_result u = { 0 };
 	json_t *summary = NULL;
 	int err = set_policy(r, dir);

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #define WORK_AT_MAX 255u
+#define WORK_HELD_MAX 64u
 
 struct work_request {
 	struct uuid machine;
@@ -25,6 +26,8 @@ struct work_request {
 	char label[STORE_LABEL_MAX + 1];
 	bool has_policy;		   /* upkeep */
 	struct store_policy policy;
+	uint64_t held[WORK_HELD_MAX];	   /* upkeep: epochs that stay, whatever the policy says */
+	size_t held_count;
 	uint64_t io_bytes_per_second;	   /* scrub */
 };
 

@@ -161,6 +161,8 @@ struct store_upkeep_options {
 	/* Asked between steps, with the bytes moved so far: true stops early, cleanly. */
 	bool (*stop)(void *context, uint64_t bytes_done);
 	void *context;
+	const uint64_t *held;		/* epochs: points that somebody comes back for are kept, too */
+	size_t held_count;
 };
 
 struct store_upkeep_result {

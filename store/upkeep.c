@@ -72,11 +72,17 @@ static void forget(struct upkeep *u)
 	retain_done(&u->retain);
 }
 
-/* A point that a reader shows is kept for as long. */
+/* A point that a reader shows, or that the caller holds, is kept for as long. */
 static void keep_held(struct upkeep *u)
 {
 	size_t i;
 
+	for (i = 0; i < u->options->held_count; i++) {
+		size_t at = retain_place(&u->retain, u->options->held[i]);
+
+		if (at < u->retain.count && u->retain.list[at].epoch == u->options->held[i])
+			retain_keep(&u->retain, at);
+	}
 	if (!lock_any_point_held(&u->lock))
 		return;
 	for (i = 0; i < u->retain.count; i++) {

@@ -41,7 +41,9 @@ void launch_reap_disks(struct launch *l)
 			continue;
 		d->process.pid = 0;
 		(void)fault_set(&f, 0, MSG_LAUNCH_STORE_GONE, "machine", l->spec.machine, NULL);
-		if (!l->standing)
+		if (l->powering_off && !l->standing)
+			launch_end(l); /* all of this machine is told to end: it is cut off, as by a power cut */
+		else if (!l->standing)
 			launch_fail(l, &f);
 	}
 }
@@ -158,6 +160,13 @@ static int look_read(void *context, unsigned int disk, uint64_t offset, uint32_t
 	return store_read(k->reader, (uint16_t)k->launch->target_disks[disk].disk, offset, length, ret);
 }
 
+static void name_socket(struct launch *l, unsigned int i)
+{
+	struct target_disk *t = &l->target_disks[i];
+
+	snprintf(t->socket, sizeof(t->socket), "%s/disk%u.sock", l->folder, i);
+}
+
 static void note_disks(struct launch *l, struct store_reader *r)
 {
 	struct store_disk disks[DISKS_MAX];
@@ -173,7 +182,7 @@ static void note_disks(struct launch *l, struct store_reader *r)
 			.size_bytes = disks[i].size_bytes,
 			.sector_bytes = disks[i].sector_bytes,
 		};
-		snprintf(t->socket, sizeof(t->socket), "%s/disk%u.sock", l->folder, l->disk_count);
+		name_socket(l, l->disk_count);
 		l->disks[l->disk_count] = (struct disk){ .launch = l, .process = { .ready_fd = -1, .stderr_fd = -1 } };
 		l->disk_count++;
 	}
@@ -206,5 +215,18 @@ int launch_look_at_disks(struct launch *l, struct fault *f)
 	l->esp_bytes = b.esp_bytes;
 	l->firmware = l->spec.firmware ?: b.firmware;
 	record_boot(l->record, bootdisk_firmware_name(l->firmware), b.disk, b.gpt);
+	return 0;
+}
+
+/* Of another boot: its disks say by these names where the rest of them is. */
+int launch_find_point_again(struct launch *l, struct fault *f)
+{
+	int err = store_reader_open(l->spec.store, &store_sys_default, l->spec.epoch, &l->point);
+
+	if (err)
+		return fault_set(f, err, MSG_LAUNCH_NO_POINT, "machine", l->spec.machine, "reason", strerror(-err),
+				 NULL);
+	for (unsigned int i = 0; i < l->disk_count; i++)
+		name_socket(l, i);
 	return 0;
 }

@@ -45,12 +45,13 @@ struct launch {
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
 	bool asked_to_end;
+	bool to_be_kept;	    /* somebody asked for that, or it is a cutover */
 	bool stopping;		    /* with this machine, to be started again with it */
 	bool powering_off;	    /* it was asked to, and its end is awaited */
 	uint64_t power_off_us;	    /* when that was */
 	bool standing;		    /* L3 */
 	bool written;
-	bool resumed;		    /* it stands, and is started again after a restart */
+	bool resumed;		    /* it is started again after a restart */
 	bool guest_ready;	    /* commands can be run in the machine */
 	bool post_launch_sent;
 	const char *running;	    /* "proof_command", "post_launch": its end is awaited; NULL: none */
@@ -78,6 +79,7 @@ void launch_let_go_of_point(struct launch *l);
 
 /* launch-disks.c */
 _must_check_ int launch_look_at_disks(struct launch *l, struct fault *ret_fault);
+_must_check_ int launch_find_point_again(struct launch *l, struct fault *ret_fault); /* under disks that are there */
 void launch_serve_disks(struct launch *l); /* then launch_start_machine() */
 void launch_reap_disks(struct launch *l);  /* a child has ended */
 void launch_end_disks(struct launch *l);

@@ -23,6 +23,8 @@ static void target_kept(void *context, const char *error)
 	struct launch *l = context;
 	struct fault f;
 
+	if (error && (l->powering_off || l->ending)) /* it ends before that, and is not to be said to have failed */
+		return;
 	if (error) {
 		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_KEPT, "reason", error, NULL);
 		record_not_kept(l->record, error);
@@ -48,6 +50,8 @@ void launch_keep(struct launch *l)
 
 	if (l->failing || l->ending || l->powering_off || state != LAUNCH_BOOTED)
 		return;
+	l->to_be_kept = true;
+	record_to_be_kept(l->record);
 	record_state(l->record, LAUNCH_KEEPING, "copying what the store has into the machine's own disks");
 	l->ops->keep(l->target);
 }
@@ -175,13 +179,24 @@ static void target_note(void *context, const char *text)
 	record_line(((struct launch *)context)->record, text);
 }
 
+static void target_started_again(struct launch *l)
+{
+	record_started_again(l->record);
+	record_needs_store(l->record, false);
+	if (l->standing) {
+		record_state(l->record, LAUNCH_STANDING, "its processors run again, on its own disks");
+		return;
+	}
+	record_state(l->record, LAUNCH_BOOTED, "its processors run again, on its own disks over the point");
+	launch_keep(l);
+}
+
 static void target_started(void *context)
 {
 	struct launch *l = context;
 
 	if (l->resumed) {
-		record_started_again(l->record);
-		record_state(l->record, LAUNCH_STANDING, "its processors run again, on its own disks");
+		target_started_again(l);
 		return;
 	}
 	record_started(l->record);

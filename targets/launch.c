@@ -23,14 +23,13 @@
 
 /* --- the end --------------------------------------------------------------------------------- */
 
-/* L2.  The disks of a machine that stands on its own, and of a cutover that has booted, are
- * somebody's data: they go only when it is asked to end. */
+/* L2.  The disks of a machine that stands on its own or is to, and of a cutover that has
+ * booted, are somebody's data: they go only when it is asked to end. */
 static bool is_somebodys_data(const struct launch *l)
 {
-	enum launch_state state = record_current(l->record);
-	bool booted = state == LAUNCH_BOOTED || state == LAUNCH_KEEPING;
+	bool is_new = l->spec.kind == LAUNCH_CUTOVER && record_current(l->record) == LAUNCH_BOOTED;
 
-	return !l->asked_to_end && (l->standing || (l->spec.kind == LAUNCH_CUTOVER && booted));
+	return !l->asked_to_end && (l->standing || l->resumed || l->to_be_kept || is_new);
 }
 
 static void remove_files(struct launch *l)
@@ -71,9 +70,10 @@ void launch_finish(struct launch *l)
 	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
 		record_fail(l->record, &l->why);
-	else if (l->stopping && !l->asked_to_end)
+	else if (l->stopping && !l->asked_to_end) {
+		record_needs_store(l->record, !l->standing);
 		record_state(l->record, LAUNCH_STOPPED, "it is started again when this machine is");
-	else
+	} else
 		record_state(l->record, LAUNCH_ENDED, l->written ? "the machine is written" : "the machine is gone");
 	l->done = true;
 }
@@ -119,12 +119,13 @@ void launch_powered_off(struct launch *l, const char *why)
 /* L4.  Nobody asked for the data to go. */
 static void stop_in_order(struct launch *l)
 {
+	bool somebodys = is_somebodys_data(l);
 	char line[128];
 
 	if (l->ending || l->failing || l->powering_off)
 		return;
-	l->stopping = l->standing && !l->spec.leave_after_restart;
-	if (!l->standing || !l->target || !l->spec.poweroff_seconds) {
+	l->stopping = somebodys && !l->spec.leave_after_restart;
+	if (!somebodys || !l->target || !l->spec.poweroff_seconds) {
 		launch_end(l);
 		return;
 	}
@@ -215,6 +216,16 @@ void launch_run_machine(struct launch *l)
 		launch_await_proof(l);
 }
 
+static void run_again(struct launch *l)
+{
+	struct target_machine m;
+	struct fault f;
+
+	describe(l, &m);
+	if (l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
+		launch_fail(l, &f);
+}
+
 void launch_start_machine(struct launch *l)
 {
 	struct fault f;
@@ -224,6 +235,10 @@ void launch_start_machine(struct launch *l)
 	launch_look_for_store(l);
 	if (l->failing)
 		return;
+	if (l->resumed) {
+		run_again(l);
+		return;
+	}
 	launch_choose_bus(l);
 	if (launch_make_view(l, &f))
 		launch_fail(l, &f);
@@ -249,17 +264,30 @@ static void prepare(struct launch *l)
 }
 
 
-/* A machine that stands alone needs no point, no NBD server and no proof. */
+/* A machine that stands alone needs no point, no NBD server and no proof; another that is started
+ * again needs the point under its disks. */
 static void start_again(struct launch *l)
 {
 	struct target_machine m;
 	struct fault f = { 0 };
+	int err;
 
 	l->ops = &target_qemu;
 	describe(l, &m);
-	if (l->ops->probe(&m, &f) || l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
+	if (!l->standing)
+		l->store_fd = open(l->spec.store, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	err = l->ops->probe(&m, &f);
+	if (!err && !l->standing)
+		err = launch_find_point_again(l, &f);
+	if (err) {
 		launch_fail(l, &f);
+		return;
+	}
+	if (l->standing)
+		run_again(l);
 	else
+		launch_serve_disks(l); /* then launch_start_machine() */
+	if (!l->failing)
 		daemon_ready(0);
 }
 
@@ -326,11 +354,11 @@ static int begin(struct launch *l)
 static int resume(struct launch *l)
 {
 	struct target_machine m = { 0 };
-	int err = record_resume(l->folder, &l->record, &m, l->target_disks, &l->disk_count);
+	int err = record_resume(l->folder, &l->record, &m, l->target_disks, &l->disk_count, &l->standing);
 
 	if (err)
 		return err;
-	l->resumed = l->standing = l->post_launch_sent = true;
+	l->resumed = l->post_launch_sent = true;
 	l->firmware = m.firmware;
 	l->boot_disk = m.boot_disk;
 	l->bus = m.bus;

@@ -31,10 +31,10 @@ static const struct {
 	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(WRITING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STARTING] = { "starting", TO(BOOTING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(STOPPED) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(STOPPED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STANDING] = { "standing", TO(STOPPED) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_STOPPED] = { "stopped", TO(STANDING) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_STOPPED] = { "stopped", TO(STANDING) | TO(BOOTED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_WRITING] = { "writing", TO(FAILED) | TO(ENDED) },
 	[LAUNCH_ENDED] = { "ended", 0 },
 	[LAUNCH_FAILED] = { "failed", 0 },
@@ -162,14 +162,33 @@ static int take_disks(const json_t *list, struct target_disk disks[DISKS_MAX], u
 	return 0;
 }
 
+static bool is_in(const json_t *shown, enum launch_state state)
+{
+	return strcmp(json_string_value(json_object_get(shown, "state")) ?: "", states[state].name) == 0;
+}
+
+static bool is_somebodys(const json_t *shown)
+{
+	const char *kind = json_string_value(json_object_get(shown, "kind")) ?: "";
+
+	return is_in(shown, LAUNCH_STANDING) || is_in(shown, LAUNCH_STOPPED) || is_in(shown, LAUNCH_KEEPING) ||
+	       (is_in(shown, LAUNCH_BOOTED) &&
+		(strcmp(kind, "cutover") == 0 || json_is_true(json_object_get(shown, "to_be_kept"))));
+}
+
+static bool has_stood(const json_t *shown)
+{
+	return is_in(shown, LAUNCH_STANDING) ||
+	       (is_in(shown, LAUNCH_STOPPED) && !json_is_true(json_object_get(shown, "needs_store")));
+}
+
 static int take_machine(const json_t *shown, struct target_machine *m)
 {
 	const json_t *boot = json_object_get(shown, "boot");
-	const char *state = json_string_value(json_object_get(shown, "state")) ?: "";
 	const char *bus = json_string_value(json_object_get(shown, "bus")) ?: "";
 	const char *firmware = json_string_value(json_object_get(boot, "firmware")) ?: "";
 
-	if (strcmp(state, states[LAUNCH_STANDING].name) != 0 && strcmp(state, states[LAUNCH_STOPPED].name) != 0)
+	if (!is_somebodys(shown))
 		return -ENOENT;
 	m->firmware = strcmp(firmware, bootdisk_firmware_name(FIRMWARE_UEFI)) == 0 ? FIRMWARE_UEFI : FIRMWARE_BIOS;
 	m->boot_disk = (unsigned int)json_integer_value(json_object_get(boot, "disk"));
@@ -180,9 +199,10 @@ static int take_machine(const json_t *shown, struct target_machine *m)
 }
 
 int record_resume(const char *folder, struct record **ret, struct target_machine *m,
-		  struct target_disk disks[DISKS_MAX], unsigned int *ret_count)
+		  struct target_disk disks[DISKS_MAX], unsigned int *ret_count, bool *ret_stands)
 {
 	struct record *r = calloc(1, sizeof(*r));
+	bool stands;
 	int err;
 
 	if (!r)
@@ -204,7 +224,10 @@ int record_resume(const char *folder, struct record **ret, struct target_machine
 		return err;
 	}
 	set_boot_id(r);
+	stands = has_stood(r->shown);
+	record_needs_store(r, !stands);
 	record_state(r, LAUNCH_STOPPED, "the replication server's machine was restarted: starting it again");
+	*ret_stands = stands;
 	*ret = r;
 	return 0;
 }
@@ -381,9 +404,23 @@ void record_machine(struct record *r, const struct target_machine *m)
 	json_object_set_new(r->shown, "disks", list);
 }
 
+void record_to_be_kept(struct record *r)
+{
+	json_object_set_new(r->shown, "to_be_kept", json_true());
+}
+
+void record_needs_store(struct record *r, bool yes)
+{
+	if (yes)
+		json_object_set_new(r->shown, "needs_store", json_true());
+	else
+		json_object_del(r->shown, "needs_store");
+}
+
 void record_started_again(struct record *r)
 {
 	json_object_set_new(r->shown, "started_again", now_text());
+	json_object_del(r->shown, "not_kept"); /* of the attempt before that */
 }
 
 void record_power_off(struct record *r, bool by_itself, unsigned int seconds, const char *line)

@@ -12,6 +12,8 @@
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
  *	 "not_kept": why it could not be made to stand alone when that was tried last,
+ *	 "to_be_kept": true when it was asked to be made to stand alone, whether it does yet or not
+ *	 "needs_store": true when it is stopped and does not stand on its own yet
  *	 "power_off": {"by_itself", "seconds"},	how it was stopped with the server's machine last
  *	 "fault": {"code", "args"}, "log": [{"time", "message"}],
  *	 "disks_kept": true when it is over and its disk files are still there}
@@ -33,7 +35,7 @@ enum launch_state {
 	LAUNCH_BOOTED,
 	LAUNCH_KEEPING,
 	LAUNCH_STANDING,
-	LAUNCH_STOPPED, /* with the server's machine; it stands alone, and is started again with it */
+	LAUNCH_STOPPED, /* with the server's machine; it is somebody's, and is started again with it */
 	LAUNCH_WRITING,
 	LAUNCH_ENDED,
 	LAUNCH_FAILED,
@@ -46,11 +48,12 @@ struct target_machine;
 
 _must_check_ int record_new(const char *folder, const struct launch_spec *spec, struct record **ret);
 
-/* That of a machine which stands alone, for a process that starts it again: with its firmware, bus and boot
- * disk in *@m, and its disks, of which there are @ret_count.  -ENOENT: the folder's launch is none.
+/* That of a machine which is somebody's (it stands alone, is to be kept, or is a cutover that had booted), for
+ * a process that starts it again: with its firmware, bus and boot disk in *@m, its disks, of which there are
+ * @ret_count, and whether it stands.  -ENOENT: the folder's launch is none.
  * -EINVAL: it may be one, but its record is not understood: its disks are to be let alone. */
 _must_check_ int record_resume(const char *folder, struct record **ret, struct target_machine *m,
-			       struct target_disk disks[DISKS_MAX], unsigned int *ret_count);
+			       struct target_disk disks[DISKS_MAX], unsigned int *ret_count, bool *ret_stands);
 void record_free(struct record *r);
 
 /* The one place where the state changes: the step must be one of launch.h's. */
@@ -70,6 +73,8 @@ void record_point(struct record *r, const struct store_epoch *point);
 void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);
 void record_machine(struct record *r, const struct target_machine *m); /* as it is started */
 void record_started(struct record *r);
+void record_to_be_kept(struct record *r); /* before it is KEEPING */
+void record_needs_store(struct record *r, bool yes); /* before it is STOPPED, and when it is not any more */
 void record_started_again(struct record *r);
 void record_output(struct record *r); /* the first word on the serial console; later ones are ignored */
 void record_kernel(struct record *r); /* likewise */

@@ -89,6 +89,12 @@ launch_pids() {
 	done
 }
 
+no_process() {
+	local left
+	left=$(launch_pids "$1" '')
+	[ -z "$left" ] || { ps -o pid,ppid,stat,args -p $left >"$T/left"; return 1; }
+}
+
 # nothing_left LAUNCH: no process, no socket, no disk.
 nothing_left() {
 	local left

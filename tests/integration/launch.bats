@@ -177,7 +177,7 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	wait_launch 30 "$LAUNCH" standing
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
 	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
-	wait_until 10 "the end of its processes" test -z "$(launch_pids "$LAUNCH" '')"
+	wait_until 10 "the end of its processes" no_process "$LAUNCH"
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	must_fail ls "$(launch_folder)"/*.sock "$(launch_folder)/control" 2>/dev/null
 	terminate "$LAUNCH"
@@ -338,7 +338,7 @@ instance_of_boots() {
 reboot() {
 	server_kill
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch) $(launch_pids "$LAUNCH" qemu) 2>/dev/null || :
-	wait_until 10 "the machine to be gone" test -z "$(launch_pids "$LAUNCH" '')"
+	wait_until 10 "the machine to be gone" no_process "$LAUNCH"
 	echo "boot-$((n += 1))" >"$T/boot-id"
 	instance_up
 }
@@ -439,6 +439,84 @@ stop_in_order() {
 	terminate "$LAUNCH"
 	wait_launch_over "$LAUNCH" ended
 	wait_nothing_left "$LAUNCH"
+}
+
+# unkept_cutover NAME [BLUEPRINT]: a cutover of disk D that has booted, and has no room to stand.
+unkept_cutover() {
+	mkdir -p "$GODWIT_DATA/server/launches"
+	mount -t tmpfs -o size=40M none "$GODWIT_DATA/server/launches"
+	on_end "umount -l '$GODWIT_DATA/server/launches'"
+	instance_of_boots
+	machine_protect "$1" "$D"
+	launch "$1" "{\"kind\": \"cutover\", \"blueprint\": ${2:-{\}}}"
+	wait_not_kept "$1" 1
+}
+not_kept_times() { record "$LAUNCH" '.log[].message' | grep -c 'could not be made its own: No space left'; }
+wait_not_kept() {
+	wait_until 90 "its not being kept" eval "[ \"\$(not_kept_times)\" = $2 ]"
+	wait_launch 10 "$LAUNCH" booted
+}
+# only_one_before NAME TIME_US: the others have expired; something new is written all the while.
+only_one_before() {
+	dd if=/dev/urandom of="$D" bs=4k count=1 seek=$(($(blockdev --getsize64 "$D") / 4096 - 1)) oflag=direct status=none
+	[ "$(points "$1" | awk -v b="$2" '$2 < b' | wc -l)" = 1 ]
+}
+
+@test "a cutover that had booted and does not stand yet is started again on its point, which stays, and then stands" {
+	kernel_choose
+	machine_make D bios --size 256M --kernel "$KERNEL" --power-button
+	dd if=/dev/urandom of="$D" bs=1M seek=150 count=60 oflag=direct status=none
+	unkept_cutover ours '{"memory_mib": 256, "poweroff_seconds": 300}'
+	# crashed, as by a power cut
+	qemu=$(launch_pids "$LAUNCH" qemu)
+	reboot
+	wait_until 30 "the machine to run again" is_another "$qemu"
+	wait_not_kept ours 2
+	[ "$(godwit events ours | grep -c "was started again, after")" = 1 ]
+	# shut down in order; nothing holds its point now, and all others of that time expire
+	mount -o remount,size=100M "$GODWIT_DATA/server/launches" # room for what it says and writes
+	stop_in_order "$LAUNCH" 200 # it may be far from hearing it yet
+	[ "$(record "$LAUNCH" .power_off.by_itself)" = true ]
+	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	at=$(record "$LAUNCH" .point.id)
+	stopped=$(now_us)
+	setting ours retention_every_seconds=60 retention_hourly_seconds=0 retention_daily_seconds=0
+	wait_until 180 "points of that time to expire" only_one_before ours "$stopped"
+	points ours | grep -qF "$at"
+	mount -o remount,size=400M "$GODWIT_DATA/server/launches"
+	reboot
+	wait_launch 60 "$LAUNCH" standing
+	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	wait_until 60 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
+	wait_until 10 "its event" eval 'godwit events ours | grep -q "stands on its own and does not need"'
+	[ "$(godwit events ours | grep -c "No space left on device")" = 2 ]
+	# and as any that stands
+	stop_in_order "$LAUNCH" 30
+	reboot
+	wait_launch 60 "$LAUNCH" standing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a cutover that had booted and can not be started again keeps its disks, and says why" {
+	machine_make D bios --size 160M
+	dd if=/dev/urandom of="$D" bs=1M seek=70 count=60 oflag=direct status=none
+	unkept_cutover ours '{"poweroff_seconds": 1}'
+	# it is somebody's: a forced removal of its machine ends it, and until then its store stays
+	must_fail timeout 20 godwit unprotect ours </dev/null
+	stop_in_order "$LAUNCH" 20
+	must_fail timeout 20 godwit unprotect ours </dev/null
+	store=$GODWIT_DATA/server/store/$(status ours .id)
+	server_kill
+	mv "$store" "$T/moved"
+	echo another >"$T/boot-id"
+	instance_up
+	wait_until 30 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_NO_POINT true" ]
+	[ -s "$(launch_folder)/disk0.qcow2" ]
+	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	terminate "$LAUNCH"
+	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
 }
 
 @test "a machine that is to be left, that cannot be started, or that is not to be any more, is not started again" {

@@ -560,6 +560,31 @@ static void upkeep_stops_when_asked_and_leaves_nothing_behind(void **state)
 		expect_at(b, 0, i * CHUNK_BYTES, CHUNK_BYTES, i % 3 ? i + 1001 : i + 1);
 }
 
+static void a_point_that_somebody_comes_back_for_does_not_expire(void **state)
+{
+	struct bench *b = *state;
+	const uint64_t held[] = { 3, 7, 1000 }; /* the last is none */
+	const struct store_upkeep_options o = { .now_us = UINT64_MAX, .held = held, .held_count = ARRAY_LEN(held) };
+	struct store_upkeep_result r;
+
+	keep_only_the_newest(b);
+	put_disk(b, 1 * MIB);
+	for (uint64_t i = 1; i <= 12; i++) {
+		assert_int_equal(put(b, 0, CHUNK_BYTES, i), 0);
+		commit(b);
+	}
+	reopen(b);
+	do
+		assert_int_equal(store_upkeep(DIR, b->sys, &o, &r), 0);
+	while (r.more);
+	assert_int_equal(count_points(b), 3);
+	expect_at(b, 3, 0, CHUNK_BYTES, 3);
+	expect_at(b, 7, 0, CHUNK_BYTES, 7);
+	while (upkeep(b).more)
+		;
+	assert_int_equal(count_points(b), 1);
+}
+
 static void upkeep_of_a_store_at_rest_changes_nothing(void **state)
 {
 	struct bench *b = *state;
@@ -604,6 +629,7 @@ int main(int argc, char **argv)
 		T(a_named_point_stays_and_goes_when_the_name_goes),
 		T(a_point_stays_for_as_long_as_somebody_reads_it),
 		T(upkeep_stops_when_asked_and_leaves_nothing_behind),
+		T(a_point_that_somebody_comes_back_for_does_not_expire),
 		T(upkeep_of_a_store_at_rest_changes_nothing),
 	};
 

@@ -518,6 +518,90 @@ static void test_a_machine_is_kept_and_stands(void **state)
 	fake_stop(&f);
 }
 
+static size_t count_events(const char *code, const char *launch)
+{
+	json_t *answer = ADMIN(200, "GET", "/events?limit=1000", NULL), *e;
+	size_t i, n = 0;
+
+	json_array_foreach(json_object_get(answer, "events"), i, e)
+		n += !strcmp(text_in(e, "code"), code) && !strcmp(text_in(json_object_get(e, "args"), "launch"), launch);
+	json_decref(answer);
+	return n;
+}
+
+/* However little is seen of it. */
+static void test_a_machine_that_is_kept_goes_on_with_it_after_a_restart(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
+	json_t *record, *answer;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	for (int seen = 0; seen < 3; seen++) { /* of stopped, booted, keeping: nothing, the last, all */
+		ask("test", launch, job);
+		record = new_record(launch, "test");
+		boot(record);
+		answer = call(202, "POST", launch, "/keep");
+		snprintf(keep_job, sizeof(keep_job), "%s", text_in(answer, "job"));
+		json_decref(answer);
+		move(record, "keeping", "copying");
+		json_object_set_new(record, "needs_store", json_true());
+		if (seen > 1)
+			move(record, "stopped", "it is started again when this machine is");
+		expect_job(keep_job, "KEEP", "STARTED", seen > 1 ? 2 : 1);
+		json_object_set_new(record, "started_again", json_string("2026-11-23T00:00:00.000000Z"));
+		json_object_del(record, "needs_store");
+		if (seen)
+			move(record, "booted", "its processors run again");
+		assert_false(has_event("LAUNCH_NOT_KEPT", launch));
+		assert_false(has_event("LAUNCH_STANDS", launch));
+		if (seen > 1)
+			move(record, "keeping", "copying");
+		move(record, "standing", "all its data is its own");
+		answer = get("jobs", keep_job);
+		assert_string_equal(text_in(answer, "status"), "COMPLETED");
+		json_decref(answer);
+		assert_int_equal(count_events("LAUNCH_STANDS", launch), 1);
+		assert_int_equal(count_events("LAUNCH_STARTED_AGAIN", launch), 1);
+		/* one that stands is said to once only */
+		move(record, "stopped", "it is started again when this machine is");
+		move(record, "standing", "its processors run again");
+		assert_int_equal(count_events("LAUNCH_STANDS", launch), 1);
+		move(record, "ended", "gone");
+		json_decref(record);
+	}
+	fake_stop(&f);
+}
+
+static void test_a_machine_that_cannot_be_kept_after_a_restart_either_says_so_again(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	record = new_record(launch, "cutover");
+	boot(record);
+	move(record, "keeping", "copying");
+	json_object_set_new(record, "not_kept", json_string("No space left on device"));
+	move(record, "booted", "it still needs the store");
+	assert_int_equal(count_events("LAUNCH_NOT_KEPT", launch), 1);
+	json_object_del(record, "not_kept");
+	json_object_set_new(record, "started_again", json_string("2026-11-23T00:00:00.000000Z"));
+	move(record, "booted", "its processors run again");
+	assert_int_equal(count_events("LAUNCH_NOT_KEPT", launch), 1);
+	/* all of it between two statuses */
+	json_object_set_new(record, "started_again", json_string("2026-11-24T00:00:00.000000Z"));
+	json_object_set_new(record, "not_kept", json_string("No space left on device"));
+	move(record, "booted", "it still needs the store");
+	assert_int_equal(count_events("LAUNCH_NOT_KEPT", launch), 2);
+	assert_int_equal(count_events("LAUNCH_STARTED_AGAIN", launch), 2);
+	move(record, "ended", "gone");
+	json_decref(record);
+	fake_stop(&f);
+}
+
 static void test_a_machine_that_could_not_be_kept_is_still_booted(void **state)
 {
 	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
@@ -659,6 +743,8 @@ int main(void)
 		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
 		cmocka_unit_test(test_what_the_catalogue_could_not_take_is_taken_from_the_next_status),
 		cmocka_unit_test(test_a_machine_is_kept_and_stands),
+		cmocka_unit_test(test_a_machine_that_is_kept_goes_on_with_it_after_a_restart),
+		cmocka_unit_test(test_a_machine_that_cannot_be_kept_after_a_restart_either_says_so_again),
 		cmocka_unit_test(test_a_machine_that_could_not_be_kept_is_still_booted),
 		cmocka_unit_test(test_a_keep_that_the_server_refuses_is_said),
 		cmocka_unit_test(test_what_is_over_is_forgotten_when_deleted_again),

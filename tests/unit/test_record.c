@@ -71,11 +71,13 @@ static void change(const char *member, json_t *value)
 	json_decref(j);
 }
 
+static bool stands;
+
 static int resume(struct target_machine *m, struct target_disk disks[DISKS_MAX])
 {
 	unsigned int count = 0;
 	struct record *r;
-	int err = record_resume(folder, &r, m, disks, &count);
+	int err = record_resume(folder, &r, m, disks, &count, &stands);
 
 	if (err)
 		return err;
@@ -97,6 +99,37 @@ static void test_a_machine_that_stood_is_taken_up_as_it_was(void **state)
 	assert_int_equal(disks[1].disk, 4);
 	assert_int_equal(disks[1].size_bytes, GIB);
 	assert_int_equal(disks[1].sector_bytes, 4096);
+}
+
+static void test_what_is_somebodys_is_taken_up_over_its_point_until_it_stands(void **state)
+{
+	static const struct {
+		const char *state, *kind;
+		bool needs_store, to_be_kept, taken, stands;
+	} cases[] = {
+		{ "standing", "test", false, true, true, true },    { "stopped", "cutover", false, true, true, true },
+		{ "stopped", "cutover", true, true, true, false },  { "booted", "cutover", false, false, true, false },
+		{ "keeping", "cutover", false, true, true, false }, { "keeping", "test", false, true, true, false },
+		{ "booted", "test", false, true, true, false },	    { "booted", "test", false, false, false, false },
+		{ "booting", "cutover", false, false, false, false },
+	};
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		stand();
+		change("state", json_string(cases[i].state));
+		change("kind", json_string(cases[i].kind));
+		change("needs_store", cases[i].needs_store ? json_true() : NULL);
+		change("to_be_kept", cases[i].to_be_kept ? json_true() : NULL);
+		assert_int_equal(resume(&m, disks), cases[i].taken ? 2 : -ENOENT);
+		if (!cases[i].taken)
+			continue;
+		assert_int_equal(stands, cases[i].stands);
+		/* the next process, if this one is killed before it runs */
+		assert_int_equal(resume(&m, disks), 2);
+		assert_int_equal(stands, cases[i].stands);
+	}
 }
 
 static void test_what_does_not_stand_is_not_taken_up(void **state)
@@ -167,6 +200,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_machine_that_stood_is_taken_up_as_it_was, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_is_somebodys_is_taken_up_over_its_point_until_it_stands, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_does_not_stand_is_not_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_disks_of_a_record_that_is_not_understood_are_let_alone, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
