@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hardware.h"
 #include "utf8.h"
+#include "wallclock.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -174,6 +175,27 @@ int hardware_from_json(const json_t *j, struct hardware *ret)
 		*ret = *h;
 	free(h);
 	return good ? 0 : -EINVAL;
+}
+
+const json_t *hardware_at(const json_t *history, uint64_t time_us, bool *ret_later)
+{
+	const json_t *j, *oldest = NULL;
+	uint64_t since_us;
+	size_t i;
+
+	json_array_foreach(history, i, j) {
+		const char *since = json_string_value(json_object_get(j, "since"));
+
+		if (!since || wallclock_parse(since, &since_us) || !json_is_object(json_object_get(j, "hardware")))
+			continue;
+		oldest = j;
+		if (since_us > time_us)
+			continue;
+		*ret_later = false;
+		return j;
+	}
+	*ret_later = oldest != NULL;
+	return oldest;
 }
 
 /* --- reading ------------------------------------------------------------------------------ */

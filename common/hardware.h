@@ -68,6 +68,13 @@ json_t *hardware_to_json(const struct hardware *h);
 /* What a stranger says: -EINVAL unless every member is as above, printable and within its room. */
 _must_check_ int hardware_from_json(const json_t *j, struct hardware *ret);
 
+/*
+ * What a machine was bound to at a time: of @history, [{"since": RFC 3339, "hardware": as above}]
+ * with the newest first, the newest that is not later, or the oldest when all are (*@ret_later).
+ * Borrowed; NULL: there is none, or no sense in it.
+ */
+const json_t *hardware_at(const json_t *history, uint64_t time_us, bool *ret_later);
+
 /* Lines of modules.builtin, modules.dep, or of an initramfs' listing: the drivers named
  * there are within @reach. */
 void hardware_take_modules(struct hardware *h, const char *text, enum hardware_reach reach);

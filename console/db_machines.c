@@ -184,6 +184,33 @@ json_t *db_machine_facts(struct db *db, const char *id)
 	return facts ? facts : json_object();
 }
 
+void db_machine_add_hardware(struct db *db, const char *id, int64_t since_us, const json_t *hardware)
+{
+	char *text = json_dumps(hardware, JSON_COMPACT);
+
+	db_run(db, "INSERT OR REPLACE INTO machine_hardware(machine_id, since_us, hardware) VALUES(?, ?, ?)", "tit", id,
+	       since_us, text);
+	db_run(db,
+	       "DELETE FROM machine_hardware WHERE machine_id = ? AND since_us < (SELECT min(since_us) FROM (SELECT since_us "
+	       "FROM machine_hardware WHERE machine_id = ? ORDER BY since_us DESC LIMIT ?))",
+	       "tti", id, id, (int64_t)MACHINE_HARDWARE_KEPT);
+	free(text);
+}
+
+json_t *db_machine_hardware(struct db *db, const char *id)
+{
+	sqlite3_stmt *s = db_query(db, "SELECT since_us, hardware FROM machine_hardware WHERE machine_id = ? ORDER BY since_us DESC",
+				   "t", id);
+	json_t *list = json_array();
+	char since[WALLCLOCK_TEXT_LEN + 1];
+
+	while (db_next(db, s))
+		json_array_append_new(list, json_pack("{s:s, s:o*}", "since",
+						      wallclock_format((uint64_t)sqlite3_column_int64(s, 0), since), "hardware",
+						      db_json(s, 1)));
+	return list;
+}
+
 void db_machine_add_life(struct db *db, const char *id, const char *type, int64_t us, const char *job_id)
 {
 	db_run(db,

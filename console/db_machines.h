@@ -47,6 +47,12 @@ void db_machine_assign_homeless(struct db *db, const char *server_id); /* those 
 void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t seen_us, const json_t *status);
 
 json_t *db_machine_facts(struct db *db, const char *id);
+
+/* What it is bound to since @us, by its own clock; of so many changes the newest are kept. */
+#define MACHINE_HARDWARE_KEPT 64
+void db_machine_add_hardware(struct db *db, const char *id, int64_t since_us, const json_t *hardware);
+/* hardware_at()'s history: a new array. */
+json_t *db_machine_hardware(struct db *db, const char *id);
 json_t *db_machine_status(struct db *db, const char *id);
 
 /* [{id, name, size_bytes, sector_bytes}] in the order that they were given. */

@@ -39,7 +39,7 @@ void launches_make_row(struct launch_row *l, const struct machine_row *m, const 
 
 /* Its id is the launch's, so that it can be withdrawn. */
 static json_t *make_command(const struct launch_row *l, const json_t *blueprint, const json_t *images,
-			    const json_t *facts)
+			    const json_t *facts, json_t *history)
 {
 	json_t *command = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "id", l->id, "verb", "launch", "launch", l->id,
 				    "machine", l->machine_id, "at", points_at(l->at), "kind", l->kind);
@@ -55,6 +55,9 @@ static json_t *make_command(const struct launch_row *l, const json_t *blueprint,
 		json_object_set_new(command, "source_firmware", json_string(firmware));
 	if (json_is_object(json_object_get(facts, "hardware")))
 		json_object_set(command, "hardware", json_object_get(facts, "hardware"));
+	/* The server knows the point's time. */
+	if (json_array_size(history))
+		json_object_set(command, "hardware_history", history);
 	return command;
 }
 
@@ -100,7 +103,7 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 		   const json_t *wanted, const json_t *images, const char *who, struct launch_row *ret)
 {
 	struct db *db = catalogue_write(c->catalogue);
-	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted), *facts;
+	json_t *old = NULL, *command, *blueprint = blueprint_for(kind, wanted), *facts, *history;
 	struct launch_row l;
 	int err;
 	size_t i;
@@ -110,11 +113,12 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 	db_launch_add(db, &l, blueprint);
 	record_begin(db, &l);
 	facts = db_machine_facts(db, m->id);
+	history = db_machine_hardware(db, m->id);
 	if (!strcmp(kind, "drill"))
 		old = drop_old_drills(db, m->id);
 	err = catalogue_commit(c->catalogue);
 	if (!err) {
-		live_command(c->live, l.server_id, make_command(&l, blueprint, images, facts), true);
+		live_command(c->live, l.server_id, make_command(&l, blueprint, images, facts, history), true);
 		json_array_foreach(old, i, command)
 			launches_send(c, l.server_id, json_deep_copy(command));
 		live_announce(c->live, LIVE_EVENTS);
@@ -122,6 +126,7 @@ int launches_begin(struct console *c, const struct machine_row *m, const char *k
 	}
 	json_decref(blueprint);
 	json_decref(facts);
+	json_decref(history);
 	json_decref(old);
 	return err;
 }

@@ -165,6 +165,7 @@ static int note_firsts(struct request *r, const struct machine_row *m)
 static int note_hardware(struct request *r, const struct machine_row *m, const json_t *before)
 {
 	json_t *said = json_object_get(r->body, "hardware"), *facts;
+	int64_t ahead_us = 0;
 	struct hardware *h;
 	struct db *db;
 	bool good;
@@ -179,6 +180,9 @@ static int note_hardware(struct request *r, const struct machine_row *m, const j
 		json_object_set_new(facts, "hardware", hardware_to_json(h));
 		json_object_set_new(facts, "kernel", json_string(h->kernel)); /* it may have been upgraded since enrolment */
 		db_machine_set_facts(db, m->id, facts);
+		(void)read_clock(r->body, &ahead_us); /* points have the machine's times, too */
+		db_machine_add_hardware(db, m->id, (int64_t)wallclock_now_us() + ahead_us,
+					json_object_get(facts, "hardware"));
 	}
 	json_decref(facts);
 	free(h);

@@ -163,5 +163,16 @@ static const char step_4[] =
 	"CREATE INDEX launches_machine ON launches(machine_id, created_us);\n"
 	"CREATE INDEX launches_open ON launches(server_id) WHERE ended_us IS NULL;\n";
 
-const char *const schema_steps[] = { step_1, step_2, step_3, step_4 };
+/* What a machine was bound to over time, by its own clock; of what was there before it is not
+ * known since when. */
+static const char step_5[] =
+	"CREATE TABLE machine_hardware(\n"
+	"	machine_id TEXT NOT NULL REFERENCES machines ON DELETE CASCADE,\n"
+	"	since_us INTEGER NOT NULL, hardware TEXT NOT NULL,\n"
+	"	PRIMARY KEY(machine_id, since_us)\n"
+	") STRICT, WITHOUT ROWID;\n"
+	"INSERT INTO machine_hardware SELECT id, enrolled_us, json_extract(facts, '$.hardware') FROM machines\n"
+	"	WHERE json_type(facts, '$.hardware') = 'object';\n";
+
+const char *const schema_steps[] = { step_1, step_2, step_3, step_4, step_5 };
 const size_t schema_step_count = ARRAY_LEN(schema_steps);

@@ -225,6 +225,7 @@ static void do_launch(struct server *s, const char *command, const struct uuid *
 				    .to = json_string_value(json_object_get(c, "to")),
 				    .format = json_string_value(json_object_get(c, "format")),
 				    .hardware = json_object_get(c, "hardware"),
+				    .hardware_history = json_object_get(c, "hardware_history"),
 				    .done = launch_done };
 
 	if (!launch || uuid_parse(launch, &q.launch)) {

@@ -2,6 +2,7 @@
 /* How a launch begins: its point is found, its folder made, its process started. */
 #include "launches-private.h"
 #include "fileio.h"
+#include "hardware.h"
 #include "launchfiles.h"
 #include "log.h"
 #include "stores.h"
@@ -60,12 +61,31 @@ void launch_start_again(struct launch *e)
 	launchfiles_clear(e->folder, true);
 	e->again = true;
 	e->stage = SPAWNING;
-	log_info("launch %s stands on its own and is started again", e->id);
+	log_info("launch %s is started again, after a restart", e->id);
 	if (spawn(e)) {
 		e->again = false;
 		e->stage = THERE;
 		launch_bury(e);
 	}
+}
+
+/* Of what the machine was bound to over time, what it was at the point's: that is on its disks. */
+static void choose_hardware(struct launch *e, const json_t *point)
+{
+	const char *time = json_string_value(json_object_get(point, "time"));
+	json_t *history = json_object_get(e->spec, "hardware_history");
+	const json_t *was;
+	uint64_t time_us;
+	bool later;
+
+	was = time && wallclock_parse(time, &time_us) == 0 ? hardware_at(history, time_us, &later) : NULL;
+	if (was) {
+		(void)json_object_set(e->spec, "hardware", json_object_get(was, "hardware"));
+		(void)json_object_set(e->spec, "hardware_since", json_object_get(was, "since"));
+		(void)json_object_set_new(e->spec, "hardware_is", json_string(later ? "later" :
+					  was == json_array_get(history, 0) ? "newest" : "older"));
+	}
+	(void)json_object_del(e->spec, "hardware_history");
 }
 
 static int begin(struct launch *e, const json_t *point)
@@ -78,6 +98,7 @@ static int begin(struct launch *e, const json_t *point)
 				  json_pack("{s:O, s:O, s:O}", "id", json_object_get(point, "id"), "epoch",
 					    json_object_get(point, "epoch"), "time", json_object_get(point, "time")));
 	(void)json_object_set(e->spec, "epoch", json_object_get(point, "epoch"));
+	choose_hardware(e, point);
 	text = json_dumps(e->spec, JSON_INDENT(1));
 	err = text ? fileio_mkdirs(e->folder, 0700) : -ENOMEM;
 	if (!err)
@@ -178,6 +199,8 @@ static json_t *make_spec(const struct launches *l, const struct launch_request *
 		(void)json_object_set_new(spec, "format", json_string(q->format));
 	if (json_is_object(q->hardware))
 		(void)json_object_set(spec, "hardware", q->hardware);
+	if (json_is_array(q->hardware_history))
+		(void)json_object_set(spec, "hardware_history", q->hardware_history); /* until the point's time is known */
 	return spec;
 }
 

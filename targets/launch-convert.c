@@ -27,12 +27,29 @@ static bool may_convert(const struct launch *l)
 	return l->spec.convert != CONVERT_NEVER && convert_available();
 }
 
+/* An older point has the configuration of its time on its disks. */
+static void note_age(struct launch *l)
+{
+	char line[256];
+
+	if (!l->spec.hardware.known || l->spec.hardware_is == HARDWARE_NEWEST)
+		return;
+	if (l->spec.hardware_is == HARDWARE_OLDER)
+		snprintf(line, sizeof(line), "what it is bound to has changed since the point: taken is what it was from %s on",
+			 l->spec.hardware_since);
+	else
+		snprintf(line, sizeof(line), "what it was bound to at the point's time is not known: taken is what it was from %s on",
+			 l->spec.hardware_since);
+	record_line(l->record, line);
+}
+
 void launch_choose_bus(struct launch *l)
 {
 	const struct hardware *h = &l->spec.hardware;
 	unsigned int i = 0;
 	char line[256];
 
+	note_age(l);
 	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : hardware_choose_bus(h, may_convert(l));
 	if (l->spec.bus != BUS_AUTO || l->bus == BUS_VIRTIO)
 		return;

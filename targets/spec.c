@@ -81,10 +81,11 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const converts[] = { "auto", "never", "always" };
 	static const char *const no_yes[] = { "no", "yes" };
 	static const char *const proofs[] = { "login", "agent", "text", "command" };
+	static const char *const ages[] = { "newest", "older", "later" };
 	static const char *const after_restarts[] = { "start", "leave" };
 	uint64_t cpus, mib, seconds, poweroff;
 	char id[UUID_TEXT_LEN + 1];
-	int kind, format, firmware, source, network, bus, convert, identity, proof, leave, err;
+	int kind, format, firmware, source, network, bus, convert, identity, proof, leave, age, err;
 
 	err = take_text(o, "launch", true, id, sizeof(id), f) ?:
 	      take_text(o, "machine", true, s->machine, sizeof(s->machine), f) ?:
@@ -105,6 +106,8 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_text(o, "proof_text", proof == PROOF_TEXT, s->proof_text, sizeof(s->proof_text), f) ?:
 	      take_text(o, "proof_command", proof == PROOF_COMMAND, s->proof_command, sizeof(s->proof_command), f) ?:
 	      take_choice(o, "after_restart", after_restarts, ARRAY_LEN(after_restarts), 0, &leave, f) ?:
+	      take_choice(o, "hardware_is", ages, ARRAY_LEN(ages), HARDWARE_NEWEST, &age, f) ?:
+	      take_text(o, "hardware_since", false, s->hardware_since, sizeof(s->hardware_since), f) ?:
 	      take_text(o, "post_launch", false, s->post_launch, sizeof(s->post_launch), f) ?:
 	      take_number(o, "proof_seconds", 1, PROOF_SECONDS_MAX, 600, &seconds, f) ?:
 	      take_number(o, "poweroff_seconds", 0, POWEROFF_SECONDS_MAX, 90, &poweroff, f) ?:
@@ -133,6 +136,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	s->proof = (enum launch_proof)proof;
 	s->proof_seconds = (unsigned int)seconds;
 	s->poweroff_seconds = (unsigned int)poweroff;
+	s->hardware_is = age;
 	s->leave_after_restart = leave;
 	return 0;
 }

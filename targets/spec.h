@@ -28,6 +28,8 @@ struct launch_spec {
 	enum target_bus bus;	/* auto */
 	enum launch_convert convert;
 	bool new_identity;
+	char hardware_since[32];  /* of which time that is; "": not known */
+	enum { HARDWARE_NEWEST, HARDWARE_OLDER, HARDWARE_LATER } hardware_is; /* later than the point, since there is none before */
 	struct hardware hardware; /* of the source; not known unless it says so */
 	enum launch_proof proof; /* login */
 	char proof_text[128];

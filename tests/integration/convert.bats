@@ -107,6 +107,48 @@ untouched() {
 	done
 }
 
+# On a disk where nothing happens the newest point is an old one.
+point_anew() {
+	dd if=/dev/zero of="$D" bs=512 count=1 seek=$(($(blockdev --getsz "$D") - 100)) oflag=direct status=none
+	mark changed
+}
+
+@test "an older point is launched by what its machine was bound to at its time" {
+	machine_make D bios
+	instance_start
+	machine_protect changed "$D" # and says nothing: its root is not on that disk
+	mark changed
+	first=$LABEL
+	agent_stop changed
+	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
+	agent_start changed
+	wait_until 30 "the facts" hardware_is_known changed
+	point_anew
+	# its initramfs is another one now
+	agent_stop changed
+	source_looks "x/ahci.ko.xz" "UUID=12-34 / ext4 defaults 0 1"
+	agent_start changed
+	wait_until 30 "the facts to change" eval '[ "$(needs_of changed)" = NEEDS_OTHER_BUS ]'
+	launch changed "{\"at\": \"$LABEL\"}"
+	wait_launch 60 "$LAUNCH" booted
+	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'virtio-blk-pci,drive=disk0'
+	log_says "$LAUNCH" "what it is bound to has changed since the point: taken is what it was from"
+	terminate "$LAUNCH"
+	point_anew
+	launch changed
+	wait_launch 60 "$LAUNCH" booted
+	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'ide-hd,drive=disk0'
+	must_fail grep -q 'taken is what it was' <<<"$(record "$LAUNCH" '.log[].message')"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	# before anything was known of it
+	launch changed "{\"at\": \"$first\"}"
+	wait_launch 60 "$LAUNCH" booted
+	log_says "$LAUNCH" "what it was bound to at the point's time is not known: taken is what it was from"
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "where nothing can be changed hardware is chosen that leaves names right, and what cannot start says why" {
 	machine_make D bios
 	source_looks "x/ahci.ko x/virtio_blk.ko y/virtio_pci.ko" "/dev/sda1 / ext4 defaults 0 1"

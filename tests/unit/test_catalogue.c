@@ -172,6 +172,7 @@ static void make_version_1(void)
 		"INSERT INTO machines(id, project_id, name, key_sha256, state, enrolled_us, last_seen_us) VALUES"
 		"('m1', 'p', 'old', x'00', 'started', 100, 900), ('m2', 'p', 'quiet', x'00', 'started', 200, 900),"
 		"('m3', 'p', 'never', x'00', 'started', 300, NULL);"
+		"UPDATE machines SET facts = '{\"hardware\": {\"kernel\": \"6.1\"}}' WHERE id = 'm2';"
 		"INSERT INTO events(time_us, recorded_us, code, severity, machine_id, who, args) VALUES"
 		"(170, 170, 'AGENT_CONNECTED', 'info', 'm1', 'console', '{}'), (150, 160, 'AGENT_CONNECTED', 'info', 'm1', 'console', '{}');"
 		"INSERT INTO jobs VALUES('j', 'p', 'VERIFY', 'COMPLETED', 'admin', NULL, 5, 6);"
@@ -206,6 +207,12 @@ static void test_a_file_of_the_first_version_is_brought_forward_with_all_it_has(
 	assert_int_equal(m.first_byte_us, 0);
 	assert_true(db_machine_find(db, "quiet", &m));
 	assert_int_equal(m.connection_us, 200);
+	result = db_machine_hardware(db, m.id);
+	assert_int_equal(json_array_size(result), 1);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(json_array_get(result, 0), "hardware"), "kernel")),
+			    "6.1");
+	json_decref(result);
+	result = NULL;
 	assert_true(db_machine_find(db, "never", &m));
 	assert_int_equal(m.connection_us, 0);
 	assert_true(db_job_newest(db, "m1", "VERIFY", &j, &result));

@@ -258,6 +258,19 @@ static void test_the_life_of_a_machine_has_its_dates(void **state)
 	caller_done(&a);
 }
 
+static bool was_told(struct fake *f, const char *verb, const char *launch)
+{
+	bool found = false;
+	size_t i;
+	json_t *c;
+
+	pthread_mutex_lock(&f->lock);
+	json_array_foreach(f->commands, i, c)
+		found |= !strcmp(text_in(c, "verb"), verb) && !strcmp(text_in(c, "launch"), launch);
+	pthread_mutex_unlock(&f->lock);
+	return found;
+}
+
 static void test_a_machine_is_not_removed_under_its_launches(void **state)
 {
 	char launch[ID_SIZE], kept[ID_SIZE], job[ID_SIZE];
@@ -274,12 +287,21 @@ static void test_a_machine_is_not_removed_under_its_launches(void **state)
 	post_status(json_pack("[O, O]", record, other));
 	json_decref(caller_call(&con, &agent, 204, "POST", "/link/status", json_object()));
 	refused(ADMIN(409, "DELETE", "/machines/m", NULL), "MACHINE_HAS_LAUNCHES");
+	/* Nor does it need the machine when it is off with its server's. */
+	json_object_set_new(other, "state", json_string("stopped"));
+	post_status(json_pack("[O, O]", record, other));
 	json_decref(ADMIN(204, "DELETE", "/machines/m?force=1", NULL));
 	c = command_of(&f, "terminate");
 	assert_string_equal(text_in(c, "launch"), launch);
 	json_decref(c);
 	/* What stands on its own outlives it. */
-	expect_state(kept, "standing");
+	expect_state(kept, "stopped");
+	c = call(200, "GET", kept, "");
+	assert_true(is_null_in(c, "ended"));
+	json_decref(c);
+	assert_false(was_told(&f, "terminate", kept));
+	json_object_set_new(other, "state", json_string("standing"));
+	post_status(json_pack("[O, O]", record, other));
 	c = ADMIN(200, "GET", "/launches?machine=m&limit=1000", NULL);
 	assert_true(json_array_size(json_object_get(c, "launches")) >= 2);
 	json_decref(c);
@@ -337,7 +359,7 @@ static void expect_needs(json_t *machine, const char *codes)
 static void test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches(void **state)
 {
 	char launch[ID_SIZE], job[ID_SIZE];
-	json_t *c, *hardware;
+	json_t *c, *hardware, *history;
 	struct fake f;
 
 	expect_needs(ADMIN(200, "GET", "/machines/m", NULL), "");
@@ -360,11 +382,36 @@ static void test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launch
 	hardware = json_object_get(c, "hardware");
 	assert_string_equal(text_in(hardware, "kernel"), "6.1.0");
 	assert_string_equal(text_in(json_object_get(hardware, "drivers"), "ahci"), "boot");
+	/* And what it was before, for older points: each change once, the newest first. */
+	history = json_object_get(c, "hardware_history");
+	assert_int_equal(json_array_size(history), 2);
+	assert_true(json_equal(json_object_get(json_array_get(history, 0), "hardware"), hardware));
+	hardware = json_object_get(json_array_get(history, 1), "hardware");
+	assert_string_equal(text_in(json_object_get(hardware, "drivers"), "virtio_blk"), "boot");
+	assert_true(strcmp(text_in(json_array_get(history, 0), "since"), text_in(json_array_get(history, 1), "since")) > 0);
 	assert_string_equal(text_in(json_object_get(c, "blueprint"), "disk_bus"), "auto");
 	assert_string_equal(text_in(json_object_get(c, "blueprint"), "convert"), "never");
 	assert_string_equal(text_in(json_object_get(c, "blueprint"), "new_identity"), "yes");
 	json_decref(c);
 	fake_stop(&f);
+}
+
+static void test_of_what_a_machine_was_bound_to_the_newest_changes_are_kept(void **state)
+{
+	struct db *db = catalogue_write(con.console.catalogue);
+	json_t *history, *newest;
+
+	for (int i = 1; i <= MACHINE_HARDWARE_KEPT + 10; i++) {
+		newest = json_pack("{s:i}", "kernel", i);
+		db_machine_add_hardware(db, agent.id, 4102444800000000LL + i, newest); /* later than those of other tests */
+		json_decref(newest);
+	}
+	history = db_machine_hardware(db, agent.id);
+	assert_int_equal(json_array_size(history), MACHINE_HARDWARE_KEPT);
+	newest = json_object_get(json_array_get(history, 0), "hardware");
+	assert_int_equal(number_in(newest, "kernel"), MACHINE_HARDWARE_KEPT + 10);
+	json_decref(history);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
 }
 
 int main(void)
@@ -375,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_the_life_of_a_machine_has_its_dates),
 		cmocka_unit_test(test_what_many_drills_leave_does_not_pile_up),
 		cmocka_unit_test(test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches),
+		cmocka_unit_test(test_of_what_a_machine_was_bound_to_the_newest_changes_are_kept),
 		cmocka_unit_test(test_a_machine_is_not_removed_under_its_launches),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of a machine is bound to its hardware: said, read back, and decided by. */
 #include "hardware.h"
+#include "wallclock.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -186,6 +187,40 @@ static void the_card_is_one_that_there_is_a_driver_for(void **state)
 	assert_true(hardware_has_virtio_net(&h));
 }
 
+static void what_it_was_at_a_time_is_what_was_known_last_by_then(void **state)
+{
+	json_t *history = json_pack("[{s:s, s:{s:s}}, {s:s, s:{s:s}}, {s:s}, {s:s, s:{}}]", "since", "2026-11-22T12:00:00Z",
+				    "hardware", "kernel", "new", "since", "2026-11-22T10:00:00Z", "hardware", "kernel", "old",
+				    "since", "2026-11-22T09:00:00Z", "since", "never", "hardware");
+	static const struct {
+		const char *time, *kernel;
+		bool later;
+	} cases[] = {
+		{ "2026-11-22T12:00:01Z", "new", false }, { "2026-11-22T12:00:00Z", "new", false },
+		{ "2026-11-22T11:59:59Z", "old", false }, { "2026-11-22T10:00:00Z", "old", false },
+		{ "2026-11-22T09:59:59Z", "old", true },  { "2001-01-01T00:00:00Z", "old", true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const json_t *was;
+		uint64_t time_us;
+		bool later;
+
+		assert_int_equal(wallclock_parse(cases[i].time, &time_us), 0);
+		was = json_object_get(hardware_at(history, time_us, &later), "hardware");
+		assert_string_equal(json_string_value(json_object_get(was, "kernel")), cases[i].kernel);
+		assert_int_equal(later, cases[i].later);
+	}
+	json_array_clear(history);
+	for (int i = 0; i < 2; i++) {
+		bool later = true;
+
+		assert_null(hardware_at(i ? NULL : history, 0, &later));
+		assert_false(later);
+	}
+	json_decref(history);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +231,7 @@ int main(void)
 		cmocka_unit_test(a_name_fits_only_in_the_disk_s_own_place),
 		cmocka_unit_test(an_interface_that_is_called_so_anyway_needs_nothing),
 		cmocka_unit_test(the_card_is_one_that_there_is_a_driver_for),
+		cmocka_unit_test(what_it_was_at_a_time_is_what_was_known_last_by_then),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
