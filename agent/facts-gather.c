@@ -23,6 +23,7 @@
 #define MODULES_MAX_BYTES (4 * MIB)
 #define LISTING_MAX_BYTES (8 * MIB)
 #define FILES_MAX	  64u /* of a folder */
+#define CARDS_LOOKED_MAX  32u
 
 static const char *root(void)
 {
@@ -320,25 +321,107 @@ static void take_folder(struct hardware *h, const char *folder)
 		closedir(dir);
 }
 
-static void gather_network(struct hardware *h)
-{
-	char *routes = slurp_stream("/proc/net/route"), *text, path[128];
+struct found_card {
+	struct hardware_card card;
+	long index; /* the kernel's, by which cards are in order */
+};
 
-	if (routes && facts_default_interface(routes, h->interface, sizeof(h->interface))) {
-		find_card(h->interface, sizeof(h->interface));
-		snprintf(path, sizeof(path), "/sys/class/net/%s/address", h->interface);
-		if (!line_of(path, h->mac, sizeof(h->mac)) || strlen(h->mac) != 17)
-			h->interface[0] = h->mac[0] = 0;
+/* A card below a bond has the bond's address; its own is what its configuration names. */
+static bool look_at_card(const char *interface, struct found_card *ret)
+{
+	char path[160], number[24];
+	struct hardware_card *c = &ret->card;
+
+	if (strlen(interface) >= sizeof(c->interface))
+		return false;
+	snprintf(c->interface, sizeof(c->interface), "%s", interface);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/bonding_slave/perm_hwaddr", interface);
+	if (!line_of(path, c->mac, sizeof(c->mac))) {
+		snprintf(path, sizeof(path), "/sys/class/net/%s/address", interface);
+		if (!line_of(path, c->mac, sizeof(c->mac)))
+			return false;
 	}
-	free(routes);
-	if (!h->interface[0])
-		return;
-	text = slurp("/etc/network/interfaces", FILE_MAX_BYTES);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/ifindex", interface);
+	ret->index = line_of(path, number, sizeof(number)) ? strtol(number, NULL, 10) : 0;
+	return strlen(c->mac) == 17 && strcmp(c->mac, "00:00:00:00:00:00") != 0;
+}
+
+static int compare_cards(const void *a, const void *b)
+{
+	const struct found_card *x = a, *y = b;
+
+	return x->index != y->index ? (x->index > y->index) - (x->index < y->index) :
+				      strcmp(x->card.interface, y->card.interface);
+}
+
+static unsigned int find_cards(struct found_card ret[CARDS_LOOKED_MAX], const char *of_route)
+{
+	char path[PATH_MAX];
+	unsigned int n = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	/* It may have no device: a machine in a container, a card that is not on a bus. */
+	if (of_route[0] && look_at_card(of_route, &ret[n]))
+		n++;
+	snprintf(path, sizeof(path), "%s/sys/class/net", root());
+	dir = opendir(path);
+	while (dir && n < CARDS_LOOKED_MAX && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && strcmp(e->d_name, of_route) != 0 && is_card(e->d_name) &&
+		    look_at_card(e->d_name, &ret[n]))
+			n++;
+	if (dir)
+		closedir(dir);
+	qsort(ret, n, sizeof(*ret), compare_cards);
+	return n;
+}
+
+static bool is_known(const struct hardware *h, const char *mac)
+{
+	for (unsigned int i = 0; i < h->card_count; i++)
+		if (strcasecmp(h->cards[i].mac, mac) == 0)
+			return true;
+	return false;
+}
+
+static void take_configuration(struct hardware *h)
+{
+	char *text = slurp("/etc/network/interfaces", FILE_MAX_BYTES);
+
 	if (text)
 		facts_take_network_file(h, "/etc/network/interfaces", text);
 	free(text);
 	for (unsigned int i = 0; hardware_network_folders[i]; i++)
 		take_folder(h, hardware_network_folders[i]);
+}
+
+/* The card of the default route, and all that are configured: in the machine's order. */
+static void gather_network(struct hardware *h)
+{
+	char *routes = slurp_stream("/proc/net/route"), of_route[16] = "";
+	struct found_card found[CARDS_LOOKED_MAX];
+	bool route_is_in = true;
+	unsigned int n;
+
+	if (routes && facts_default_interface(routes, of_route, sizeof(of_route)))
+		find_card(of_route, sizeof(of_route));
+	free(routes);
+	n = find_cards(found, of_route);
+	for (unsigned int i = 0; i < n; i++)
+		route_is_in &= strcmp(found[i].card.interface, of_route) != 0; /* not yet */
+	for (unsigned int i = 0; i < n && h->card_count < HARDWARE_CARDS_MAX; i++) {
+		bool is_route = strcmp(found[i].card.interface, of_route) == 0;
+		unsigned int bound = h->binding_count;
+
+		if (is_known(h, found[i].card.mac) ||
+		    (!is_route && !route_is_in && h->card_count == HARDWARE_CARDS_MAX - 1)) /* its place is kept */
+			continue;
+		h->cards[h->card_count++] = found[i].card;
+		take_configuration(h);
+		if (!is_route && h->binding_count == bound)
+			h->card_count--; /* nobody asks for it */
+		route_is_in |= is_route;
+	}
 }
 
 /* --- all of it ----------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 /* What files say, as text; nothing is opened here. */
 #include "facts.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -80,27 +81,30 @@ static void add_binding(struct hardware *h, const char *path, bool by_mac)
 	struct hardware_binding *b = &h->bindings[h->binding_count];
 
 	for (unsigned int i = 0; i < h->binding_count; i++)
-		if (h->bindings[i].by_mac == by_mac && strcmp(h->bindings[i].file, path) == 0)
+		if (h->bindings[i].card == h->card_count - 1 && h->bindings[i].by_mac == by_mac && strcmp(h->bindings[i].file, path) == 0)
 			return;
 	if (h->binding_count == HARDWARE_BINDINGS_MAX || strlen(path) >= sizeof(b->file))
 		return;
 	snprintf(b->file, sizeof(b->file), "%s", path);
 	b->by_mac = by_mac;
+	b->card = h->card_count - 1;
 	h->binding_count++;
 }
 
 void facts_take_network_file(struct hardware *h, const char *path, const char *text)
 {
+	const struct hardware_card *c = &h->cards[h->card_count - 1];
 	char line[1024];
 
+	assert(h->card_count);
 	while (next_line(&text, line, sizeof(line))) {
 		const char *p = line + strspn(line, " \t");
 
 		if (*p == '#' || *p == ';')
 			continue;
-		if (has_word(p, h->mac, ":"))
+		if (has_word(p, c->mac, ":"))
 			add_binding(h, path, true);
-		if (has_word(p, h->interface, "_-"))
+		if (has_word(p, c->interface, "_-"))
 			add_binding(h, path, false);
 	}
 }

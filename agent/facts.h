@@ -40,7 +40,7 @@ struct facts_devices {
 void facts_take_fstab(struct hardware *h, const char *text, const struct facts_devices *d);
 void facts_take_command_line(struct hardware *h, const char *text, const struct facts_devices *d);
 
-/* Is h->mac or h->interface named in this configuration file? */
+/* Is the last of h's cards named in this configuration file? */
 void facts_take_network_file(struct hardware *h, const char *path, const char *text);
 
 /* The interface of the default route with the lowest metric, of /proc/net/route. */

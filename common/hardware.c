@@ -54,17 +54,31 @@ static json_t *names_json(const struct hardware *h)
 	return list;
 }
 
+static json_t *card_json(const struct hardware *h, unsigned int card)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < h->binding_count; i++)
+		if (h->bindings[i].card == card)
+			json_array_append_new(list, json_pack("{s:s, s:s}", "file", h->bindings[i].file, "by",
+							      h->bindings[i].by_mac ? "mac" : "name"));
+	return json_pack("{s:s, s:s, s:o}", "interface", h->cards[card].interface, "mac", h->cards[card].mac, "bound", list);
+}
+
 static json_t *network_json(const struct hardware *h)
 {
-	json_t *list;
+	json_t *first, *more;
 
-	if (!h->interface[0])
+	if (!h->card_count)
 		return json_null();
-	list = json_array();
-	for (unsigned int i = 0; i < h->binding_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "file", h->bindings[i].file, "by",
-						      h->bindings[i].by_mac ? "mac" : "name"));
-	return json_pack("{s:s, s:s, s:o}", "interface", h->interface, "mac", h->mac, "bound", list);
+	first = card_json(h, 0);
+	more = json_array();
+	for (unsigned int i = 1; i < h->card_count; i++)
+		json_array_append_new(more, card_json(h, i));
+	if (json_array_size(more))
+		json_object_set(first, "more", more);
+	json_decref(more);
+	return first;
 }
 
 json_t *hardware_to_json(const struct hardware *h)
@@ -138,16 +152,25 @@ static bool is_interface(const char *s)
 	return s[0] && !strchr(s, '/') && strspn(s, ".") < strlen(s) && !strpbrk(s, " \t\"'=[]");
 }
 
-static bool take_network(const json_t *j, struct hardware *h)
+/* No two of one name or address: nothing could be told apart by them. */
+static bool is_another(const struct hardware *h, const struct hardware_card *c)
+{
+	for (unsigned int i = 0; i < h->card_count; i++)
+		if (strcmp(h->cards[i].interface, c->interface) == 0 || strcasecmp(h->cards[i].mac, c->mac) == 0)
+			return false;
+	return true;
+}
+
+static bool take_card(const json_t *j, struct hardware *h)
 {
 	const json_t *list = json_object_get(j, "bound"), *b;
+	struct hardware_card *c = &h->cards[h->card_count];
 	size_t i;
 
-	if (json_is_null(j))
-		return true;
-	if (!take_text(j, "interface", h->interface, sizeof(h->interface)) || !is_interface(h->interface) ||
-	    !take_text(j, "mac", h->mac, sizeof(h->mac)) || !is_mac(h->mac) || !json_is_array(list) ||
-	    json_array_size(list) > HARDWARE_BINDINGS_MAX)
+	if (h->card_count == HARDWARE_CARDS_MAX || !take_text(j, "interface", c->interface, sizeof(c->interface)) ||
+	    !is_interface(c->interface) || !take_text(j, "mac", c->mac, sizeof(c->mac)) || !is_mac(c->mac) ||
+	    !is_another(h, c) || !json_is_array(list) ||
+	    json_array_size(list) > HARDWARE_BINDINGS_MAX - h->binding_count)
 		return false;
 	json_array_foreach(list, i, b) {
 		const char *by = json_string_value(json_object_get(b, "by")) ?: "";
@@ -156,7 +179,24 @@ static bool take_network(const json_t *j, struct hardware *h)
 		if (!take_text(b, "file", to->file, sizeof(to->file)) || (strcmp(by, "mac") && strcmp(by, "name")))
 			return false;
 		to->by_mac = strcmp(by, "mac") == 0;
+		to->card = h->card_count;
 	}
+	h->card_count++;
+	return true;
+}
+
+static bool take_network(const json_t *j, struct hardware *h)
+{
+	const json_t *more = json_object_get(j, "more"), *card;
+	size_t i;
+
+	if (json_is_null(j))
+		return true;
+	if (!take_card(j, h) || (more && !json_is_array(more)))
+		return false;
+	json_array_foreach(more, i, card)
+		if (!take_card(card, h))
+			return false;
 	return true;
 }
 
@@ -335,12 +375,18 @@ enum target_bus hardware_choose_bus(const struct hardware *h, bool converted)
 	return best == BUS_AUTO ? BUS_VIRTIO : best;
 }
 
-/* One card is called eth0 by the kernel, whatever it is; by udev it is called after its place. */
+/* The kernel calls cards eth0, eth1 ... in their order, whatever they are; udev after their places. */
 static bool network_is_bound(const struct hardware *h)
 {
-	for (unsigned int i = 0; i < h->binding_count; i++)
-		if (h->bindings[i].by_mac || strcmp(h->interface, "eth0") != 0)
+	char usual[16];
+
+	for (unsigned int i = 0; i < h->binding_count; i++) {
+		const struct hardware_binding *b = &h->bindings[i];
+
+		snprintf(usual, sizeof(usual), "eth%u", b->card);
+		if (b->by_mac || strcmp(h->cards[b->card].interface, usual) != 0)
 			return true;
+	}
 	return false;
 }
 

@@ -8,10 +8,12 @@
  *	{"kernel": "6.1.0-50-amd64",
  *	 "drivers": {"virtio_blk": "boot" | "module" | "none", ...} | null (not known),
  *	 "names": [{"file", "device": "/dev/sda1", "uuid": text | null, "disk": index}],
- *	 "network": {"interface", "mac", "bound": [{"file", "by": "name" | "mac"}]} | null}
+ *	 "network": {"interface", "mac", "bound": [{"file", "by": "name" | "mac"}],
+ *		     "more": [{"interface", "mac", "bound"}]} | null}
  *
  * "boot": built in, or in the initramfs; "module": only in /lib/modules, which is not
- * there yet when the root disk is looked for.
+ * there yet when the root disk is looked for.  "network": the cards that a launched machine is to
+ * have, in the order in which the machine has them; "more" when there are several.
  */
 #ifndef GODWIT_HARDWARE_H
 #define GODWIT_HARDWARE_H
@@ -20,7 +22,8 @@
 #include <jansson.h>
 
 #define HARDWARE_NAMES_MAX    24u
-#define HARDWARE_BINDINGS_MAX 24u
+#define HARDWARE_BINDINGS_MAX 48u
+#define HARDWARE_CARDS_MAX    8u
 
 enum hardware_driver {
 	DRIVER_VIRTIO_PCI,
@@ -44,8 +47,14 @@ struct hardware_name {
 	unsigned int disk;		     /* on which of the machine's disks */
 };
 
+struct hardware_card {
+	char interface[16], mac[18];
+};
+
+/* A place that names a card. */
 struct hardware_binding {
 	char file[160];
+	unsigned int card;
 	bool by_mac; /* otherwise by the interface's name */
 };
 
@@ -55,7 +64,8 @@ struct hardware {
 	enum hardware_reach drivers[DRIVERS];
 	struct hardware_name names[HARDWARE_NAMES_MAX];
 	unsigned int name_count;
-	char interface[16], mac[18]; /* "": none */
+	struct hardware_card cards[HARDWARE_CARDS_MAX];
+	unsigned int card_count;
 	struct hardware_binding bindings[HARDWARE_BINDINGS_MAX];
 	unsigned int binding_count;
 };

@@ -43,8 +43,8 @@ static void add_all(json_t *list, const struct request *r, const struct hardware
 	for (unsigned int i = 0; i < h->binding_count && hardware_needs(h, bus).network; i++)
 		if (i == 0 || strcmp(h->bindings[i].file, h->bindings[i - 1].file) != 0) /* once by each */
 			add(list, r, MSG_NEEDS_NETWORK,
-			    json_pack("{s:s, s:s, s:s}", "file", h->bindings[i].file, "interface", h->interface, "mac",
-				      h->mac));
+			    json_pack("{s:s, s:s, s:s}", "file", h->bindings[i].file, "interface",
+				      h->cards[h->bindings[i].card].interface, "mac", h->cards[h->bindings[i].card].mac));
 }
 
 json_t *needs_view(const struct request *r, const json_t *facts, const json_t *blueprint)

@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 {
 	static struct launch_spec spec;
 	struct guest t = { .spec = &spec };
-	char path[PATH_MAX + 16], folder[PATH_MAX], line[1024], mac[CONVERT_MAC_SIZE];
+	char path[PATH_MAX + 16], folder[PATH_MAX], line[1024];
 	struct fault f = { 0 };
 
 	if (argc != 4 || (t.disk_count = (unsigned int)atoi(argv[2])) < 1 || t.disk_count > DISKS_MAX ||
@@ -215,7 +215,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
 		return 2;
 	}
-	t.mac = convert_mac(&spec.id, mac);
+	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++)
+		convert_mac(&spec.id, i, t.macs[i]);
 	(void)signal(SIGTERM, end_came);
 	(void)signal(SIGINT, end_came);
 	return convert(&t, folder) ? 1 : 0;

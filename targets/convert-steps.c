@@ -229,16 +229,25 @@ int steps_names(const struct guest *t)
 
 /* --- network --------------------------------------------------------------------------------- */
 
-static int change_mac(const struct guest *t, const char *path)
+static int change_mac(const struct guest *t, const char *path, unsigned int card)
 {
-	const char *mac = t->spec->hardware.mac;
-	char *text = steps_read(t, path), *edited = text ? edits_mac(text, mac, t->mac) : NULL;
+	const char *mac = t->spec->hardware.cards[card].mac;
+	char *text = steps_read(t, path), *edited = text ? edits_mac(text, mac, t->macs[card]) : NULL;
 
 	free(text);
 	if (!edited)
 		return 0;
-	step("%s: the address %s is %s now", path, mac, t->mac);
+	step("%s: the address %s is %s now", path, mac, t->macs[card]);
 	return steps_write(t, path, edited);
+}
+
+static int change_macs(const struct guest *t, const char *path)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < t->spec->hardware.card_count && !err; i++)
+		err = change_mac(t, path, i);
+	return err;
 }
 
 static int change_folder(const struct guest *t, const char *folder)
@@ -248,25 +257,27 @@ static int change_folder(const struct guest *t, const char *folder)
 
 	for (unsigned int i = 0; names && names[i] && !err; i++) {
 		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-		err = change_mac(t, path);
+		err = change_macs(t, path);
 	}
 	free_list(names);
 	return err;
 }
 
 /* The card is called as the old one was (systemd.link(5)), wherever it is. */
-static int keep_interface_name(const struct guest *t)
+static int keep_interface_name(const struct guest *t, unsigned int card)
 {
-	static const char path[] = "/etc/systemd/network/10-godwit-launch.link";
-	char *wanted, *there;
+	const char *interface = t->spec->hardware.cards[card].interface;
+	char *wanted, *there, path[64] = "/etc/systemd/network/10-godwit-launch.link";
 	int err = 0;
 
+	if (card)
+		snprintf(path, sizeof(path), "/etc/systemd/network/10-godwit-launch-%u.link", card);
 	if (!is_folder(t, "/lib/systemd") && !is_folder(t, "/usr/lib/systemd")) {
-		step("no systemd: the network interface may be called otherwise than %s", t->spec->hardware.interface);
+		step("no systemd: the network interface may be called otherwise than %s", interface);
 		return 0;
 	}
 	if (asprintf(&wanted, "# Written by godwit when this machine was launched.\n[Match]\nMACAddress=%s\n\n[Link]\nName=%s\n",
-		     t->mac, t->spec->hardware.interface) < 0)
+		     t->macs[card], interface) < 0)
 		return -ENOMEM;
 	there = steps_read(t, path);
 	if (there && strcmp(there, wanted) == 0) {
@@ -275,7 +286,7 @@ static int keep_interface_name(const struct guest *t)
 		free(wanted);
 		err = -EIO;
 	} else {
-		step("%s: the card with the address %s is called %s", path, t->mac, t->spec->hardware.interface);
+		step("%s: the card with the address %s is called %s", path, t->macs[card], interface);
 		err = steps_write(t, path, wanted);
 	}
 	free(there);
@@ -286,12 +297,14 @@ int steps_network(const struct guest *t)
 {
 	int err;
 
-	if (!t->spec->hardware.interface[0] || !hardware_needs(&t->spec->hardware, t->bus).network)
+	if (!t->spec->hardware.card_count || !hardware_needs(&t->spec->hardware, t->bus).network)
 		return 0;
-	err = change_mac(t, "/etc/network/interfaces");
+	err = change_macs(t, "/etc/network/interfaces");
 	for (unsigned int i = 0; hardware_network_folders[i] && !err; i++)
 		err = change_folder(t, hardware_network_folders[i]);
-	return err ? err : keep_interface_name(t);
+	for (unsigned int i = 0; i < t->spec->hardware.card_count && !err; i++)
+		err = keep_interface_name(t, i);
+	return err;
 }
 
 /* --- initramfs ---------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #ifndef GODWIT_CONVERT_STEPS_H
 #define GODWIT_CONVERT_STEPS_H
 
+#include "convert.h"
 #include "spec.h"
 #include <guestfs.h>
 
@@ -17,7 +18,7 @@ struct guest {
 	guestfs_h *g; /* its file systems are mounted */
 	const struct launch_spec *spec;
 	enum target_bus bus;
-	const char *mac; /* of the new card */
+	char macs[HARDWARE_CARDS_MAX][CONVERT_MAC_SIZE]; /* of the new cards */
 	unsigned int disk_count;
 	char **filesystems; /* device, type, ..., NULL */
 };

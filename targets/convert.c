@@ -5,6 +5,7 @@
 #include "tool.h"
 #include "wallclock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -33,12 +34,12 @@ struct convert {
 	char error[512]; /* its last word, if it fails */
 };
 
-const char *convert_mac(const struct uuid *launch, char ret[CONVERT_MAC_SIZE])
+const char *convert_mac(const struct uuid *launch, unsigned int card, char ret[CONVERT_MAC_SIZE])
 {
-	char text[UUID_TEXT_LEN + 1];
+	unsigned char last = (unsigned char)(launch->bytes[2] ^ card);
 
-	uuid_format(launch, text);
-	snprintf(ret, CONVERT_MAC_SIZE, "52:54:00:%.2s:%.2s:%.2s", text, text + 2, text + 4);
+	assert(card < HARDWARE_CARDS_MAX);
+	snprintf(ret, CONVERT_MAC_SIZE, "52:54:00:%02x:%02x:%02x", launch->bytes[0], launch->bytes[1], last);
 	return ret;
 }
 

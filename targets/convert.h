@@ -36,6 +36,6 @@ _must_check_ int convert_start(struct loop *loop, const struct convert_options *
 void convert_stop(struct convert *c); /* nothing of it is left then; NULL is allowed */
 
 /* The address of a launch's network card: of its own, and always the same. */
-const char *convert_mac(const struct uuid *launch, char ret[CONVERT_MAC_SIZE]);
+const char *convert_mac(const struct uuid *launch, unsigned int card, char ret[CONVERT_MAC_SIZE]);
 
 #endif

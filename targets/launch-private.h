@@ -38,7 +38,8 @@ struct launch {
 	enum bootdisk_firmware firmware;
 	enum target_bus bus;
 	struct convert *convert;	/* NULL: none is under way */
-	char mac[CONVERT_MAC_SIZE];	/* of its network card */
+	char macs[HARDWARE_CARDS_MAX][CONVERT_MAC_SIZE]; /* of its network cards */
+	const char *mac_list[HARDWARE_CARDS_MAX];
 	int signal_fd, control_fd;
 	int store_fd; /* its folder, so that it is known again */
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */

@@ -174,6 +174,8 @@ void launch_fail(struct launch *l, const struct fault *f)
 
 static void describe(struct launch *l, struct target_machine *m)
 {
+	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++)
+		l->mac_list[i] = convert_mac(&l->spec.id, i, l->macs[i]);
 	*m = (struct target_machine){
 		.folder = l->folder,
 		.id = uuid_format(&l->spec.id, l->id),
@@ -187,7 +189,8 @@ static void describe(struct launch *l, struct target_machine *m)
 		.boot_disk = l->boot_disk,
 		.network = l->spec.network,
 		.card = hardware_has_virtio_net(&l->spec.hardware) ? "virtio-net-pci" : "e1000e",
-		.mac = convert_mac(&l->spec.id, l->mac),
+		.macs = l->mac_list,
+		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
 		.again = l->resumed,
 		.disks = l->target_disks,

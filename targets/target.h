@@ -43,7 +43,9 @@ struct target_machine {
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
 	enum target_network network;
-	const char *card, *mac;		/* of its network: "virtio-net-pci" or "e1000e" */
+	const char *card;		/* of its network: "virtio-net-pci" or "e1000e" ... */
+	const char *const *macs;	/* ... and one of these for each of */
+	unsigned int card_count;	/* its cards: at least one, also if it has no network */
 	enum target_bus bus;		/* never BUS_AUTO */
 	const struct target_disk *disks;
 	unsigned int disk_count;

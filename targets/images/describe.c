@@ -93,11 +93,9 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 	fputs("  </qemu:commandline>\n", f);
 }
 
-static void put_network(FILE *f, const struct target_machine *m)
+static void put_card(FILE *f, const struct target_machine *m, unsigned int i)
 {
-	if (m->network == NETWORK_NONE)
-		return;
-	fprintf(f, "    <interface type='user'>\n      <mac address='%s'/>\n      <model type='%s'/>\n", m->mac,
+	fprintf(f, "    <interface type='user'>\n      <mac address='%s'/>\n      <model type='%s'/>\n", m->macs[i],
 		strcmp(m->card, "virtio-net-pci") == 0 ? "virtio" : m->card);
 	/* No way out: libvirt's user network knows none of its own, so the cable is out. */
 	if (m->network == NETWORK_ISOLATED)
@@ -112,7 +110,8 @@ static void put_devices(FILE *f, const struct target_machine *m)
 		put_disk(f, m, i);
 	if (m->bus == BUS_SCSI)
 		fputs("    <controller type='scsi' model='virtio-scsi'/>\n", f);
-	put_network(f, m);
+	for (unsigned int i = 0; i < m->card_count && m->network != NETWORK_NONE; i++)
+		put_card(f, m, i);
 	fputs("    <serial type='pty'>\n      <target type='isa-serial' port='0'/>\n    </serial>\n"
 	      "    <console type='pty'>\n      <target type='serial' port='0'/>\n    </console>\n"
 	      "    <channel type='unix'>\n      <target type='virtio' name='org.qemu.guest_agent.0'/>\n    </channel>\n"
@@ -201,9 +200,9 @@ static void put_script(FILE *f, const struct target_machine *m)
 	put_qemu_disks(f, m);
 	if (m->network == NETWORK_NONE)
 		fputs("\t-nic none", f);
-	else
-		fprintf(f, "\t-nic user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
-			m->mac);
+	for (unsigned int i = 0; i < m->card_count && m->network != NETWORK_NONE; i++)
+		fprintf(f, "%s\t-nic user,model=%s%s,mac=%s", i ? " \\\n" : "", m->card,
+			m->network == NETWORK_ISOLATED ? ",restrict=on" : "", m->macs[i]);
 	fputs(" \"$@\"\n", f);
 }
 
@@ -227,7 +226,7 @@ static void put_virsh(FILE *f, const struct target_machine *m)
 		describe_name(m, name, sizeof(name)), m->to);
 	if (m->network == NETWORK_ISOLATED)
 		fprintf(f, "Its network cable is out, so that it does not meet the machine that it is a copy of:\n"
-			   "`virsh domiflist %s` shows the card, `virsh domif-setlink %s CARD up` puts it in.\n", name,
+			   "`virsh domiflist %s` shows each card, `virsh domif-setlink %s CARD up` puts it in.\n", name,
 			name);
 }
 

@@ -75,11 +75,16 @@ static void add_channels(struct qemu_args *a, const struct target_machine *m)
 
 static void add_network(struct qemu_args *a, const struct target_machine *m)
 {
-	add(a, "-nic");
-	if (m->network == NETWORK_NONE)
+	if (m->network == NETWORK_NONE) {
+		add(a, "-nic");
 		add(a, "none");
-	else
-		add(a, "user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "", m->mac);
+		return;
+	}
+	for (unsigned int i = 0; i < m->card_count; i++) {
+		add(a, "-nic");
+		add(a, "user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
+		    m->macs[i]);
+	}
 }
 
 void qemu_args_build(struct qemu_args *a, const struct target_machine *m)

@@ -6,7 +6,7 @@
 #include "target.h"
 
 #define QEMU "qemu-system-x86_64"
-#define QEMU_ARGS_MAX 96u
+#define QEMU_ARGS_MAX 112u
 
 /* Debian's package ovmf; the variables' file is copied, as the machine writes it. */
 #define FIRMWARE_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"

@@ -107,6 +107,40 @@ untouched() {
 	done
 }
 
+@test "a machine with several network cards that are configured gets as many, of one kind, in order" {
+	machine_make D bios
+	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
+	local card i=1 args
+	for card in ens20 ens18 ens19 ens21; do # by their index, not by their names; of one there is no configuration
+		mkdir -p "$T/source/sys/class/net/$card/device"
+		echo $((i += 1)) >"$T/source/sys/class/net/$card/ifindex"
+		echo "de:ad:be:ef:01:0$i" >"$T/source/sys/class/net/$card/address"
+	done
+	printf 'iface %s inet dhcp\n' ens18 ens20 ens19 >"$T/source/etc/network/interfaces"
+	instance_start
+	machine_protect wide "$D"
+	wait_until 20 "the facts" hardware_is_known wide
+	[ "$(status wide '.facts.hardware.network | [.interface, .more[].interface] | join(" ")')" = "ens20 ens18 ens19" ]
+	launch wide '{"blueprint": {"convert": "never"}}'
+	wait_launch 60 "$LAUNCH" booted
+	args=$(tr '\0' '\n' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep '^user,')
+	[ "$(wc -l <<<"$args")" = 3 ]
+	[ "$(sed 's/.*mac=//' <<<"$args" | sort -u | wc -l)" = 3 ]
+	must_fail grep -qv '^user,model=virtio-net-pci,restrict=on,mac=52:54:00:' <<<"$args"
+	terminate "$LAUNCH"
+	launch wide '{"blueprint": {"convert": "never", "network": "none"}}'
+	wait_launch 60 "$LAUNCH" booted
+	must_fail eval "tr '\0' '\n' </proc/$(launch_pids "$LAUNCH" qemu)/cmdline | grep -q '^user,'"
+	terminate "$LAUNCH"
+	launch wide "$(jq -nc --arg to "$T/out" '{kind: "images", to: $to, blueprint: {convert: "never"}}')"
+	wait_launch_over "$LAUNCH" ended
+	[ "$(grep -c "<mac address='52:54:00:" "$T/out/machine.xml")" = 3 ]
+	[ "$(grep -c -- '-nic user,' "$T/out/start.sh")" = 3 ]
+	sh -n "$T/out/start.sh"
+	! command -v virt-xml-validate >/dev/null || virt-xml-validate "$T/out/machine.xml" domain
+	wait_nothing_left "$LAUNCH"
+}
+
 # On a disk where nothing happens the newest point is an old one.
 point_anew() {
 	dd if=/dev/zero of="$D" bs=512 count=1 seek=$(($(blockdev --getsz "$D") - 100)) oflag=direct status=none

@@ -445,7 +445,7 @@ stop_in_order() {
 unkept_cutover() {
 	mkdir -p "$GODWIT_DATA/server/launches"
 	mount -t tmpfs -o size=40M none "$GODWIT_DATA/server/launches"
-	on_end "umount -l '$GODWIT_DATA/server/launches'"
+	on_end "launches_end '$GODWIT_DATA'; umount -l '$GODWIT_DATA/server/launches'"
 	instance_of_boots
 	machine_protect "$1" "$D"
 	launch "$1" "{\"kind\": \"cutover\", \"blueprint\": ${2:-{\}}}"

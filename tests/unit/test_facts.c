@@ -117,7 +117,7 @@ static void network_files_are_bound_by_address_or_by_name(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		struct hardware h = { .interface = "ens3", .mac = "52:54:00:aa:bb:cc" };
+		struct hardware h = { .cards = { { "ens3", "52:54:00:aa:bb:cc" } }, .card_count = 1 };
 		bool by_mac = false, by_name = false;
 
 		facts_take_network_file(&h, "/etc/f", t[i].text);
@@ -165,8 +165,100 @@ static void of_a_bridge_the_card_is_meant(void **state)
 	setenv("GODWIT_FACTS_ROOT", root, 1);
 	assert_int_equal(facts_gather(&s, &h), 0);
 	unsetenv("GODWIT_FACTS_ROOT");
-	assert_string_equal(h.interface, "ens3");
-	assert_string_equal(h.mac, "52:54:00:aa:bb:cc");
+	assert_int_equal(h.card_count, 1);
+	assert_string_equal(h.cards[0].interface, "ens3");
+	assert_string_equal(h.cards[0].mac, "52:54:00:aa:bb:cc");
+	assert_int_equal(fileio_remove_tree(root), 0);
+}
+
+static void write_in(const char *root, const char *name, const char *text)
+{
+	char path[256], *slash;
+
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	slash = strrchr(path, '/');
+	*slash = 0;
+	assert_int_equal(fileio_mkdirs(path, 0700), 0);
+	*slash = '/';
+	assert_int_equal(fileio_replace(path, text, strlen(text), 0600), 0);
+}
+
+static void add_card(const char *root, const char *name, unsigned int index, const char *mac)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), "sys/class/net/%s/device/vendor", name);
+	write_in(root, path, "0x8086");
+	snprintf(path, sizeof(path), "sys/class/net/%s/ifindex", name);
+	snprintf(text, sizeof(text), "%u\n", index);
+	write_in(root, path, text);
+	snprintf(path, sizeof(path), "sys/class/net/%s/address", name);
+	snprintf(text, sizeof(text), "%s\n", mac);
+	write_in(root, path, text);
+}
+
+/* In the kernel's order: two below a bond, of which one carries its address, one by name, one by
+ * address; one that nobody has configured is not there, nor one that is no card. */
+static void all_cards_that_are_configured_are_found_in_order(void **state)
+{
+	static const char *const wanted[] = { "eth0 52:54:00:00:00:10", "eth1 52:54:00:00:00:11", "eth3 52:54:00:00:00:13",
+					      "eth10 52:54:00:00:00:1a" };
+	char root[] = "/tmp/godwit-facts.XXXXXX", said[64];
+	static struct settings s;
+	struct hardware h;
+
+	assert_non_null(mkdtemp(root));
+	write_in(root, "proc/net/route", "Iface\tDestination\nbond0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+	add_card(root, "eth10", 12, "52:54:00:00:00:1a");
+	add_card(root, "eth0", 2, "52:54:00:00:00:10");
+	add_card(root, "eth1", 3, "52:54:00:00:00:10"); /* its bond's */
+	write_in(root, "sys/class/net/eth1/bonding_slave/perm_hwaddr", "52:54:00:00:00:11\n");
+	add_card(root, "eth2", 4, "52:54:00:00:00:12");
+	add_card(root, "eth3", 5, "52:54:00:00:00:13");
+	write_in(root, "sys/class/net/bond0/lower_eth0/x", "");
+	write_in(root, "sys/class/net/bond0/lower_eth1/x", "");
+	write_in(root, "sys/class/net/bond0/address", "52:54:00:00:00:10\n");
+	write_in(root, "sys/class/net/veth9/address", "52:54:00:00:00:19\n");
+	write_in(root, "etc/network/interfaces", "iface bond0 inet dhcp\n\tbond-slaves eth0 eth1\niface veth9 inet dhcp\n");
+	write_in(root, "etc/netplan/a.yaml", "match: {macaddress: 52:54:00:00:00:1A}\n");
+	write_in(root, "etc/systemd/network/b.network", "[Match]\nName=eth3\n");
+	setenv("GODWIT_FACTS_ROOT", root, 1);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	unsetenv("GODWIT_FACTS_ROOT");
+	assert_int_equal(h.card_count, ARRAY_LEN(wanted));
+	for (unsigned int i = 0; i < h.card_count; i++) {
+		snprintf(said, sizeof(said), "%s %s", h.cards[i].interface, h.cards[i].mac);
+		assert_string_equal(said, wanted[i]);
+	}
+	assert_int_equal(h.binding_count, 4);
+	assert_int_equal(h.bindings[3].card, 3);
+	assert_true(h.bindings[3].by_mac);
+	assert_string_equal(h.bindings[2].file, "/etc/systemd/network/b.network");
+	assert_int_equal(fileio_remove_tree(root), 0);
+}
+
+static void of_many_cards_so_many_are_found_and_that_of_the_default_route(void **state)
+{
+	char root[] = "/tmp/godwit-facts.XXXXXX", name[16], mac[18], text[1024] = "";
+	static struct settings s;
+	struct hardware h;
+
+	assert_non_null(mkdtemp(root));
+	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX + 4; i++) {
+		snprintf(name, sizeof(name), "ens%u", i);
+		snprintf(mac, sizeof(mac), "52:54:00:00:01:%02x", i);
+		add_card(root, name, i + 2, mac);
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "iface %s inet dhcp\n", name);
+	}
+	write_in(root, "etc/network/interfaces", text);
+	snprintf(text, sizeof(text), "Iface\tDestination\n%s\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", name);
+	write_in(root, "proc/net/route", text);
+	setenv("GODWIT_FACTS_ROOT", root, 1);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	unsetenv("GODWIT_FACTS_ROOT");
+	assert_int_equal(h.card_count, HARDWARE_CARDS_MAX);
+	assert_string_equal(h.cards[HARDWARE_CARDS_MAX - 2].interface, "ens6");
+	assert_string_equal(h.cards[HARDWARE_CARDS_MAX - 1].interface, name);
 	assert_int_equal(fileio_remove_tree(root), 0);
 }
 
@@ -179,6 +271,8 @@ int main(void)
 		cmocka_unit_test(root_and_resume_of_the_kernel_s_command_line_are_found),
 		cmocka_unit_test(network_files_are_bound_by_address_or_by_name),
 		cmocka_unit_test(of_a_bridge_the_card_is_meant),
+		cmocka_unit_test(all_cards_that_are_configured_are_found_in_order),
+		cmocka_unit_test(of_many_cards_so_many_are_found_and_that_of_the_default_route),
 		cmocka_unit_test(the_interface_is_that_of_the_best_default_route),
 	};
 

@@ -31,9 +31,17 @@ static void name(struct hardware *h, const char *device, unsigned int disk)
 
 static void bind_to(struct hardware *h, const char *interface, bool by_mac)
 {
-	snprintf(h->interface, sizeof(h->interface), "%s", interface);
-	snprintf(h->mac, sizeof(h->mac), "52:54:00:aa:bb:cc");
+	unsigned int card = 0;
+
+	while (card < h->card_count && strcmp(h->cards[card].interface, interface) != 0)
+		card++;
+	if (card == h->card_count) {
+		snprintf(h->cards[card].interface, sizeof(h->cards[card].interface), "%s", interface);
+		snprintf(h->cards[card].mac, sizeof(h->cards[card].mac), "52:54:00:aa:bb:%02x", 0xcc + card);
+		h->card_count++;
+	}
 	snprintf(h->bindings[h->binding_count].file, sizeof(h->bindings[0].file), "/etc/netplan/a.yaml");
+	h->bindings[h->binding_count].card = card;
 	h->bindings[h->binding_count++].by_mac = by_mac;
 }
 
@@ -49,13 +57,22 @@ static void what_is_said_is_read_back_the_same(void **state)
 	name(&h, "/dev/nvme1n1p2", 1);
 	bind_to(&h, "ens18", true);
 	j = hardware_to_json(&h);
+	assert_null(json_object_get(json_object_get(j, "network"), "more")); /* as versions before this one say it */
+	json_decref(j);
+	bind_to(&h, "ens19", false);
+	bind_to(&h, "ens18", false);
+	bind_to(&h, "ens20", true);
+	j = hardware_to_json(&h);
 	assert_int_equal(hardware_from_json(j, &back), 0);
 	again = hardware_to_json(&back);
 	assert_true(json_equal(j, again));
+	assert_int_equal(back.card_count, 3);
+	assert_string_equal(back.cards[2].interface, "ens20");
+	assert_int_equal(back.bindings[3].card, 2);
 	json_decref(again);
 	/* Nothing known of the drivers, no network. */
 	h.drivers_known = false;
-	h.interface[0] = 0;
+	h.card_count = h.binding_count = 0;
 	json_decref(j);
 	j = hardware_to_json(&h);
 	assert_true(json_is_null(json_object_get(j, "drivers")));
@@ -80,9 +97,29 @@ static void what_a_stranger_says_otherwise_is_refused(void **state)
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"a b\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[]}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cg\",\"bound\":[]}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[{\"file\":\"f\",\"by\":\"luck\"}]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":7}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{}]}}",
+		/* none could be told from the other by it */
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":"
+		"[{\"interface\":\"f\",\"mac\":\"52:54:00:AA:bb:cc\",\"bound\":[]}]}}",
 	};
+	json_t *many = json_array();
 	struct hardware h;
 
+	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++) { /* one too many, with the first */
+		char name[16], mac[18];
+
+		snprintf(name, sizeof(name), "ens%u", i);
+		snprintf(mac, sizeof(mac), "52:54:00:00:00:%02x", i);
+		json_array_append_new(many, json_pack("{s:s, s:s, s:[]}", "interface", name, "mac", mac, "bound"));
+	}
+	many = json_pack("{s:s, s:n, s:[], s:{s:s, s:s, s:[], s:o}}", "kernel", "6", "drivers", "names", "network", "interface",
+			 "e", "mac", "52:54:00:aa:bb:cc", "bound", "more", many);
+	assert_int_equal(hardware_from_json(many, &h), -EINVAL);
+	json_array_remove(json_object_get(json_object_get(many, "network"), "more"), 0);
+	assert_int_equal(hardware_from_json(many, &h), 0);
+	assert_int_equal(h.card_count, HARDWARE_CARDS_MAX);
+	json_decref(many);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		json_t *j = json_loads(bad[i], 0, NULL);
 
@@ -168,8 +205,15 @@ static void an_interface_that_is_called_so_anyway_needs_nothing(void **state)
 	assert_false(hardware_needs(&h, BUS_VIRTIO).network);
 	bind_to(&h, "eth0", true);
 	assert_true(hardware_needs(&h, BUS_VIRTIO).network);
-	h.binding_count = 0;
+	h.binding_count = h.card_count = 0;
 	bind_to(&h, "ens18", false);
+	assert_true(hardware_needs(&h, BUS_VIRTIO).network);
+	/* Several are called so in their order. */
+	h.binding_count = h.card_count = 0;
+	bind_to(&h, "eth0", false);
+	bind_to(&h, "eth1", false);
+	assert_false(hardware_needs(&h, BUS_VIRTIO).network);
+	bind_to(&h, "eth3", false);
 	assert_true(hardware_needs(&h, BUS_VIRTIO).network);
 	h.known = false;
 	assert_false(hardware_needs(&h, BUS_VIRTIO).network);

@@ -198,3 +198,40 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH" 30
 }
+
+# No whole machine is needed for this: as much of one as libguestfs knows it by.
+@test "of several network cards each keeps its name, and its address is replaced where it is" {
+	local root=$T/guest f=$T/launch card
+	mkdir -p "$root"/{bin,etc/network,etc/systemd/network,lib/systemd,usr,var,boot} "$f"
+	echo 12.0 >"$root/etc/debian_version"
+	printf 'ID=debian\nVERSION_ID="12"\n' >"$root/etc/os-release"
+	echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
+	echo "UUID=be08e997-524f-45d1-877b-7b573057b22b / ext4 defaults 0 1" >"$root/etc/fstab"
+	printf 'iface lan inet dhcp\n\thwaddress DE:AD:BE:EF:00:01\niface ens19 inet dhcp\n' >"$root/etc/network/interfaces"
+	printf '[Match]\nMACAddress=de:ad:be:ef:00:01 de:ad:be:ef:00:03\n' >"$root/etc/systemd/network/05-both.network"
+	truncate -s 64M "$f/root.img" # where it may read
+	mke2fs -q -F -t ext4 -U be08e997-524f-45d1-877b-7b573057b22b -d "$root" "$f/root.img"
+	qemu-img create -q -f qcow2 -F raw -b "$f/root.img" "$f/disk0.qcow2"
+	jq -n '{launch: "0a0b0c0d-0000-4000-8000-000000000001", machine: "m", store: "/store", epoch: 1, hardware: {kernel: "6.1",
+		drivers: null, names: [], network: {interface: "lan", mac: "de:ad:be:ef:00:01",
+		bound: [{file: "/etc/network/interfaces", by: "mac"}], more: [
+		{interface: "ens19", mac: "de:ad:be:ef:00:02", bound: [{file: "/etc/network/interfaces", by: "name"}]},
+		{interface: "lan3", mac: "de:ad:be:ef:00:03", bound: [{file: "/etc/systemd/network/05-both.network", by: "mac"}]}]}}}' \
+		>"$f/spec.json"
+	timeout 900 "$BUILD/targets/godwit-convert" "$f" 1 virtio >"$T/steps" 2>&1 || { cat "$T/steps"; fail "godwit-convert"; }
+	cat "$T/steps"
+	qemu-img convert -O raw "$f/disk0.qcow2" "$T/after.img"
+	disk_attach D "$T/after.img"
+	mkdir "$T/after"
+	mount -o ro,noload "$D" "$T/after"
+	on_end "umount '$T/after'"
+	grep -qx '	hwaddress 52:54:00:0a:0b:0c' "$T/after/etc/network/interfaces"
+	grep -qx 'MACAddress=52:54:00:0a:0b:0c 52:54:00:0a:0b:0e' "$T/after/etc/systemd/network/05-both.network"
+	for card in ":0c lan 10-godwit-launch" ":0d ens19 10-godwit-launch-1" ":0e lan3 10-godwit-launch-2"; do
+		set -- $card
+		tr '\n' ' ' <"$T/after/etc/systemd/network/$3.link" | grep -qF "MACAddress=52:54:00:0a:0b$1  [Link] Name=$2 "
+	done
+	# once more: nothing is left to do
+	timeout 900 "$BUILD/targets/godwit-convert" "$f" 1 virtio >"$T/again" 2>&1
+	[ ! -s "$T/again" ] || { cat "$T/again"; fail "it changed something again"; }
+}
