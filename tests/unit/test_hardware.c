@@ -100,8 +100,7 @@ static void what_a_stranger_says_otherwise_is_refused(void **state)
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":7}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{}]}}",
 		/* none could be told from the other by it */
-		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":"
-		"[{\"interface\":\"f\",\"mac\":\"52:54:00:AA:bb:cc\",\"bound\":[]}]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{\"interface\":\"f\",\"mac\":\"52:54:00:AA:bb:cc\",\"bound\":[]}]}}",
 	};
 	json_t *many = json_array();
 	struct hardware h;
