@@ -395,18 +395,18 @@ stop_in_order() {
 	instance_of_boots
 	machine_protect asked "$D"
 	launch asked '{"kind": "cutover", "blueprint": {"memory_mib": 256}}'
-	wait_launch 60 "$LAUNCH" standing
+	wait_launch 240 "$LAUNCH" standing
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	# such a shutdown tells everybody; the machine does not hear it
 	kill -TERM $qemu
-	stop_in_order "$LAUNCH" 30
+	stop_in_order "$LAUNCH" 100
 	launch_says "$LAUNCH" "POWER BUTTON"
 	[ "$(record "$LAUNCH" .power_off.by_itself)" = true ]
 	record "$LAUNCH" '.log[].message' | grep -q 'it has powered itself off'
 	[ -z "$(launch_pids "$LAUNCH" '')" ]
 	reboot
-	wait_launch 30 "$LAUNCH" standing
-	wait_until 40 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
+	wait_launch 60 "$LAUNCH" standing
+	wait_until 240 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
 	# one launch of several, as the systemd unit tells them; a test has nothing to lose
 	launch asked '{"blueprint": {"memory_mib": 256}}'
 	wait_launch 60 "$LAUNCH" booting
@@ -453,7 +453,7 @@ unkept_cutover() {
 }
 not_kept_times() { record "$LAUNCH" '.log[].message' | grep -c 'could not be made its own: No space left'; }
 wait_not_kept() {
-	wait_until 90 "its not being kept" eval "[ \"\$(not_kept_times)\" = $2 ]"
+	wait_until 300 "its not being kept" eval "[ \"\$(not_kept_times)\" = $2 ]"
 	wait_launch 10 "$LAUNCH" booted
 }
 # only_one_before NAME TIME_US: the others have expired; something new is written all the while.
@@ -475,23 +475,23 @@ only_one_before() {
 	[ "$(godwit events ours | grep -c "was started again, after")" = 1 ]
 	# shut down in order; nothing holds its point now, and all others of that time expire
 	mount -o remount,size=100M "$GODWIT_DATA/server/launches" # room for what it says and writes
-	stop_in_order "$LAUNCH" 200 # it may be far from hearing it yet
+	stop_in_order "$LAUNCH" 290 # it may be far from hearing it yet
 	[ "$(record "$LAUNCH" .power_off.by_itself)" = true ]
 	[ -z "$(launch_pids "$LAUNCH" '')" ]
 	at=$(record "$LAUNCH" .point.id)
 	stopped=$(now_us)
 	setting ours retention_every_seconds=60 retention_hourly_seconds=0 retention_daily_seconds=0
-	wait_until 180 "points of that time to expire" only_one_before ours "$stopped"
+	wait_until 300 "points of that time to expire" only_one_before ours "$stopped"
 	points ours | grep -qF "$at"
 	mount -o remount,size=400M "$GODWIT_DATA/server/launches"
 	reboot
 	wait_launch 60 "$LAUNCH" standing
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
-	wait_until 60 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
+	wait_until 240 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
 	wait_until 10 "its event" eval 'godwit events ours | grep -q "stands on its own and does not need"'
 	[ "$(godwit events ours | grep -c "No space left on device")" = 2 ]
 	# and as any that stands
-	stop_in_order "$LAUNCH" 30
+	stop_in_order "$LAUNCH" 200
 	reboot
 	wait_launch 60 "$LAUNCH" standing
 	terminate "$LAUNCH"
