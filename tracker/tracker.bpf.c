@@ -1012,6 +1012,10 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 		n->blind++;
 	if (payload_class && payload && op == OP_WRITE && !error && vec_fits() &&
 	    !(bpf_core_field_exists(rq->crypt_ctx) && rq->crypt_ctx)) {
+		if (c->full && !(bytes & SECTOR_MASK)) { /* no need to look for what cannot be carried */
+			lose(disk, sector, bytes >> 9, LOST_FULL);
+			return;
+		}
 		if (large)
 			mark_range(disk, sector, bytes >> 9);
 		carry_write(c, rq, disk, sector, bytes, time);
