@@ -3,8 +3,8 @@
  * The programs in the kernel: what tracker.h promises, seen from inside.
  *
  *	issue			enters the overlap table (overlap.h)
- *	first, second, third	at every completion: out of the overlap table,
- *				payload into the ring, the rest marked live
+ *	first, second, third	at every completion: payload into the ring, the
+ *				rest marked live; out of the overlap table
  *	mark			at every completion: marked live; for kernels that
  *				cannot run the others (before 5.12)
  *	audit			run by the agent before a point: has a completion
@@ -882,21 +882,15 @@ int BPF_PROG(issue, struct request *rq)
 
 /* --- completion --------------------------------------------------------------------- */
 
-/* Returns whether the range must be read again whatever the record says. */
-static __always_inline bool leave_overlap(struct shared_config *c, struct request *rq, uint32_t flight, uint32_t disk,
-					  uint32_t op, uint64_t sector, uint32_t bytes)
+/* Not before its record is in the ring: until then a write to the same sectors must be met. */
+static __always_inline void leave_overlap(struct shared_config *c, uint32_t flight, uint32_t disk, uint64_t sector,
+					  uint32_t bytes)
 {
-	struct span f;
+	struct span f = span_of(c, flight, disk, sector, bytes);
 
-	if (span_is_large(rq, op, bytes)) {
-		span_void_all(c);
-		return true;
-	}
-	f = span_of(c, flight, disk, sector, bytes);
 	if (!span_leave(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, leave_loop, &f);
 	}
-	return false;
 }
 
 struct ranges {
@@ -979,9 +973,24 @@ static __always_inline void complete_ranges(struct request *rq, uint32_t disk, u
 		n->blind++;
 }
 
+static __always_inline void complete_write(struct shared_config *c, struct request *rq, uint32_t disk, uint64_t sector,
+					   uint32_t bytes, bool large, uint64_t time)
+{
+	if (c->full && !(bytes & SECTOR_MASK)) { /* no need to look for what cannot be carried */
+		lose(disk, sector, bytes >> 9, LOST_FULL);
+		return;
+	}
+	carry_write(c, rq, disk, sector, bytes, time);
+	if (large)
+		mark_range(disk, sector, bytes >> 9);
+}
+
 /*
  * Everything that a completion can be.  @payload_class: compiled for kernels with
  * atomics; else every write is marked.
+ *
+ * What was told "overlapped" is marked after it, and what overlapped it, is in the ring:
+ * so a large one makes the others' entries void first, and is marked last.
  */
 static __always_inline void complete(struct shared_config *c, struct request *rq, int error, uint32_t bytes,
 				     uint32_t disk, uint32_t flight, bool payload_class)
@@ -989,7 +998,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	uint32_t op = rq->cmd_flags & OP_MASK;
 	struct shared_counters *n = get_counters(disk);
 	uint64_t sector = rq->__sector;
-	bool payload = payload_class && c->payload, large = false;
+	bool payload = payload_class && c->payload, large;
 	uint64_t time = bpf_ktime_get_boot_ns();
 
 	if (!n)
@@ -1002,28 +1011,25 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 		return;
 	n->requests++;
 	__sync_fetch_and_add(&n->bytes, bytes >> 9 << 9); /* kept exact: books.c */
-	if (payload)
-		large = leave_overlap(c, rq, flight, disk, op, sector, bytes);
+	large = payload && span_is_large(rq, op, bytes);
+	if (large)
+		span_void_all(c);
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {
 		complete_ranges(rq, disk, op, bytes, payload && !error, large, time, payload_class);
-		return;
-	}
-	if (op != OP_WRITE) /* the sector of a zone append, say, is not known yet */
-		n->blind++;
-	if (payload_class && payload && op == OP_WRITE && !error && vec_fits() &&
-	    !(bpf_core_field_exists(rq->crypt_ctx) && rq->crypt_ctx)) {
-		if (c->full && !(bytes & SECTOR_MASK)) { /* no need to look for what cannot be carried */
-			lose(disk, sector, bytes >> 9, LOST_FULL);
-			return;
+	} else {
+		if (op != OP_WRITE) /* the sector of a zone append, say, is not known yet */
+			n->blind++;
+		if (payload_class && payload && op == OP_WRITE && !error && vec_fits() &&
+		    !(bpf_core_field_exists(rq->crypt_ctx) && rq->crypt_ctx)) {
+			complete_write(c, rq, disk, sector, bytes, large, time);
+		} else {
+			mark_range(disk, sector, (bytes + SECTOR_MASK) >> 9);
+			if (payload || error)
+				n->lost_other += bytes;
 		}
-		if (large)
-			mark_range(disk, sector, bytes >> 9);
-		carry_write(c, rq, disk, sector, bytes, time);
-		return;
 	}
-	mark_range(disk, sector, (bytes + SECTOR_MASK) >> 9);
-	if (payload || error)
-		n->lost_other += bytes;
+	if (payload && !large)
+		leave_overlap(c, flight, disk, sector, bytes);
 }
 
 /* --- each completion once ------------------------------------------------------------- */
