@@ -148,3 +148,22 @@ lines_at_least() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 	[ "$(bash "$T/try" "$T/completion" godwit export --format q)" = qcow2 ]
 	[ "$(bash "$T/try" "$T/completion" godwit export --f)" = "--format --force" ]
 }
+
+@test "what is installed: each program with a manual page, units that start programs which are there, a completion" {
+	DESTDIR=$T/root meson install -C "$BUILD" --no-rebuild --quiet >"$T/install.out" 2>&1 || { cat "$T/install.out"; false; }
+	find "$T/root" -path '*bin/*' -type f >"$T/programs"
+	[ "$(wc -l <"$T/programs")" -ge 7 ]
+	while read -r program; do
+		page=$(find "$T/root" -path '*/man/*' -name "${program##*/}.[18]")
+		[ -s "$page" ] || { echo "no manual page of ${program##*/}"; false; }
+		mandoc -Tlint -Wwarning "$page"
+	done <"$T/programs"
+	find "$T/root" -name '*.service' >"$T/units"
+	[ "$(wc -l <"$T/units")" -ge 5 ]
+	while read -r unit; do
+		sed -nE 's/^(Exec[A-Za-z]*)=[-+!]*([^ ]+).*/\2/p' "$unit" | while read -r program; do
+			[ -x "$T/root$program" ] || [ -x "$program" ] || { echo "$unit: no $program"; exit 1; }
+		done
+	done <"$T/units"
+	bash -n "$(find "$T/root" -path '*completions/godwit')"
+}
