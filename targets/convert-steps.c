@@ -49,6 +49,28 @@ static void complain(const struct guest *t, const char *what)
 	fprintf(stderr, "%s: %.*s\n", what, (int)(advice ? (size_t)(advice - error) : strlen(error)), error);
 }
 
+/* What is made here gets its folder's label, as root would give it in the system itself; libguestfs'
+ * machine knows of no policy.  A system without SELinux has none. */
+static int label(const struct guest *t, const char *path)
+{
+	static const char name[] = "security.selinux";
+	char folder[256];
+	const char *slash = strrchr(path, '/');
+	size_t size;
+	char *is, *wanted;
+	int err;
+
+	snprintf(folder, sizeof(folder), "%.*s", slash > path ? (int)(slash - path) : 1, path);
+	is = guestfs_lgetxattr(t->g, path, name, &size);
+	wanted = is ? NULL : guestfs_lgetxattr(t->g, folder, name, &size);
+	err = wanted ? guestfs_lsetxattr(t->g, name, wanted, (int)size, path) : 0;
+	if (err)
+		complain(t, path);
+	free(is);
+	free(wanted);
+	return err ? -EIO : 0;
+}
+
 int steps_write(const struct guest *t, const char *path, char *text)
 {
 	int err = guestfs_write(t->g, path, text, strlen(text));
@@ -56,7 +78,7 @@ int steps_write(const struct guest *t, const char *path, char *text)
 	free(text);
 	if (err)
 		complain(t, path);
-	return err ? -EIO : 0;
+	return err ? -EIO : label(t, path);
 }
 
 /* --- fstab, and the kernel's command line ---------------------------------------------------- */
@@ -282,7 +304,7 @@ static int keep_interface_name(const struct guest *t, unsigned int card)
 	there = steps_read(t, path);
 	if (there && strcmp(there, wanted) == 0) {
 		free(wanted);
-	} else if (guestfs_mkdir_p(t->g, "/etc/systemd/network")) {
+	} else if (guestfs_mkdir_p(t->g, "/etc/systemd/network") || label(t, "/etc/systemd/network")) {
 		free(wanted);
 		err = -EIO;
 	} else {
@@ -420,7 +442,7 @@ static int make_anew(const struct guest *t, struct image *image)
 		return -EIO;
 	}
 	step("%s: has drivers for %s disks now", image->path, hardware_bus_name(t->bus));
-	return 0;
+	return label(t, image->path);
 }
 
 /* The kernel that the source runs, if the point has it; otherwise each that there is. */

@@ -200,7 +200,7 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 }
 
 # No whole machine is needed for this: as much of one as libguestfs knows it by.
-@test "of several network cards each keeps its name, and its address is replaced where it is" {
+@test "of several network cards each keeps its name, and its address is replaced where it is; what is written has a label of SELinux" {
 	local root=$T/guest f=$T/launch card
 	mkdir -p "$root"/{bin,etc/network,etc/systemd/network,lib/systemd,usr,var,boot} "$f"
 	echo 12.0 >"$root/etc/debian_version"
@@ -209,6 +209,10 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 	echo "UUID=be08e997-524f-45d1-877b-7b573057b22b / ext4 defaults 0 1" >"$root/etc/fstab"
 	printf 'iface lan inet dhcp\n\thwaddress DE:AD:BE:EF:00:01\niface ens19 inet dhcp\n' >"$root/etc/network/interfaces"
 	printf '[Match]\nMACAddress=de:ad:be:ef:00:01 de:ad:be:ef:00:03\n' >"$root/etc/systemd/network/05-both.network"
+	label() { python3 -c 'import os, sys; os.setxattr(sys.argv[1], "security.selinux", sys.argv[2].encode() + b"\0")' "$@"; }
+	label_of() { python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "security.selinux").rstrip(b"\0").decode())' "$@"; }
+	label "$root/etc/systemd/network" system_u:object_r:etc_t:s0
+	label "$root/etc/network/interfaces" system_u:object_r:net_conf_t:s0
 	truncate -s 64M "$f/root.img" # where it may read
 	mke2fs -q -F -t ext4 -U be08e997-524f-45d1-877b-7b573057b22b -d "$root" "$f/root.img"
 	qemu-img create -q -f qcow2 -F raw -b "$f/root.img" "$f/disk0.qcow2"
@@ -231,6 +235,9 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 		set -- $card
 		tr '\n' ' ' <"$T/after/etc/systemd/network/$3.link" | grep -qF "MACAddress=52:54:00:0a:0b$1  [Link] Name=$2 "
 	done
+	# what is changed keeps its label, what is new has its folder's
+	[ "$(label_of "$T/after/etc/network/interfaces")" = system_u:object_r:net_conf_t:s0 ]
+	[ "$(label_of "$T/after/etc/systemd/network/10-godwit-launch.link")" = system_u:object_r:etc_t:s0 ]
 	# once more: nothing is left to do
 	timeout 900 "$BUILD/targets/godwit-convert" "$f" 1 virtio >"$T/again" 2>&1
 	[ ! -s "$T/again" ] || { cat "$T/again"; fail "it changed something again"; }
