@@ -212,7 +212,10 @@ static int start_link(struct agent *a)
 		.proxy = s->proxy[0] ? s->proxy : NULL, .state_path = settings_path(s, "desired.json", state),
 	};
 
-	return s->console[0] ? link_start(&o, &a->link) : 0;
+	if (!s->console[0])
+		return 0;
+	priority_lift(&a->priority);
+	return link_start(&o, &a->link);
 }
 
 static int load_keys(struct agent *a, struct fault *f)
@@ -479,6 +482,7 @@ int agent_run(const struct agent_options *o)
 	int err;
 
 	a.o = o;
+	a.priority.thread_fd = -1;
 	err = load(&a, &f);
 	if (!err && o->background)
 		err = daemon_detach() ? fault_set(&f, -errno, MSG_AGENT_STATE_UNUSABLE, "state", o->state, "reason",

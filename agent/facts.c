@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +118,7 @@ static void __attribute__((noreturn)) exec_look(const struct facts *f, int out)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)setpgid(0, 0);
+	(void)sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){ 0 }); /* the agent's may be less: priority.c */
 	(void)setpriority(PRIO_PROCESS, 0, 19);
 	(void)setrlimit(RLIMIT_CPU, &cpu);
 	if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)

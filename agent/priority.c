@@ -74,8 +74,7 @@ static void set_session(int nice)
 
 static void set(struct priority *p, enum priority_level level)
 {
-	/* A child, for one that gathers facts, is not to inherit it. */
-	int policy = (level == PRIORITY_LEFTOVER ? SCHED_IDLE : SCHED_OTHER) | SCHED_RESET_ON_FORK;
+	int policy = level == PRIORITY_LEFTOVER ? SCHED_IDLE : SCHED_OTHER;
 	int nice = level == PRIORITY_AS_STARTED ? p->nice : MAX(p->nice, LOW_NICE);
 
 	(void)sched_setscheduler(0, policy, &(struct sched_param){ 0 });
@@ -96,6 +95,13 @@ static uint64_t waited_us(const struct priority *p)
 		return p->waited_us;
 	text[n] = '\0';
 	return sscanf(text, "%" SCNu64 " %" SCNu64, &ran_ns, &waited_ns) == 2 ? waited_ns / 1000 : p->waited_us;
+}
+
+void priority_lift(struct priority *p)
+{
+	if (p->level != PRIORITY_AS_STARTED)
+		set(p, PRIORITY_AS_STARTED);
+	p->behind_since_us = 0;
 }
 
 bool priority_looks(const struct priority *p, bool behind, uint64_t now_us)

@@ -30,6 +30,9 @@ void priority_end(struct priority *p);
 /* Once a turn of the loop: @behind: much is still to be read before a point can be called. */
 void priority_run(struct priority *p, bool behind, uint64_t now_us);
 
+/* Before a child is started: it would inherit the level, and could not change it. */
+void priority_lift(struct priority *p);
+
 /* What priority_run decides.  @waited_us: how long, in all, the thread was ready to run
  * and another had its processor; looked at only when priority_looks. */
 enum priority_level priority_choose(struct priority *p, bool behind, uint64_t now_us, uint64_t waited_us);

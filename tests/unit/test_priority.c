@@ -98,9 +98,15 @@ static void the_kernel_does_what_was_chosen(void **state)
 	}
 	for (uint64_t now_us = 1000000; now_us < 2000000; now_us += STEP_US)
 		priority_run(&p, true, now_us);
-	assert_int_equal(sched_getscheduler(0) & ~SCHED_RESET_ON_FORK, SCHED_IDLE);
+	assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
 	priority_run(&p, false, 2000000);
-	assert_int_equal(sched_getscheduler(0) & ~SCHED_RESET_ON_FORK, SCHED_OTHER);
+	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+	assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
+	for (uint64_t now_us = 2000000; now_us < 3000000; now_us += STEP_US)
+		priority_run(&p, true, now_us);
+	assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
+	priority_lift(&p); /* a child is started */
+	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 	assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
 	priority_end(&p);
 }
