@@ -92,11 +92,17 @@ static void send_post_launch(struct launch *l)
 		l->running = "post_launch";
 }
 
+void launch_await_post_launch(struct launch *l)
+{
+	if (l->spec.post_launch[0])
+		record_command(l->record, "post_launch", true, -1, "");
+}
+
 void launch_run_post_launch(struct launch *l)
 {
 	if (!l->spec.post_launch[0])
 		return;
-	record_command(l->record, "post_launch", true, -1, "");
+	l->post_launch_due = true;
 	l->deadline.fire = give_up;
 	l->deadline.context = l;
 	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC);
@@ -131,7 +137,7 @@ void launch_guest_ready(void *context)
 	l->running = NULL; /* what ran there began anew */
 	if (state == LAUNCH_BOOTING && l->spec.proof == PROOF_COMMAND)
 		try_proof_again(l);
-	else if (l->spec.post_launch[0] && (state == LAUNCH_BOOTED || state == LAUNCH_KEEPING || state == LAUNCH_STANDING))
+	else if (l->post_launch_due && (state == LAUNCH_BOOTED || state == LAUNCH_KEEPING || state == LAUNCH_STANDING))
 		send_post_launch(l);
 }
 

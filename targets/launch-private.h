@@ -54,6 +54,7 @@ struct launch {
 	bool written;
 	bool resumed;		    /* it is started again after a restart */
 	bool guest_ready;	    /* commands can be run in the machine */
+	bool post_launch_due;	    /* it has booted, and its picture is taken */
 	bool post_launch_sent;
 	const char *running;	    /* "proof_command", "post_launch": its end is awaited; NULL: none */
 	uint64_t tried_us;	    /* when proof_command was run last */
@@ -103,6 +104,8 @@ void launch_keep(struct launch *l);
 /* launch-commands.c: what the blueprint runs in the machine. */
 void launch_guest_ready(void *context);
 void launch_guest_ran(void *context, const char *name, int status, const char *output);
+/* Before it is said to have booted: with nothing pending its job would be done. */
+void launch_await_post_launch(struct launch *l);
 void launch_run_post_launch(struct launch *l); /* it has booted */
 
 #endif

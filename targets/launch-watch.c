@@ -84,6 +84,8 @@ void launch_proved(struct launch *l, const char *by)
 		return;
 	loop_clear_timer(l->loop, &l->deadline);
 	record_proof(l->record, by);
+	if (l->spec.kind != LAUNCH_DRILL)
+		launch_await_post_launch(l);
 	record_state(l->record, LAUNCH_BOOTED, "it runs: %s", by);
 	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
 	l->ops->screenshot(l->target, path, picture_with_proof, l);

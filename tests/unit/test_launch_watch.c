@@ -262,6 +262,46 @@ static void test_post_launch_ends_once(void **state)
 	assert_int_equal(ran, 1);
 }
 
+/* What its record says of post_launch: 1: it is awaited, 0: it has ended, -1: nothing. */
+static int post_launch_pending(void)
+{
+	char path[PATH_MAX];
+	json_t *j, *command;
+	int pending;
+
+	snprintf(path, sizeof(path), "%s/launch.json", folder);
+	j = json_load_file(path, 0, NULL);
+	command = json_object_get(json_object_get(j, "post_launch"), "pending");
+	pending = command ? json_is_true(command) : -1;
+	json_decref(j);
+	return pending;
+}
+
+static void test_what_has_booted_says_from_the_first_that_post_launch_is_still_to_run(void **state)
+{
+	strcpy(l.spec.post_launch, "true");
+	assert_int_equal(post_launch_pending(), -1);
+	EVENTS.ready(&l);
+	say("web login: ");
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+	assert_int_equal(post_launch_pending(), 1);
+	EVENTS.ready(&l); /* once more, while the picture is being taken */
+	assert_int_equal(ran, 0);
+	picture_done(&l, NULL);
+	assert_int_equal(ran, 1);
+	EVENTS.ran(&l, "post_launch", 0, "");
+	assert_int_equal(post_launch_pending(), 0);
+	assert_int_equal(l.deadline.at_us, 0);
+}
+
+static void test_a_drill_awaits_no_post_launch(void **state)
+{
+	strcpy(l.spec.post_launch, "true");
+	l.spec.kind = LAUNCH_DRILL;
+	say("web login: ");
+	assert_int_equal(post_launch_pending(), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +315,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_end_of_a_command_that_was_not_run_is_no_proof, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_machine_that_talks_too_much_is_asked_no_more_often_and_fails_in_time, begin, finish),
 		cmocka_unit_test_setup_teardown(test_post_launch_ends_once, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_has_booted_says_from_the_first_that_post_launch_is_still_to_run, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_drill_awaits_no_post_launch, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
