@@ -80,16 +80,13 @@ bool launches_stands(const json_t *record)
 	       (!strcmp(text_in(record, "state"), "stopped") && !json_is_true(json_object_get(record, "needs_store")));
 }
 
-/* A machine that was being kept and is merely booted again was not kept; after a restart that goes
- * on, and its record says when it went wrong again. */
+/* It could not be made to stand alone, and that is news; what lay between may never have been seen. */
 static bool fell_back(const json_t *before, const json_t *record)
 {
-	if (was_started_again(before, record))
-		return !strcmp(text_in(record, "state"), "booted") && *text_in(record, "not_kept");
-	return !strcmp(text_in(record, "state"), "booted") &&
-	       (!strcmp(text_in(before, "state"), "keeping") ||
-		(!strcmp(text_in(before, "state"), "booted") &&
-		 strcmp(text_in(before, "since"), text_in(record, "since"))));
+	if (strcmp(text_in(record, "state"), "booted") || !*text_in(record, "not_kept"))
+		return false;
+	return strcmp(text_in(before, "state"), "booted") || !*text_in(before, "not_kept") ||
+	       strcmp(text_in(before, "since"), text_in(record, "since"));
 }
 
 /* --- events ------------------------------------------------------------------------------- */
@@ -181,7 +178,7 @@ static void tell_what_changed(struct db *db, const struct launch_row *l, const j
 		fault_set(&f, 0, MSG_LAUNCH_STARTED_AGAIN, "machine", l->machine_name, "launch", l->id, NULL);
 		add_event(db, l, &f);
 	}
-	if (before && fell_back(before, record)) {
+	if (fell_back(before, record)) {
 		not_kept(record, l->id, &f);
 		add_event(db, l, &f);
 	}

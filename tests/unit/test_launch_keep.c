@@ -125,6 +125,23 @@ static void test_a_machine_that_cannot_be_kept_after_a_restart_either_says_so_ag
 	fake_stop(&f);
 }
 
+static void test_a_cutover_that_boots_and_cannot_be_kept_between_two_statuses_says_so(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	record = new_record(launch, "cutover");
+	json_object_set_new(record, "not_kept", json_string("No space left on device"));
+	boot(record);
+	assert_int_equal(count_events("LAUNCH_NOT_KEPT", launch), 1);
+	move(record, "ended", "gone");
+	json_decref(record);
+	fake_stop(&f);
+}
+
 static void test_a_machine_that_could_not_be_kept_is_still_booted(void **state)
 {
 	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
@@ -184,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_a_machine_is_kept_and_stands),
 		cmocka_unit_test(test_a_machine_that_is_kept_goes_on_with_it_after_a_restart),
 		cmocka_unit_test(test_a_machine_that_cannot_be_kept_after_a_restart_either_says_so_again),
+		cmocka_unit_test(test_a_cutover_that_boots_and_cannot_be_kept_between_two_statuses_says_so),
 		cmocka_unit_test(test_a_machine_that_could_not_be_kept_is_still_booted),
 		cmocka_unit_test(test_a_keep_that_the_server_refuses_is_said),
 	};
