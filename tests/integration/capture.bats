@@ -30,11 +30,18 @@ one_disk() {
 	settled a "$D" "$T/a.img"
 }
 
+# distinct NAME: many writes, and none was taken for overlapping but what a completion
+# that no program saw (docs/capture.md) has left behind: it may push others out of its
+# bucket, or be met by the next write to its sectors.
+distinct() {
+	say "$(counter "$1" .)"
+	[ "$(counter "$1" '.requests > 1000 and .overlap <= 4 * .unseen')" = true ]
+}
+
 @test "neighbouring sectors written at the same time are not taken for overlapping" {
-	one_disk
+	one_disk 512M
 	raw "$D" 2 --rw=write --bs=512 --iodepth=8 --runtime=2
-	say "$(counter a .)"
-	[ "$(counter a '.requests > 1000 and .overlap == 0')" = true ]
+	distinct a
 	settled a "$D" "$T/a.img"
 }
 
@@ -42,8 +49,7 @@ one_disk() {
 	disk_make D 2T
 	follow_start a "$D=$T/a.img" -- --no-base
 	raw "$D" 2 --iodepth=64
-	say "$(counter a .)"
-	[ "$(counter a '.requests > 1000 and .overlap == 0')" = true ]
+	distinct a
 }
 
 @test "with a ring of the smallest size nothing is lost but order" {
