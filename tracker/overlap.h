@@ -34,14 +34,27 @@
  *	bucket, a request in flight when the programs were attached, an issue
  *	that was not seen.  All of these can only add a false "overlapped".
  * O3	A requeued request is issued again under the same flight and finds its own
- *	entry: no conflict with itself.  One whose end was not seen leaves an entry
- *	that is taken for its own by the next request in that place, or is thrown out
- *	when the bucket fills; the request it belonged to is over, so no overlap can
- *	be missed by it.
+ *	entry: no conflict with itself.  One whose end was not seen leaves its entry
+ *	until that is found; then all entries are made void and it is marked after that,
+ *	as it may have met nobody.
  *
  * Requests too large to be entered piece by piece (OVERLAP_GRANULES_MAX), and
  * discards of several ranges, bump the salt at issue and at completion: all that is
  * in flight then finds its entry void.  What they cover is read again themselves.
+ *
+ * An entry has eight bits of the salt, and so could be valid again after 256 bumps.
+ * Therefore the flight keeps the whole gate (salt, and whether the ring was closed) that
+ * it was entered under, and an entry counts at completion only under the same one.
+ *
+ * O4	While the ring is closed (T7) nobody enters, and nobody leaves: what completes is
+ *	marked and not carried, which is all that "overlapped" asks for.  Opening bumps
+ *	the salt.  Of X, Y that shared a sector in flight let Y complete later, and be
+ *	carried, so under an open gate.  If X completed under a closed one, that was
+ *	before an opening, which Y was issued before: Y's gate is another, Y is told.  If X
+ *	completed under an open one, O1 holds, with one that did not enter (O2).
+ *	A completion looks at the gate before it carries, which decides whether it may,
+ *	and again after: if it is closed, or another, it counts as overlapped, as who was
+ *	issued and completed in between did not meet it, and may lie before it in the ring.
  *
  * Compiled both into the BPF program and into the test that lets threads run
  * against it.
@@ -66,6 +79,44 @@ _Static_assert(SHARED_FLIGHT_BUCKETS * SHARED_FLIGHT_WAYS <= 1 << 14, "a flight 
 _Static_assert(SHARED_DISKS <= 64, "a disk is 6 bits");
 
 #define OVERLAP_TRIES 4
+
+/* --- the gate (T7, O4) --- */
+
+static inline union shared_gate overlap_gate(const union shared_gate *gate)
+{
+	return (union shared_gate){ .word = *(const volatile uint64_t *)&gate->word };
+}
+
+static inline void overlap_gate_close(union shared_gate *gate)
+{
+	*(volatile uint32_t *)&gate->closed = 1;
+}
+
+/* Make all entries void. */
+static inline void overlap_gate_bump(union shared_gate *gate)
+{
+	__sync_fetch_and_add(&gate->salt, 1);
+}
+
+#ifndef __bpf__
+static inline void overlap_gate_open(union shared_gate *gate)
+{
+	union shared_gate old, opened;
+
+	do {
+		old = overlap_gate(gate);
+		opened = (union shared_gate){ .salt = old.salt + 1 };
+	} while (!__sync_bool_compare_and_swap(&gate->word, old.word, opened.word));
+}
+#endif
+
+/* May who was issued under @then find his entry? */
+static inline bool overlap_gate_held(uint64_t then, union shared_gate now)
+{
+	return then == now.word && !now.closed;
+}
+
+/* --- the table --- */
 
 /* The part of an entry that says whose it is. */
 static inline uint64_t overlap_owner(uint32_t flight, uint64_t granule, uint32_t disk, uint32_t salt)
@@ -206,13 +257,13 @@ static inline uint64_t overlap_withdraw(uint64_t *p, uint64_t mine)
 	return OVERLAP_CONFLICT;
 }
 
-/* The sectors of @mine are complete: did they overlap in flight?  @flies: the
- * request had a flight; else the number in @mine is nobody's. */
-static inline bool overlap_leave(struct shared_bucket *b, uint64_t mine, bool flies)
+/* The sectors of @mine are complete: did they overlap in flight?  @entered: under the
+ * gate that @mine has its salt of; else what the table has of this flight is not its own. */
+static inline bool overlap_leave(struct shared_bucket *b, uint64_t mine, bool entered)
 {
 	uint64_t found = 0;
 
-	for (int i = 0; flies && i < SHARED_WAYS; i++)
+	for (int i = 0; entered && i < SHARED_WAYS; i++)
 		found |= overlap_withdraw(&b->entry[i], mine);
 	if ((found & OVERLAP_SECTORS) == (mine & OVERLAP_SECTORS))
 		return (found & OVERLAP_CONFLICT) != 0;

@@ -14,6 +14,7 @@
  * records with the busy bit, for which the reader waits (T1).
  */
 #include "tracker-private.h"
+#include "overlap.h"
 #include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
@@ -180,17 +181,17 @@ uint64_t tracker_ring_bytes(const struct tracker *t)
 
 bool tracker_is_full(const struct tracker *t)
 {
-	return __atomic_load_n(&t->config->full, __ATOMIC_RELAXED);
+	return __atomic_load_n(&t->config->gate.closed, __ATOMIC_RELAXED);
 }
 
 void tracker_hold(struct tracker *t)
 {
-	__atomic_store_n(&t->config->full, 1, __ATOMIC_RELAXED);
+	overlap_gate_close(&t->config->gate);
 }
 
 void tracker_carry(struct tracker *t)
 {
-	__atomic_store_n(&t->config->full, 0, __ATOMIC_RELAXED);
+	overlap_gate_open(&t->config->gate);
 }
 
 int tracker_ring_fd(const struct tracker *t)

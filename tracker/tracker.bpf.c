@@ -369,7 +369,7 @@ enum { CARRIED, LOST_FULL, LOST_UNREADABLE };
 		uint64_t copied = bytes;                                                        \
                                                                                                 \
 		if (!r) {                                                                       \
-			c->full = 1;                                                            \
+			overlap_gate_close(&c->gate);                                           \
 			return LOST_FULL;                                                       \
 		}                                                                               \
 		fill_record(r, time, sector, bytes >> 9, meta, SHARED_WRITE);                    \
@@ -394,7 +394,7 @@ __noinline int carry(uint64_t time, uint64_t sector, uint64_t address, uint32_t 
 
 	if (!c)
 		return LOST_UNREADABLE;
-	if (c->full)
+	if (c->gate.closed)
 		return LOST_FULL;
 	if (bytes <= 512)
 		CARRY(512);
@@ -413,11 +413,11 @@ __noinline int carry_zero(uint64_t time, uint64_t sector, uint32_t sectors, uint
 
 	if (!c)
 		return LOST_UNREADABLE;
-	if (c->full)
+	if (c->gate.closed)
 		return LOST_FULL;
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	if (!r) {
-		c->full = 1;
+		overlap_gate_close(&c->gate);
 		return LOST_FULL;
 	}
 	fill_record(r, time, sector, sectors, meta, SHARED_ZERO);
@@ -592,14 +592,16 @@ static __always_inline uint32_t flight_bucket(uint64_t number)
 	return (number >> 6) * 0x9e3779b97f4a7c15ULL >> 40 & (SHARED_FLIGHT_BUCKETS - 1);
 }
 
-/* Its completion was not seen. */
+/* Its completion was not seen; nor did it meet who is in flight to its sectors now. */
 static __noinline int flight_lost(struct shared_flight *f)
 {
 	uint32_t disk = f->disk;
 	struct shared_counters *n = get_counters(disk);
+	struct shared_config *c = get_config();
 
-	if (f->told == f->use)
+	if (f->told == f->use || !c)
 		return 0;
+	overlap_gate_bump(&c->gate);
 	mark_range(disk, f->sector, f->sectors);
 	if (n)
 		__sync_fetch_and_add(&n->unseen, (uint64_t)f->sectors << 9);
@@ -620,13 +622,21 @@ static __always_inline uint32_t flight_place(struct shared_flights *b, uint64_t 
 
 #define NO_FLIGHT (~0u)
 
+/* Is it this use of the request that is noted there? */
+static __always_inline bool flight_is_of(struct shared_flight *f, struct request *rq)
+{
+	return f->sectors && f->sector == rq->__sector && f->stamp == rq->start_time_ns;
+}
+
 /* The request's flight, or NO_FLIGHT if there is no room for one. */
-static __always_inline uint32_t flight_begin(struct shared_config *c, struct request *rq, uint32_t disk)
+static __always_inline uint32_t flight_begin(struct shared_config *c, struct request *rq, uint32_t disk,
+					     union shared_gate *ret_gate)
 {
 	uint64_t number = request_number(c, rq);
 	uint32_t bucket = flight_bucket(number), at;
 	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
 	struct shared_flight *f;
+	bool again; /* put back and issued once more; what it met before was under its first gate */
 
 	if (!b)
 		return NO_FLIGHT;
@@ -636,9 +646,13 @@ static __always_inline uint32_t flight_begin(struct shared_config *c, struct req
 		return NO_FLIGHT;
 	}
 	f = &b->flight[at & (SHARED_FLIGHT_WAYS - 1)];
-	if (f->sectors && (f->sector != rq->__sector || f->stamp != rq->start_time_ns))
-		flight_lost(f); /* not the same again, put back and issued once more */
+	again = flight_is_of(f, rq);
+	if (f->sectors && !again)
+		flight_lost(f);
+	*ret_gate = overlap_gate(&c->gate);
 	__sync_fetch_and_add(&f->use, 1);
+	if (!again)
+		f->gate = ret_gate->word;
 	f->sector = rq->__sector;
 	f->bio = (uint64_t)rq->bio;
 	f->disk = disk;
@@ -676,7 +690,7 @@ static __always_inline void flight_end(uint32_t flight, struct request *rq, uint
 	 * one was not seen either, or there was none (the flush of an fsync has none).  Or the end of
 	 * a write between two flushes, told once more and without bytes, of which the data's
 	 * completion was not seen. */
-	if (f->sectors && (!bytes || f->sector != rq->__sector || f->stamp != rq->start_time_ns)) {
+	if (f->sectors && (!bytes || !flight_is_of(f, rq))) {
 		flight_lost(f);
 		f->sectors = 0;
 	}
@@ -689,6 +703,19 @@ static __always_inline void flight_end(uint32_t flight, struct request *rq, uint
 		f->sectors = 0;
 		*(volatile uint64_t *)&b->number[at] = 0;
 	}
+}
+
+/* Was this use of the request entered under @gate? */
+static __always_inline bool flight_entered(uint32_t flight, struct request *rq, union shared_gate gate)
+{
+	uint32_t bucket = flight / SHARED_FLIGHT_WAYS;
+	struct shared_flights *b = bpf_map_lookup_elem(&flights, &bucket);
+	struct shared_flight *f;
+
+	if (flight == NO_FLIGHT || !b)
+		return false;
+	f = &b->flight[flight & (SHARED_FLIGHT_WAYS - 1)];
+	return flight_is_of(f, rq) && overlap_gate_held(f->gate, gate);
 }
 
 /* Is it still in flight, or at least nobody told?  A request's bio is let go
@@ -755,7 +782,7 @@ int BPF_PROG(audit, uint64_t from)
 struct span {
 	uint64_t granule, first, end; /* sectors */
 	uint32_t flight, disk, salt;
-	uint32_t unused;
+	uint32_t entered; /* truth; asked at completion */
 };
 
 static __always_inline struct shared_bucket *span_bucket(struct span *f)
@@ -791,7 +818,7 @@ __noinline int span_leave(struct span *f)
 	if (!f)
 		return 1;
 	b = span_bucket(f);
-	if (!b || overlap_leave(b, span_entry(f), f->flight != NO_FLIGHT)) {
+	if (!b || overlap_leave(b, span_entry(f), f->entered)) {
 		uint64_t base = f->granule << OVERLAP_GRANULE_SHIFT;
 		uint64_t from = base > f->first ? base : f->first;
 		uint64_t to = base + OVERLAP_GRANULE < f->end ? base + OVERLAP_GRANULE : f->end;
@@ -823,12 +850,7 @@ static __always_inline bool span_is_large(struct request *rq, uint32_t op, uint3
 	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
 }
 
-static __always_inline void span_void_all(struct shared_config *c)
-{
-	__sync_fetch_and_add(&c->salt, 1);
-}
-
-static __always_inline struct span span_of(struct shared_config *c, uint32_t flight, uint32_t disk,
+static __always_inline struct span span_of(union shared_gate gate, uint32_t flight, uint32_t disk,
 					   uint64_t sector, uint32_t bytes)
 {
 	return (struct span){
@@ -837,7 +859,7 @@ static __always_inline struct span span_of(struct shared_config *c, uint32_t fli
 		.first = sector,
 		.end = sector + (bytes >> 9),
 		.disk = disk,
-		.salt = c->salt,
+		.salt = gate.salt,
 	};
 }
 
@@ -847,6 +869,7 @@ SEC("tp_btf/block_rq_issue")
 int BPF_PROG(issue, struct request *rq)
 {
 	uint32_t op = rq->cmd_flags & OP_MASK, disk, bytes, flight;
+	union shared_gate gate = {};
 	struct shared_config *c;
 	struct span f;
 
@@ -866,14 +889,14 @@ int BPF_PROG(issue, struct request *rq)
 			return 0;
 		c->number_base = address - request_number(c, rq);
 	}
-	flight = flight_begin(c, rq, disk - 1);
-	if (!c->payload || flight == NO_FLIGHT)
+	flight = flight_begin(c, rq, disk - 1, &gate);
+	if (!c->payload || flight == NO_FLIGHT || gate.closed)
 		return 0;
 	if (span_is_large(rq, op, bytes)) {
-		span_void_all(c);
+		overlap_gate_bump(&c->gate);
 		return 0;
 	}
-	f = span_of(c, flight, disk - 1, rq->__sector, bytes);
+	f = span_of(gate, flight, disk - 1, rq->__sector, bytes);
 	if (!span_enter(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, enter_loop, &f);
 	}
@@ -883,11 +906,21 @@ int BPF_PROG(issue, struct request *rq)
 /* --- completion --------------------------------------------------------------------- */
 
 /* Not before its record is in the ring: until then a write to the same sectors must be met. */
-static __always_inline void leave_overlap(struct shared_config *c, uint32_t flight, uint32_t disk, uint64_t sector,
-					  uint32_t bytes)
+static __always_inline void leave_overlap(struct shared_config *c, struct request *rq, uint32_t flight, uint32_t disk,
+					  uint64_t sector, uint32_t bytes)
 {
-	struct span f = span_of(c, flight, disk, sector, bytes);
+	union shared_gate gate = overlap_gate(&c->gate);
+	struct span f = span_of(gate, flight, disk, sector, bytes);
 
+	if (gate.closed) { /* meanwhile: others did not enter (O4) */
+		struct shared_counters *n = get_counters(disk);
+
+		mark_range(disk, sector, bytes >> 9);
+		if (n)
+			n->lost_overlap += bytes >> 9 << 9;
+		return;
+	}
+	f.entered = flight_entered(flight, rq, gate);
 	if (!span_leave(&f)) {
 		repeat(OVERLAP_GRANULES_MAX, PIECES_UNLOOPED, leave_loop, &f);
 	}
@@ -973,18 +1006,6 @@ static __always_inline void complete_ranges(struct request *rq, uint32_t disk, u
 		n->blind++;
 }
 
-static __always_inline void complete_write(struct shared_config *c, struct request *rq, uint32_t disk, uint64_t sector,
-					   uint32_t bytes, bool large, uint64_t time)
-{
-	if (c->full && !(bytes & SECTOR_MASK)) { /* no need to look for what cannot be carried */
-		lose(disk, sector, bytes >> 9, LOST_FULL);
-		return;
-	}
-	carry_write(c, rq, disk, sector, bytes, time);
-	if (large)
-		mark_range(disk, sector, bytes >> 9);
-}
-
 /*
  * Everything that a completion can be.  @payload_class: compiled for kernels with
  * atomics; else every write is marked.
@@ -998,7 +1019,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	uint32_t op = rq->cmd_flags & OP_MASK;
 	struct shared_counters *n = get_counters(disk);
 	uint64_t sector = rq->__sector;
-	bool payload = payload_class && c->payload, large;
+	bool payload = payload_class && c->payload, carries, large;
 	uint64_t time = bpf_ktime_get_boot_ns();
 
 	if (!n)
@@ -1011,25 +1032,30 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 		return;
 	n->requests++;
 	__sync_fetch_and_add(&n->bytes, bytes >> 9 << 9); /* kept exact: books.c */
-	large = payload && span_is_large(rq, op, bytes);
+	carries = payload && !overlap_gate(&c->gate).closed; /* asked once: what follows must agree on it (O4) */
+	if (payload && !carries && !error)
+		n->lost_full += bytes;
+	large = carries && span_is_large(rq, op, bytes);
 	if (large)
-		span_void_all(c);
+		overlap_gate_bump(&c->gate);
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {
-		complete_ranges(rq, disk, op, bytes, payload && !error, large, time, payload_class);
+		complete_ranges(rq, disk, op, bytes, carries && !error, large, time, payload_class);
 	} else {
 		if (op != OP_WRITE) /* the sector of a zone append, say, is not known yet */
 			n->blind++;
-		if (payload_class && payload && op == OP_WRITE && !error && vec_fits() &&
+		if (payload_class && carries && op == OP_WRITE && !error && vec_fits() &&
 		    !(bpf_core_field_exists(rq->crypt_ctx) && rq->crypt_ctx)) {
-			complete_write(c, rq, disk, sector, bytes, large, time);
+			carry_write(c, rq, disk, sector, bytes, time);
+			if (large)
+				mark_range(disk, sector, bytes >> 9);
 		} else {
 			mark_range(disk, sector, (bytes + SECTOR_MASK) >> 9);
-			if (payload || error)
+			if (carries || error)
 				n->lost_other += bytes;
 		}
 	}
-	if (payload && !large)
-		leave_overlap(c, flight, disk, sector, bytes);
+	if (carries && !large)
+		leave_overlap(c, rq, flight, disk, sector, bytes);
 }
 
 /* --- each completion once ------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 6
+#define SHARED_LAYOUT 7
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -80,6 +80,15 @@ struct shared_disk {
 	uint64_t base_known;
 };
 
+/* Read in one piece; only the agent opens. */
+union shared_gate {
+	uint64_t word;
+	struct {
+		uint32_t closed; /* nothing is carried until the agent says so (T7) */
+		uint32_t salt;	 /* of the overlap table; grows when it is opened, and else as overlap.h says */
+	};
+};
+
 struct shared_config {
 	uint32_t layout;
 	uint32_t payload; /* carry it; else mark */
@@ -87,13 +96,12 @@ struct shared_config {
 	uint32_t proved;
 	uint32_t payload_programs; /* which class of programs is attached */
 	uint32_t wake_shift;	   /* log2 of an eighth of the ring */
-	uint32_t salt;		   /* of the overlap table */
 	uint32_t flights_left_out; /* requests for which the table of flights had no room */
+	uint32_t reserved_word;
+	union shared_gate gate;
 	uint64_t vmemmap_base, direct_base;
 	uint64_t ring_bytes;
 	uint64_t number_base; /* the address of a request, less its number */
-	uint32_t full; /* the ring has been: nothing is carried until the agent says so (T7) */
-	uint32_t reserved[3];
 	struct shared_slot slots[SHARED_SLOTS + SHARED_PROBES];
 	struct shared_disk disks[SHARED_DISKS];
 };
@@ -142,6 +150,7 @@ struct shared_flight {
 	uint32_t sectors;
 	uint32_t disk;
 	uint64_t stamp; /* when it was begun */
+	uint64_t gate;	/* what shared_gate was then */
 	uint64_t use;	/* counts; odd: it is being begun at this moment */
 	uint64_t told;	/* the use that audit has marked already; written by audit alone */
 };

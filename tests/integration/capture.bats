@@ -30,18 +30,17 @@ one_disk() {
 	settled a "$D" "$T/a.img"
 }
 
-# distinct NAME: many writes, and none was taken for overlapping but what a completion
-# that no program saw (docs/capture.md) has left behind: it may push others out of its
-# bucket, or be met by the next write to its sectors.
+# distinct NAME DEPTH: many writes, and none was taken for overlapping, but those in flight
+# when a completion was found that no program had seen (docs/capture.md).
 distinct() {
 	say "$(counter "$1" .)"
-	[ "$(counter "$1" '.requests > 1000 and .overlap <= 4 * .unseen')" = true ]
+	[ "$(counter "$1" ".requests > 1000 and .overlap <= $2 * .unseen")" = true ]
 }
 
 @test "neighbouring sectors written at the same time are not taken for overlapping" {
 	one_disk 512M
 	raw "$D" 2 --rw=write --bs=512 --iodepth=8 --runtime=2
-	distinct a
+	distinct a 8
 	settled a "$D" "$T/a.img"
 }
 
@@ -49,7 +48,7 @@ distinct() {
 	disk_make D 2T
 	follow_start a "$D=$T/a.img" -- --no-base
 	raw "$D" 2 --iodepth=64
-	distinct a
+	distinct a 64
 }
 
 @test "with a ring of the smallest size nothing is lost but order" {

@@ -78,61 +78,108 @@ struct flight {
 	bool flies, entered, sinned; /* sinned: was in flight together with one that shared a sector */
 	bool told_later;	     /* the one it overlapped with is over: so it must be told */
 	uint64_t granule, sectors;
+	uint64_t gate;
+	bool lost;    /* it is over, and nobody saw it end */
+	uint64_t met; /* a bit for each flight that it overlapped with and that is not over */
 };
 
 struct model {
 	struct shared_bucket bucket; /* one for all granules: crowded */
 	struct flight flights[FLIGHTS];
-	uint32_t salt;
+	union shared_gate gate;
 	unsigned int flying, told, overlaps, quiet_told;
 	bool crowded; /* more than fit have been in flight, or the salt was bumped */
 };
 
 static uint64_t entry_of(const struct model *m, uint32_t at)
 {
-	return overlap_owner(at, m->flights[at].granule * SHARED_BUCKETS, 0, m->salt) | m->flights[at].sectors;
+	return overlap_owner(at, m->flights[at].granule * SHARED_BUCKETS, 0, m->gate.salt) | m->flights[at].sectors;
+}
+
+/* Those in flight that share a sector with flight @at. */
+static uint64_t model_overlapping(const struct model *m, uint32_t at)
+{
+	const struct flight *f = &m->flights[at];
+	uint64_t met = 0;
+
+	for (uint32_t i = 0; i < FLIGHTS; i++) {
+		const struct flight *other = &m->flights[i];
+
+		if (i != at && other->flies && other->granule == f->granule && (other->sectors & f->sectors))
+			met |= 1ULL << i;
+	}
+	return met;
 }
 
 static void model_issue(struct model *m, uint32_t at, uint64_t granule, uint64_t sectors, bool seen)
 {
 	struct flight *f = &m->flights[at];
 
-	*f = (struct flight){ .flies = true, .entered = seen, .granule = granule, .sectors = sectors };
-	for (uint32_t i = 0; i < FLIGHTS; i++) {
-		struct flight *other = &m->flights[i];
-
-		if (i != at && other->flies && other->granule == granule && (other->sectors & sectors))
-			f->sinned = other->sinned = true;
-	}
-	if (seen)
+	*f = (struct flight){ .flies = true, .entered = seen, .granule = granule, .sectors = sectors, .gate = m->gate.word };
+	for (uint64_t met = model_overlapping(m, at); met; met &= met - 1)
+		f->sinned = m->flights[__builtin_ctzll(met)].sinned = true;
+	if (seen && !m->gate.closed)
 		overlap_enter(&m->bucket, entry_of(m, at));
 	m->flying++;
 	if (m->flying > SHARED_WAYS)
 		m->crowded = true;
 }
 
+static void model_over(struct model *m, uint32_t at)
+{
+	m->flights[at].flies = false;
+	m->flying--;
+	for (uint32_t i = 0; i < FLIGHTS; i++)
+		m->flights[i].met &= ~(1ULL << at);
+}
+
+static void model_tell_later(struct model *m, uint64_t met)
+{
+	for (uint32_t i = 0; i < FLIGHTS; i++)
+		if (met >> i & 1)
+			m->flights[i].told_later = true;
+}
+
+/* It ends, and no program sees it. */
+static void model_lose(struct model *m, uint32_t at)
+{
+	m->flights[at].met = model_overlapping(m, at);
+	m->flights[at].lost = true;
+	m->crowded = true;
+	model_over(m, at);
+}
+
+/* That is noticed, and it is marked: from now on whoever it overlapped with completes later. */
+static void model_find(struct model *m, uint32_t at)
+{
+	overlap_gate_bump(&m->gate);
+	model_tell_later(m, m->flights[at].met);
+	m->flights[at].lost = false;
+}
+
 static void model_complete(struct model *m, uint32_t at)
 {
 	struct flight *f = &m->flights[at];
-	bool told = overlap_leave(&m->bucket, entry_of(m, at), f->entered);
+	/* Marked, under a closed gate, is all that being told leads to. */
+	bool told = m->gate.closed || overlap_leave(&m->bucket, entry_of(m, at),
+						    f->entered && overlap_gate_held(f->gate, m->gate));
 
 	/* O1: told, if anybody it shared a sector with has completed before it. */
 	assert_true(told || !f->told_later);
 	if (!m->crowded && f->entered)
 		assert_int_equal(told, f->sinned);
-	for (uint32_t i = 0; i < FLIGHTS; i++) {
-		struct flight *other = &m->flights[i];
-
-		if (i != at && other->flies && other->granule == f->granule && (other->sectors & f->sectors))
-			other->told_later = true;
-	}
+	model_tell_later(m, model_overlapping(m, at));
 	m->overlaps += f->sinned;
 	m->told += told;
-	f->flies = false;
-	m->flying--;
+	model_over(m, at);
 }
 
-static void run_model(uint64_t *state, unsigned int most, bool unseen, bool salted)
+struct faults {
+	bool unseen, lost; /* issues, completions */
+	unsigned int bump_1_in, turn_1_in; /* 0: never; turn: the gate is closed, or opened */
+};
+
+static void run_model(uint64_t *state, unsigned int most, struct faults faults)
 {
 	struct model m = { 0 };
 
@@ -140,17 +187,29 @@ static void run_model(uint64_t *state, unsigned int most, bool unseen, bool salt
 		uint32_t at = next_random(state) % most;
 
 		if (m.flights[at].flies) {
-			model_complete(&m, at);
+			if (faults.lost && next_random(state) % 16 == 0)
+				model_lose(&m, at);
+			else
+				model_complete(&m, at);
+		} else if (m.flights[at].lost) {
+			model_find(&m, at);
 		} else {
 			uint64_t from = next_random(state) % 8, count = 1 + next_random(state) % (8 - from);
-			bool seen = !unseen || next_random(state) % 16;
+			bool seen = !faults.unseen || next_random(state) % 16;
 
 			if (!seen)
 				m.crowded = true;
 			model_issue(&m, at, next_random(state) % 6, ((1ULL << count) - 1) << from << 1, seen);
 		}
-		if (salted && next_random(state) % 1000 == 0) {
-			m.salt++;
+		if (faults.bump_1_in && next_random(state) % faults.bump_1_in == 0) {
+			overlap_gate_bump(&m.gate);
+			m.crowded = true;
+		}
+		if (faults.turn_1_in && next_random(state) % faults.turn_1_in == 0) {
+			if (m.gate.closed)
+				overlap_gate_open(&m.gate);
+			else
+				overlap_gate_close(&m.gate);
 			m.crowded = true;
 		}
 	}
@@ -160,28 +219,62 @@ static void run_model(uint64_t *state, unsigned int most, bool unseen, bool salt
 static void with_room_for_all_exactly_those_that_overlapped_are_told(void **state)
 {
 	(void)state;
-	run_model(&seed_state, SHARED_WAYS, false, false);
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ 0 });
 }
 
 static void in_a_crowded_bucket_whoever_completes_later_is_told(void **state)
 {
 	(void)state;
-	run_model(&seed_state, 12, false, false);
-	run_model(&seed_state, FLIGHTS, false, false);
+	run_model(&seed_state, 12, (struct faults){ 0 });
+	run_model(&seed_state, FLIGHTS, (struct faults){ 0 });
 }
 
 static void issues_that_were_not_seen_hide_no_overlap(void **state)
 {
 	(void)state;
-	run_model(&seed_state, SHARED_WAYS, true, false);
-	run_model(&seed_state, 20, true, false);
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .unseen = true });
+	run_model(&seed_state, 20, (struct faults){ .unseen = true });
 }
 
 static void voiding_all_entries_hides_no_overlap(void **state)
 {
 	(void)state;
-	run_model(&seed_state, SHARED_WAYS, false, true);
-	run_model(&seed_state, 20, true, true);
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .bump_1_in = 1000 });
+	run_model(&seed_state, 20, (struct faults){ .unseen = true, .bump_1_in = 1000 });
+}
+
+static void completions_that_were_not_seen_hide_no_overlap(void **state)
+{
+	(void)state;
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .lost = true });
+	run_model(&seed_state, FLIGHTS, (struct faults){ .lost = true });
+	run_model(&seed_state, 20, (struct faults){ .unseen = true, .lost = true, .bump_1_in = 50, .turn_1_in = 20 });
+}
+
+/* So often that entries are still in flight when eight bits of the salt are as they were. */
+static void an_entry_is_not_valid_again_when_the_salt_comes_round(void **state)
+{
+	struct model m = { .crowded = true };
+
+	(void)state;
+	model_issue(&m, 2, 1, OVERLAP_SECTORS, true);
+	model_issue(&m, 0, 0, OVERLAP_SECTORS, true);
+	model_complete(&m, 2); /* leaves room, so that the entry of 0 stays, void */
+	overlap_gate_bump(&m.gate);
+	model_issue(&m, 1, 0, OVERLAP_SECTORS, true);
+	model_complete(&m, 1);
+	for (int i = 0; i < 255; i++)
+		overlap_gate_bump(&m.gate);
+	model_complete(&m, 0);
+	run_model(&seed_state, 20, (struct faults){ .bump_1_in = 1 });
+}
+
+static void a_gate_that_opens_and_closes_hides_no_overlap(void **state)
+{
+	(void)state;
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .turn_1_in = 1000 });
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .turn_1_in = 5 });
+	run_model(&seed_state, 20, (struct faults){ .unseen = true, .bump_1_in = 50, .turn_1_in = 20 });
 }
 
 static void a_request_issued_again_does_not_overlap_with_itself(void **state)
@@ -217,6 +310,7 @@ static void a_request_completes_in_parts(void **state)
 #define GRANULES 3
 
 static struct shared_bucket shared_buckets[GRANULES];
+static union shared_gate shared_gate;
 static uint64_t clock_ticks;
 
 struct op {
@@ -228,6 +322,7 @@ struct op {
 struct thread {
 	pthread_t id;
 	uint32_t number;
+	bool turns; /* the gate, now and then */
 	uint64_t state;
 	struct op ops[OPS];
 };
@@ -237,11 +332,37 @@ static uint64_t tick(void)
 	return __atomic_add_fetch(&clock_ticks, 1, __ATOMIC_SEQ_CST);
 }
 
+struct entered {
+	uint32_t flight;
+	union shared_gate gate;
+};
+
+/* As the programs do it: tracker.bpf.c, issue and complete. */
+static void enter(struct op *o, struct entered *e)
+{
+	e->gate = overlap_gate(&shared_gate);
+	if (!e->gate.closed)
+		overlap_enter(&shared_buckets[o->granule],
+			      overlap_owner(e->flight, o->granule, 0, e->gate.salt) | o->sectors);
+}
+
+static bool leave(const struct op *o, const struct entered *e)
+{
+	union shared_gate gate;
+
+	if (overlap_gate(&shared_gate).closed)
+		return true;
+	gate = overlap_gate(&shared_gate);
+	return gate.closed || overlap_leave(&shared_buckets[o->granule],
+					    overlap_owner(e->flight, o->granule, 0, gate.salt) | o->sectors,
+					    overlap_gate_held(e->gate.word, gate));
+}
+
 /* Each keeps three in flight, so that buckets overflow. */
 static void *write_all(void *arg)
 {
 	struct thread *t = arg;
-	uint64_t entries[3] = { 0 };
+	struct entered entered[3];
 
 	for (uint32_t i = 0; i < OPS + 3; i++) {
 		uint32_t place = i % 3;
@@ -250,7 +371,7 @@ static void *write_all(void *arg)
 			struct op *o = &t->ops[i - 3];
 
 			o->leaves = tick();
-			o->told = overlap_leave(&shared_buckets[o->granule], entries[place], true);
+			o->told = leave(o, &entered[place]);
 			o->left = tick();
 		}
 		if (i < OPS) {
@@ -259,9 +380,15 @@ static void *write_all(void *arg)
 
 			o->granule = next_random(&t->state) % GRANULES;
 			o->sectors = ((1ULL << count) - 1) << from << 1;
-			entries[place] = overlap_owner(t->number * 3 + place, o->granule, 0, 0) | o->sectors;
-			overlap_enter(&shared_buckets[o->granule], entries[place]);
+			entered[place].flight = t->number * 3 + place;
+			enter(o, &entered[place]);
 			o->entered = tick();
+		}
+		if (t->turns && i % 8 == 0) {
+			if (next_random(&t->state) % 2)
+				overlap_gate_close(&shared_gate);
+			else
+				overlap_gate_open(&shared_gate);
 		}
 	}
 	return NULL;
@@ -281,13 +408,14 @@ static void judge(const struct op *a, const struct op *b)
 		assert_true(a->told || b->told);
 }
 
-static void threads_that_overlap_are_told(void **state)
+static void run_threads(bool turns)
 {
 	struct thread *threads = calloc(THREADS, sizeof(*threads));
 
-	(void)state;
 	for (int round = 0; round < 10; round++) {
 		memset(shared_buckets, 0, sizeof(shared_buckets));
+		shared_gate = (union shared_gate){ 0 };
+		threads[0].turns = turns;
 		for (uint32_t i = 0; i < THREADS; i++) {
 			threads[i].number = i;
 			threads[i].state = next_random(&seed_state);
@@ -308,6 +436,18 @@ static void threads_that_overlap_are_told(void **state)
 	free(threads);
 }
 
+static void threads_that_overlap_are_told(void **state)
+{
+	(void)state;
+	run_threads(false);
+}
+
+static void threads_that_overlap_are_told_whatever_the_gate_does(void **state)
+{
+	(void)state;
+	run_threads(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,9 +457,13 @@ int main(void)
 		cmocka_unit_test(in_a_crowded_bucket_whoever_completes_later_is_told),
 		cmocka_unit_test(issues_that_were_not_seen_hide_no_overlap),
 		cmocka_unit_test(voiding_all_entries_hides_no_overlap),
+		cmocka_unit_test(completions_that_were_not_seen_hide_no_overlap),
+		cmocka_unit_test(an_entry_is_not_valid_again_when_the_salt_comes_round),
+		cmocka_unit_test(a_gate_that_opens_and_closes_hides_no_overlap),
 		cmocka_unit_test(a_request_issued_again_does_not_overlap_with_itself),
 		cmocka_unit_test(a_request_completes_in_parts),
 		cmocka_unit_test(threads_that_overlap_are_told),
+		cmocka_unit_test(threads_that_overlap_are_told_whatever_the_gate_does),
 	};
 
 	seed_state = seed();
