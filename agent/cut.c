@@ -7,8 +7,9 @@
  * A cut is a position in the ring and a time such that every write
  * acknowledged before the time lies before the position:
  *
- *	live cut	the time is taken, then the position of "now"; the epoch closes
- *			when the records before it are merged
+ *	live cut	the time is taken, then at once the position of "now", so that
+ *			little is in it that was written after its time; the epoch
+ *			closes when the records before it are merged
  *	late cut	between two records that are merged long after they were written:
  *			the time is that of the first one left out.  It was taken before
  *			the record's place in the ring, so that whatever comes later in the
@@ -182,6 +183,23 @@ void cut_soon(struct engine *e)
 	e->look_again_us = 0;
 }
 
+/* A process may be held up between any two instructions. */
+#define AIM_STALL_US 10000u
+#define AIM_TRIES    8u
+
+/* First the time, then the position, and at once: what is written in between is in the point. */
+static void take_aim(struct engine *e, uint64_t *ret_time_us, uint64_t *ret_position)
+{
+	for (unsigned int i = 0; i < AIM_TRIES; i++) {
+		uint64_t begun = now_us(e);
+
+		*ret_time_us = e->o.ops->wall_us(e->o.context);
+		*ret_position = tracker_position(e->tracker);
+		if (now_us(e) - begun <= AIM_STALL_US)
+			break;
+	}
+}
+
 /* A live cut, if it is time for one. */
 void cut_run(struct engine *e)
 {
@@ -199,9 +217,8 @@ void cut_run(struct engine *e)
 		 * nor as often as there is something to do. */
 		if ((!overdue && !cut_nothing_pending(e)) || now < e->look_again_us)
 			return;
-		time_us = e->o.ops->wall_us(e->o.context); /* first the time, */
-		position = tracker_position(e->tracker);   /* then the position, */
-		clean = cut_look_clean(e);		   /* then the look: I4 */
+		take_aim(e, &time_us, &position);
+		clean = cut_look_clean(e); /* after the position: I4 */
 		if (!clean)
 			e->look_again_us = now + LOOK_AGAIN_US;
 		if (!clean && !(overdue && e->touched))

@@ -15,6 +15,7 @@
 
 static uint64_t clock_us;
 static unsigned int looks; /* each begins with the time */
+static struct tracker *held_up_on; /* as soon as the time is taken, and written to meanwhile */
 
 static uint64_t on_now(void *context)
 {
@@ -23,8 +24,16 @@ static uint64_t on_now(void *context)
 
 static uint64_t on_wall(void *context)
 {
+	struct tracker *t = held_up_on;
+	uint64_t now = clock_us;
+
 	looks++;
-	return clock_us;
+	held_up_on = NULL;
+	if (t) {
+		clock_us += 60000000;
+		plain_tracker_write(t, 0, 8, 1, true);
+	}
+	return now;
 }
 
 static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall };
@@ -92,6 +101,17 @@ static void what_is_known_to_be_pending_is_not_looked_at(void **state)
 	assert_int_equal(looks, 1);
 }
 
+static void a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after_it(void **state)
+{
+	struct engine *e = *state;
+
+	held_up_on = e->tracker;
+	cut_run(e);
+	assert_true(e->aim.set);
+	assert_int_equal(e->aim.position, tracker_position(e->tracker));
+	assert_int_equal(e->aim.time_us, clock_us);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +119,8 @@ int main(void)
 			something_dirty_is_looked_at_again_after_a_while_however_often_there_is_something_to_do, begin, end),
 		cmocka_unit_test_setup_teardown(the_first_point_does_not_wait_for_it, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_known_to_be_pending_is_not_looked_at, begin, end),
+		cmocka_unit_test_setup_teardown(a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after_it, begin,
+						end),
 	};
 
 	return cmocka_run_group_tests_name("cut", tests, NULL, NULL);
