@@ -24,7 +24,7 @@ export PATH LC_ALL
 
 : "${GODWIT_LONG:=}"
 BATS_TEST_TIMEOUT=${GODWIT_LONG:+3600}
-BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-600}
+BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-1800}
 export BATS_TEST_TIMEOUT
 
 # pick SHORT LONG: the second one with GODWIT_LONG=1.
@@ -138,6 +138,9 @@ tick() { read -rt 0.1 <>"$T/never" || :; }
 
 now_us() { date +%s%6N; }
 
+# ours PID: it is this shell's child still; the number of one that has ended may be another process's by now.
+ours() { [ "$(sed -n 's/^PPid:\t//p' "/proc/$1/status" 2>/dev/null)" = "$BASHPID" ]; }
+
 # gone PID: it is not running any more.
 gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = Z ]; }
 
@@ -181,7 +184,7 @@ disk_mount() {
 	on_end "disk_umount $2"
 }
 disk_umount() {
-	! mountpoint -q "$1" || umount "$1" 2>/dev/null || { wait_until 10 "umount $1" umount -q "$1"; }
+	! mountpoint -q "$1" || umount "$1" 2>/dev/null || { wait_until 60 "umount $1" umount -q "$1"; }
 }
 
 # --- the instance ----------------------------------------------------------------------
@@ -191,7 +194,8 @@ port_choose() {
 	local p try
 	for try in {1..100}; do
 		p=$((20000 + (RANDOM * 32768 + RANDOM + BASHPID) % 12000))
-		port_free $p && break
+		# The other one is chosen perhaps, and nobody listens there yet.
+		[ "$p" != "${PORT-}" ] && [ "$p" != "${CONSOLE_PORT-}" ] && port_free $p && break
 	done
 	printf -v "$1" %s $p
 }
@@ -205,7 +209,7 @@ instance_start() {
 	instance_up
 }
 instance_up() {
-	timeout 60 godwit up --port "$PORT" --console-port "$CONSOLE_PORT" --listen "$LISTEN" </dev/null 3>&-
+	timeout 120 godwit up --port "$PORT" --console-port "$CONSOLE_PORT" --listen "$LISTEN" </dev/null 3>&-
 }
 
 # Agents, server and console; it is a failure if they do not stop.
@@ -215,11 +219,11 @@ instance_stop() {
 	for f in "$data"/agents/*/agent.json; do
 		[ -e "$f" ] && jq -r '.machine_id // .id // .machine // empty' "$f" >>"$T/machines"
 	done
-	timeout 60 godwit down --data "$data" </dev/null >"$T/down.out" 2>&1 || { bad=1; cat "$T/down.out"; }
+	timeout 120 godwit down --data "$data" </dev/null >"$T/down.out" 2>&1 || { bad=1; cat "$T/down.out"; }
 	for f in "$data"/agents/*/agent.pid "$data"/server/server.pid "$data"/console/console.pid; do
 		pid=$(daemon_pid "$f")
 		[ -n "$pid" ] || continue
-		! wait_until 5 "end of $pid" gone "$pid" || continue
+		! wait_until 20 "end of $pid" gone "$pid" || continue
 		say "${f#"$data"/}: $pid did not stop"
 		kill -9 "$pid"
 		bad=1
@@ -238,12 +242,12 @@ daemon_pid() {
 agent_state() { [ -d "$T/far/agents/$1" ] && echo "$T/far/agents/$1" || echo "$GODWIT_DATA/agents/$1"; }
 agent_pid() { daemon_pid "$(agent_state "$1")/agent.pid"; }
 # agent_start NAME [OPTION...]: again, after it was killed.
-agent_start() { timeout 60 godwit-agent run --state "$(agent_state "$1")" --daemon "${@:2}" </dev/null 3>&-; }
+agent_start() { timeout 120 godwit-agent run --state "$(agent_state "$1")" --daemon "${@:2}" </dev/null 3>&-; }
 agent_kill() { kill_hard "$(agent_pid "$1")"; }
 agent_stop() {
 	local pid
 	pid=$(agent_pid "$1")
-	[ -z "$pid" ] || { kill "$pid" && wait_until 20 "end of the agent of $1" gone "$pid"; }
+	[ -z "$pid" ] || { kill "$pid" && wait_until 60 "end of the agent of $1" gone "$pid"; }
 }
 agent_log() { cat "$(agent_state "$1")/agent.log.0"; }
 server_pid() { daemon_pid "$GODWIT_DATA/server/server.pid"; }
@@ -252,7 +256,7 @@ console_pid() { daemon_pid "$GODWIT_DATA/console/console.pid"; }
 # kill_hard PID: SIGKILL, and until it is gone.
 kill_hard() {
 	kill -9 "$1" 2>/dev/null || :
-	wait_until 10 "end of $1" gone "$1"
+	wait_until 60 "end of $1" gone "$1"
 }
 
 # server_kill: the server and every process of its own, at once.
@@ -260,7 +264,7 @@ server_kill() {
 	local pid
 	pid=$(server_pid)
 	kill -9 "$pid" $(descendants "$pid") 2>/dev/null || :
-	wait_until 10 "end of the server" gone "$pid"
+	wait_until 60 "end of the server" gone "$pid"
 }
 descendants() {
 	local p
@@ -283,7 +287,7 @@ api() {
 protect() {
 	local name=$1
 	shift
-	timeout 120 godwit protect "$@" --name "$name" </dev/null 3>&-
+	timeout 300 godwit protect "$@" --name "$name" </dev/null 3>&-
 	godwit status "$name" --json | machine_of "$name" | jq -r .id >>"$T/machines"
 }
 
@@ -306,7 +310,7 @@ wait_status() {
 	}
 }
 wait_stage() { wait_status "$3" "$1" ".stage == \"$2\""; }
-wait_continuous() { wait_stage "$1" continuous "${2:-90}"; }
+wait_continuous() { wait_stage "$1" continuous "${2:-300}"; }
 
 # setting NAME KEY=VALUE...
 setting() { timeout 30 godwit settings "$@" >/dev/null; }
@@ -368,7 +372,7 @@ load_start() {
 	on_end "kill_load $!"
 }
 kill_load() {
-	! kill "$1" 2>/dev/null || wait_until 10 "end of load" gone "$1" || kill -9 "$1"
+	! ours "$1" || ! kill "$1" 2>/dev/null || wait_until 30 "end of load" gone "$1" || kill -9 "$1"
 }
 load_stop() {
 	local i status bad=0
@@ -430,7 +434,7 @@ protect_far() {
 	shift
 	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
 	on_end "agent_stop $name"
-	in_ns timeout 120 godwit protect "$@" --name "$name" --data "$T/far" --console "https://$NEAR:$CONSOLE_PORT" \
+	in_ns timeout 300 godwit protect "$@" --name "$name" --data "$T/far" --console "https://$NEAR:$CONSOLE_PORT" \
 		--token "$token" </dev/null 3>&-
 	status "$name" .id >>"$T/machines"
 }
@@ -446,7 +450,7 @@ fs_judge() {
 	disk_attach dev "$image" || return 1
 	disk_mount "$dev" "$T/judge" $options || fail "$fs at $at does not mount" || return 1
 	fsload check --log "$log" --dir "$T/judge" --at "$at" >"$T/judge.out" || bad=1
-	umount "$T/judge"
+	disk_umount "$T/judge" || bad=1
 	case $fs in
 	ext4) e2fsck -fn "$dev" ;;
 	xfs) xfs_repair -n "$dev" ;;
