@@ -17,14 +17,15 @@ follow_start() {
 	follow "$@" "$PINS" "${disks[@]}" <>"$T/$name.in" >"$T/$name.out" 2>&1 3>&- &
 	eval "FOLLOW_$name=$!"
 	on_end "follow_end $name $! $PINS"
-	wait_until 60 "follow $name is ready" follow_said "$name" 1 || return 1
+	wait_until 120 "follow $name is ready" follow_said "$name" 1 || return 1
 	READY=$(head -n 1 "$T/$name.out")
 	case $READY in ready*) ;; *) fail "$READY" ;; esac
 }
 follow_said() { [ "$(wc -l <"$T/$1.out")" -ge "$2" ] || gone "$(follow_pid "$1")"; }
 follow_pid() { eval "echo \$FOLLOW_$1"; }
+# Until it is gone, and with it what it holds open.
 follow_end() {
-	kill -9 "$2" 2>/dev/null || :
+	! ours "$2" || kill_hard "$2"
 	rm -rf "$3"
 }
 follow_kill() { kill_hard "$(follow_pid "$1")"; }
@@ -35,7 +36,7 @@ ask() {
 	shift
 	have=$(wc -l <"$T/$name.out")
 	echo "$*" >"$T/$name.in"
-	wait_until 120 "answer to $*" follow_said "$name" $((have + 1)) || return 1
+	wait_until 300 "answer to $*" follow_said "$name" $((have + 1)) || return 1
 	ANSWER=$(tail -n 1 "$T/$name.out")
 	[ "$(wc -l <"$T/$name.out")" -gt "$have" ] || fail "follow $name died: $ANSWER"
 }
@@ -60,6 +61,8 @@ settled() {
 	ask "$1" "suspect 0" && [ "$ANSWER" = sound ] || fail "$ANSWER"
 }
 
+# amount DISK WRITES [FIO OPTION...]: so many, however long they take.
+amount() { raw "$1" 0 --time_based=0 --number_ios="$2" "${@:3}"; }
 # raw DISK SECONDS [FIO OPTION...]
 raw() {
 	fio --name=raw --filename="$1" --direct=1 --ioengine=io_uring --rw=randwrite --bs=4k --iodepth=32 \

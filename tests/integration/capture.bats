@@ -39,7 +39,7 @@ distinct() {
 
 @test "neighbouring sectors written at the same time are not taken for overlapping" {
 	one_disk 512M
-	raw "$D" 2 --rw=write --bs=512 --iodepth=8 --runtime=2
+	amount "$D" 20000 --rw=write --bs=512 --iodepth=8
 	distinct a 8
 	settled a "$D" "$T/a.img"
 }
@@ -47,7 +47,7 @@ distinct() {
 @test "a few thousand writes at random places of a large disk are not taken for overlapping" {
 	disk_make D 2T
 	follow_start a "$D=$T/a.img" -- --no-base
-	raw "$D" 2 --iodepth=64
+	amount "$D" 50000 --iodepth=64
 	distinct a 64
 }
 
@@ -62,7 +62,7 @@ distinct() {
 @test "with nobody reading the ring, all that does not fit is marked" {
 	one_disk 64M '' --ring 1048576
 	ask a stop
-	raw "$D" 2
+	amount "$D" 16384
 	[ "$(counter a '.ring_full > 10000000')" = true ]
 	ask a go
 	settled a "$D" "$T/a.img"
