@@ -19,7 +19,8 @@ old_points_below() { [ "$(points "$1" | awk -v b="$2" '$2 < b' | wc -l)" -lt "$3
 	named=$LABEL
 	at=$(points short | awk -v l="$named" '$4 == l { print $2 }')
 	begin=$(now_us)
-	wait_until 90 "points" enough_points short 40 "$begin"
+	wait_until 240 "points" enough_points short 40 "$begin"
+	wait_until 240 "more to give back than is kept" acked_at_least "$T/log" 30000
 	load_stop
 	equal short "$D"
 	last=$LABEL
@@ -27,8 +28,8 @@ old_points_below() { [ "$(points "$1" | awk -v b="$2" '$2 < b' | wc -l)" -lt "$3
 	count=$(points short | wc -l)
 	setting short retention_every_seconds=60 retention_hourly_seconds=0 retention_daily_seconds=0
 	# Points more than a minute old go; one on a quiet disk stays current.
-	wait_until 150 "points of the load to expire" old_points_below short "$(now_us)" 4
-	wait_until 120 "room given back" store_below $((before / 2))
+	wait_until 400 "points of the load to expire" old_points_below short "$(now_us)" 4
+	wait_until 300 "room given back" store_below $((before / 2))
 	say "$before bytes and $count points; then $(store_bytes) and $(points short | wc -l)"
 	for label in "$named" "$last"; do
 		points short | grep -qF "$label"
@@ -48,9 +49,9 @@ old_points_below() { [ "$(points "$1" | awk -v b="$2" '$2 < b' | wc -l)" -lt "$3
 	setting long epoch_ms=100
 	wait_continuous long
 	begin=$(now_us)
-	wait_until 90 "points" enough_points long "$(pick 200 2000)" "$begin"
+	wait_until 240 "points" enough_points long "$(pick 200 2000)" "$begin"
 	points long | sort >"$T/before"
-	wait_until 60 "more points" enough_points long "$(pick 260 2600)" "$begin"
+	wait_until 180 "more points" enough_points long "$(pick 260 2600)" "$begin"
 	load_stop
 	[ -z "$(points long | sort | comm -23 "$T/before" -)" ]
 	ledger_judge long "$D" "$T/log" 20
