@@ -13,7 +13,7 @@ teardown() { test_end; }
 	protect first "$D"
 	wait_continuous first
 	begin=$(now_us)
-	wait_until 60 "20 points" enough_points first 20 "$begin"
+	wait_until 180 "20 points" enough_points first 20 "$begin"
 	load_stop
 	umount "$T/m"
 	equal first "$D"
@@ -26,7 +26,7 @@ teardown() { test_end; }
 	protect past "$D"
 	wait_continuous past
 	begin=$(now_us)
-	wait_until 60 "20 points" enough_points past 20 "$begin"
+	wait_until 180 "20 points" enough_points past 20 "$begin"
 	load_stop
 	ledger_judge past "$D" "$T/log" 10
 	equal past "$D"
@@ -40,7 +40,7 @@ teardown() { test_end; }
 	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
 	mark again
 	first=$LABEL
-	timeout 60 godwit down
+	timeout 120 godwit down
 	instance_up
 	wait_continuous again
 	dd if=/dev/urandom of="$D" bs=1M seek=20 count=8 oflag=direct status=none

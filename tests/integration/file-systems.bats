@@ -24,7 +24,7 @@ clean_at_random_points() {
 	setting fs epoch_ms=100
 	wait_continuous fs
 	begin=$(now_us)
-	wait_until 180 "points to choose from" enough_points fs $((count * 3 / 2)) "$begin"
+	wait_until 400 "points to choose from" enough_points fs $((count * 3 / 2)) "$begin"
 	kill "${LOADS[1]}"
 	wait "${LOADS[1]}" || :
 	unset 'LOADS[1]'

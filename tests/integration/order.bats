@@ -13,7 +13,7 @@ teardown() { test_end; }
 	setting twins epoch_ms=100
 	wait_continuous twins
 	begin=$(now_us)
-	wait_until 60 "points" enough_points twins "$(pick 60 300)" "$begin"
+	wait_until 180 "points" enough_points twins "$(pick 60 300)" "$begin"
 	load_stop
 	judged=0
 	while read -r id at kind; do
@@ -32,7 +32,7 @@ teardown() { test_end; }
 	protect overlap "$D"
 	wait_continuous overlap
 	load_start ledger write --log "$T/log" --random --threads 32 --max-units 16 --rate 3000 --seed "$GODWIT_SEED" "$D"
-	wait_until 90 "writes" acked_at_least "$T/log" "$(pick 30000 300000)"
+	wait_until 240 "writes" acked_at_least "$T/log" "$(pick 30000 300000)"
 	load_stop
 	equal overlap "$D"
 	ledger_judge overlap "$D" "$T/log" "$(pick 15 60)"
@@ -58,7 +58,7 @@ teardown() { test_end; }
 	wait_continuous discards
 	load_start ledger write --log "$T/log" --random --threads 8 --max-units 16 --discard 20 --rate 2000 \
 		--seed "$GODWIT_SEED" "$D"
-	wait_until 90 "writes" acked_at_least "$T/log" "$(pick 15000 150000)"
+	wait_until 240 "writes" acked_at_least "$T/log" "$(pick 15000 150000)"
 	load_stop
 	ledger_judge discards "$D" "$T/log" "$(pick 15 60)"
 	blkdiscard --offset $((4 << 20)) --length $((9 << 20)) "$D"

@@ -90,7 +90,7 @@ judge() {
 	protect db "$D"
 	wait_continuous db
 	begin=$(now_us)
-	wait_until 180 "points to choose from" enough_points db "$(pick 50 400)" "$begin"
+	wait_until 400 "points to choose from" enough_points db "$(pick 50 400)" "$begin"
 	end=$(now_us)
 	kill "$(pgrep -P "${LOADS[0]}")"
 	wait "${LOADS[0]}" || :
