@@ -17,7 +17,7 @@ follow_start() {
 	follow "$@" "$PINS" "${disks[@]}" <>"$T/$name.in" >"$T/$name.out" 2>&1 3>&- &
 	eval "FOLLOW_$name=$!"
 	on_end "follow_end $name $! $PINS"
-	wait_until 120 "follow $name is ready" follow_said "$name" 1 || return 1
+	wait_until 300 "follow $name is ready" follow_said "$name" 1 || return 1
 	READY=$(head -n 1 "$T/$name.out")
 	case $READY in ready*) ;; *) fail "$READY" ;; esac
 }
