@@ -52,6 +52,9 @@
  *	carried, so under an open gate.  If X completed under a closed one, that was
  *	before an opening, which Y was issued before: Y's gate is another, Y is told.  If X
  *	completed under an open one, O1 holds, with one that did not enter (O2).
+ *	While payload is switched off it is the same, and a flight is begun as under a
+ *	closed gate; the switch bumps the salt after it was turned, either way, and
+ *	before a mark is looked at.
  *	A completion looks at the gate before it carries, which decides whether it may,
  *	and again after: if it is closed, or another, it counts as overlapped, as who was
  *	issued and completed in between did not meet it, and may lie before it in the ring.

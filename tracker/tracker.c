@@ -11,6 +11,7 @@
  */
 #include "tracker-private.h"
 #include "fileio.h"
+#include "overlap.h"
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -262,11 +263,20 @@ static int begin_afresh(struct tracker *t, struct fault *ret_fault)
 	return err;
 }
 
+/* Whoever is in flight at a switch did not meet all others (O4): first the word, then the salt,
+ * and both before this thread looks at a mark. */
+static void set_payload(struct tracker *t, bool payload)
+{
+	if (t->config->payload == payload)
+		return;
+	__atomic_store_n(&t->config->payload, payload, __ATOMIC_SEQ_CST);
+	overlap_gate_bump(&t->config->gate);
+}
+
 void choose_mode(struct tracker *t)
 {
-	bool payload = t->config->proved && t->config->payload_programs && !t->config->forced && !t->options.dirty_map_only;
-
-	__atomic_store_n(&t->config->payload, payload, __ATOMIC_SEQ_CST);
+	set_payload(t, t->config->proved && t->config->payload_programs && !t->config->forced &&
+			       !t->options.dirty_map_only);
 }
 
 static int check_machine(struct fault *ret_fault)
@@ -306,6 +316,7 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 		tracker_close(t);
 		return err;
 	}
+	overlap_gate_bump(&t->config->gate); /* the last agent may have been killed in set_payload() */
 	choose_mode(t);
 	*ret = t;
 	*ret_resumed = resumed;
@@ -328,5 +339,5 @@ void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
 void tracker_force_dirty_map(struct tracker *t)
 {
 	__atomic_store_n(&t->config->forced, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&t->config->payload, 0, __ATOMIC_SEQ_CST);
+	set_payload(t, false);
 }

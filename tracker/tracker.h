@@ -8,7 +8,7 @@
  * are pinned in @pin_dir, so that they go on while no agent runs; the next
  * agent opens them where they are.
  *
- *	block_rq_issue ----> overlap counters (I5)
+ *	block_rq_issue ----> overlap table (I5)
  *	block_rq_complete -> ring:	record, record, record ...
  *			 \-> live map:	bytes, one for each region
  *

@@ -91,7 +91,7 @@ union shared_gate {
 
 struct shared_config {
 	uint32_t layout;
-	uint32_t payload; /* carry it; else mark */
+	uint32_t payload; /* carry it; else mark; the salt is bumped after each change */
 	uint32_t forced;  /* never again */
 	uint32_t proved;
 	uint32_t payload_programs; /* which class of programs is attached */

@@ -87,6 +87,7 @@ struct model {
 	struct shared_bucket bucket; /* one for all granules: crowded */
 	struct flight flights[FLIGHTS];
 	union shared_gate gate;
+	bool off; /* payload */
 	unsigned int flying, told, overlaps, quiet_told;
 	bool crowded; /* more than fit have been in flight, or the salt was bumped */
 };
@@ -114,11 +115,13 @@ static uint64_t model_overlapping(const struct model *m, uint32_t at)
 static void model_issue(struct model *m, uint32_t at, uint64_t granule, uint64_t sectors, bool seen)
 {
 	struct flight *f = &m->flights[at];
+	union shared_gate gate = m->gate;
 
-	*f = (struct flight){ .flies = true, .entered = seen, .granule = granule, .sectors = sectors, .gate = m->gate.word };
+	gate.closed |= m->off; /* as flight_begin() has it */
+	*f = (struct flight){ .flies = true, .entered = seen, .granule = granule, .sectors = sectors, .gate = gate.word };
 	for (uint64_t met = model_overlapping(m, at); met; met &= met - 1)
 		f->sinned = m->flights[__builtin_ctzll(met)].sinned = true;
-	if (seen && !m->gate.closed)
+	if (seen && !gate.closed)
 		overlap_enter(&m->bucket, entry_of(m, at));
 	m->flying++;
 	if (m->flying > SHARED_WAYS)
@@ -161,8 +164,8 @@ static void model_complete(struct model *m, uint32_t at)
 {
 	struct flight *f = &m->flights[at];
 	/* Marked, under a closed gate, is all that being told leads to. */
-	bool told = m->gate.closed || overlap_leave(&m->bucket, entry_of(m, at),
-						    f->entered && overlap_gate_held(f->gate, m->gate));
+	bool told = m->off || m->gate.closed ||
+		    overlap_leave(&m->bucket, entry_of(m, at), f->entered && overlap_gate_held(f->gate, m->gate));
 
 	/* O1: told, if anybody it shared a sector with has completed before it. */
 	assert_true(told || !f->told_later);
@@ -177,6 +180,7 @@ static void model_complete(struct model *m, uint32_t at)
 struct faults {
 	bool unseen, lost; /* issues, completions */
 	unsigned int bump_1_in, turn_1_in; /* 0: never; turn: the gate is closed, or opened */
+	unsigned int switch_1_in;	   /* payload off, or on */
 };
 
 static void run_model(uint64_t *state, unsigned int most, struct faults faults)
@@ -210,6 +214,11 @@ static void run_model(uint64_t *state, unsigned int most, struct faults faults)
 				overlap_gate_open(&m.gate);
 			else
 				overlap_gate_close(&m.gate);
+			m.crowded = true;
+		}
+		if (faults.switch_1_in && next_random(state) % faults.switch_1_in == 0) {
+			m.off = !m.off; /* as set_payload() does it */
+			overlap_gate_bump(&m.gate);
 			m.crowded = true;
 		}
 	}
@@ -275,6 +284,14 @@ static void a_gate_that_opens_and_closes_hides_no_overlap(void **state)
 	run_model(&seed_state, SHARED_WAYS, (struct faults){ .turn_1_in = 1000 });
 	run_model(&seed_state, SHARED_WAYS, (struct faults){ .turn_1_in = 5 });
 	run_model(&seed_state, 20, (struct faults){ .unseen = true, .bump_1_in = 50, .turn_1_in = 20 });
+}
+
+static void switching_payload_off_and_on_hides_no_overlap(void **state)
+{
+	(void)state;
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .switch_1_in = 1000 });
+	run_model(&seed_state, SHARED_WAYS, (struct faults){ .switch_1_in = 5 });
+	run_model(&seed_state, 20, (struct faults){ .unseen = true, .lost = true, .turn_1_in = 20, .switch_1_in = 20 });
 }
 
 static void a_request_issued_again_does_not_overlap_with_itself(void **state)
@@ -460,6 +477,7 @@ int main(void)
 		cmocka_unit_test(completions_that_were_not_seen_hide_no_overlap),
 		cmocka_unit_test(an_entry_is_not_valid_again_when_the_salt_comes_round),
 		cmocka_unit_test(a_gate_that_opens_and_closes_hides_no_overlap),
+		cmocka_unit_test(switching_payload_off_and_on_hides_no_overlap),
 		cmocka_unit_test(a_request_issued_again_does_not_overlap_with_itself),
 		cmocka_unit_test(a_request_completes_in_parts),
 		cmocka_unit_test(threads_that_overlap_are_told),
