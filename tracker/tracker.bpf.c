@@ -605,6 +605,8 @@ static __noinline int flight_lost(struct shared_flight *f)
 	mark_range(disk, f->sector, f->sectors);
 	if (n)
 		__sync_fetch_and_add(&n->unseen, (uint64_t)f->sectors << 9);
+	if (n && f->several)
+		n->blind++;
 	return 0;
 }
 
@@ -626,6 +628,12 @@ static __always_inline uint32_t flight_place(struct shared_flights *b, uint64_t 
 static __always_inline bool flight_is_of(struct shared_flight *f, struct request *rq)
 {
 	return f->sectors && f->sector == rq->__sector && f->stamp == rq->start_time_ns;
+}
+
+/* A discard may have one for each bio. */
+static __always_inline bool several_ranges(struct request *rq, uint32_t op)
+{
+	return op != OP_WRITE && rq->bio->bi_next;
 }
 
 /* The request's flight, or NO_FLIGHT if there is no room for one. */
@@ -660,6 +668,7 @@ static __always_inline uint32_t flight_begin(struct shared_config *c, struct req
 	f->sector = rq->__sector;
 	f->bio = (uint64_t)rq->bio;
 	f->disk = disk;
+	f->several = several_ranges(rq, rq->cmd_flags & OP_MASK);
 	f->stamp = rq->start_time_ns;
 	f->sectors = rq->__data_len >> 9;
 	__sync_fetch_and_add(&f->use, 1);
@@ -851,7 +860,7 @@ static __always_inline bool span_is_large(struct request *rq, uint32_t op, uint3
 {
 	uint32_t limit = (HAVE_LOOP ? OVERLAP_GRANULES_MAX : PIECES_UNLOOPED) - 1;
 
-	return bytes > limit << 12 || (op != OP_WRITE && rq->bio->bi_next);
+	return bytes > limit << 12 || several_ranges(rq, op);
 }
 
 static __always_inline struct span span_of(union shared_gate gate, uint32_t flight, uint32_t disk,

@@ -17,8 +17,8 @@
  *	regions are set in the live map before any look at it later.
  * T2	A record is in the ring whole or its range is marked live (I3).  Both
  *	may happen.
- * T3	Writes that overlapped in flight are marked live at the completion of
- *	each of them (I5).
+ * T3	A write that completes after another, with which it overlapped in flight, is
+ *	marked live at its completion (I5).
  * T4	The live map is only ever set by BPF; only tracker_live_take() clears.
  * T5	Anything the programs could not see at all (a missed run of theirs, a
  *	passthrough command) makes the disk suspect; tracker_suspect() says so.

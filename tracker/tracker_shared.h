@@ -148,11 +148,12 @@ struct shared_flight {
 	uint64_t sector; /* what is left of it */
 	uint64_t bio;	 /* its first; 0: not known any more */
 	uint32_t sectors;
-	uint32_t disk;
-	uint64_t stamp; /* when it was begun */
-	uint64_t gate;	/* what shared_gate was then */
-	uint64_t use;	/* counts; odd: it is being begun at this moment */
-	uint64_t told;	/* the use that audit has marked already; written by audit alone */
+	uint16_t disk;
+	uint16_t several; /* truth: ranges, of which only the first begins at sector */
+	uint64_t stamp;	  /* when it was begun */
+	uint64_t gate;	  /* what shared_gate was then */
+	uint64_t use;	  /* counts; odd: it is being begun at this moment */
+	uint64_t told;	  /* the use that audit has marked already; written by audit alone */
 };
 
 struct shared_flights {
