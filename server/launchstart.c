@@ -21,9 +21,9 @@
 
 static void give_up(struct launch *e, const struct fault *f)
 {
-	launch_answer(e, f);
 	launchfiles_end_processes(e->folder);
 	launchfiles_remove(e->folder);
+	launch_answer(e, f); /* who hears it finds nothing left */
 	stores_schedule(e->launches->server->stores);
 	launch_forget(e);
 }

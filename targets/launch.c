@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PICTURE_US   (5 * USEC_PER_SEC)
+#define PICTURE_US   (15 * USEC_PER_SEC)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
