@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -126,6 +127,8 @@ static int copy(const struct job *j)
 		return cli_fail_errno(j->c, "qemu-img", r);
 	watch_copy(j, fd);
 	close(fd);
+	if (interrupted()) /* while it was watched: it does not know */
+		(void)kill(pid, SIGTERM);
 	r = program_wait(pid);
 	return interrupted() ? interrupt_status() : r == 0 ? CLI_DONE : CLI_FAILED;
 }
