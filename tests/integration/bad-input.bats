@@ -136,6 +136,7 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 @test "ports that are taken are named with who has them" {
 	instance_start
 	export GODWIT_DATA=$T/second
-	refused "$PORT" godwit up --port "$PORT" --console-port $((CONSOLE_PORT + 1)) --listen 127.0.0.1
+	port_choose FREE
+	refused "$PORT" godwit up --port "$PORT" --console-port "$FREE" --listen 127.0.0.1
 	export GODWIT_DATA=$T/data
 }

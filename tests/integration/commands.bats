@@ -12,6 +12,7 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	protect one "$D"
 	wait_continuous one
 	mark one
+	wait_status 60 one '.stage == "continuous" and .lag_seconds < 10 and .disks[0].dirty_bytes == 0'
 	for s in "$(godwit status one --json)" "$(godwit status --json)"; do
 		m=$(machine_of one <<<"$s")
 		has '.name == "one" and (.id | test("^[0-9a-f]{8}-"))' "$m"
@@ -82,9 +83,13 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	instance_start
 	protect i "$D"
 	wait_continuous i
-	godwit export i --at latest --format raw "$T/image" </dev/null >/dev/null 2>&1 3>&- &
+	# it takes a quarter of an hour
+	mkdir "$T/bin"
+	printf '#!/bin/sh\nshift\nexec %s convert -r 256K "$@"\n' "$(command -v qemu-img)" >"$T/bin/qemu-img"
+	chmod 755 "$T/bin/qemu-img"
+	PATH=$T/bin:$PATH godwit export i --at latest --format raw "$T/image" </dev/null >/dev/null 2>&1 3>&- &
 	pid=$!
-	wait_until 20 "the copy to begin" test -e "$T/image.part"
+	wait_until 60 "the copy to begin" test -s "$T/image.part"
 	kill -TERM $pid
 	must_fail wait $pid
 	[ ! -e "$T/image" ]
@@ -113,7 +118,7 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	equal s "$D"
 	godwit serve --stop "$(jq -r .export <<<"$served")"
 	godwit serve --stop "$(jq -r .export <<<"$writable")"
-	must_fail nbdinfo "$uri" >/dev/null 2>&1
+	wait_until 30 "the end of the export" eval "! nbdinfo '$uri' >/dev/null 2>&1"
 }
 
 @test "verify finds nothing on an honest replica under load" {
@@ -151,10 +156,10 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	protect p "$D"
 	wait_continuous p
 	godwit pause p
-	wait_stage p paused 30
+	wait_stage p paused 60
 	sent=$(status p .sent_bytes)
 	acked=$(ledger acked --log "$T/log")
-	wait_until 30 "load" acked_at_least "$T/log" $((acked + 900))
+	wait_until 60 "load" acked_at_least "$T/log" $((acked + 900))
 	[ "$(status p .sent_bytes)" = "$sent" ]
 	godwit resume p
 	wait_continuous p
@@ -183,13 +188,14 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	protect t "$D"
 	wait_continuous t
 	setting t throttle_mbit_per_second=16
+	wait_throttle t 16
 	begin=$(now_us)
 	dd if=/dev/urandom of="$D" bs=1M count=16 seek=30 oflag=direct status=none
 	mark t
 	took=$((($(now_us) - begin) / 1000))
 	say "16 MiB at 16 Mbit/s took $took ms"
 	[ $took -ge 6500 ]
-	[ $took -le 16000 ]
+	[ $took -le 40000 ] # and it is not kept by hardly sending at all
 	equal t "$D"
 }
 
@@ -203,12 +209,11 @@ agent_has_policy() { [ "$(agent_policy "$1")" = "$2" ]; }
 	disk_make D 512M
 	dd if=/dev/urandom of="$D" bs=1M count=512 oflag=direct status=none
 	instance_start
-	protect t "$D"
-	setting t throttle_mbit_per_second=16 # or it is through before anybody can look
-	wait_until 20 "the scan to give way" agent_has_policy t SCHED_IDLE
+	protect_throttled t 16 "$D" # or it is through before anybody can look
+	wait_until 120 "the scan to give way" agent_has_policy t SCHED_IDLE
 	setting t throttle_mbit_per_second=0
 	wait_continuous t
-	wait_until 20 "following to take its part" agent_has_policy t SCHED_OTHER
+	wait_until 120 "following to take its part" agent_has_policy t SCHED_OTHER
 	equal t "$D"
 }
 
@@ -234,10 +239,10 @@ agent_has_policy() { [ "$(agent_policy "$1")" = "$2" ]; }
 	pid=$(agent_pid gone)
 	[ -e "/sys/fs/bpf/godwit/$id" ]
 	timeout 60 godwit unprotect gone --yes
-	wait_until 20 "end of the agent" gone "$pid"
+	wait_until 60 "end of the agent" gone "$pid"
 	[ ! -e "/sys/fs/bpf/godwit/$id" ]
 	[ "$(godwit status --json | jq '.machines | length')" = 0 ]
-	wait_until 30 "the store to be deleted" test ! -e "$GODWIT_DATA/server/store/$id"
+	wait_until 60 "the store to be deleted" test ! -e "$GODWIT_DATA/server/store/$id"
 	protect gone "$D"
 	wait_continuous gone
 	equal gone "$D"

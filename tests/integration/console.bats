@@ -24,7 +24,7 @@ console_stop() {
 	pid=$(daemon_pid "$1/console/console.pid")
 	[ -n "$pid" ] || return 0
 	kill "$pid"
-	wait_until 10 "end of the console" gone "$pid"
+	wait_until 60 "end of the console" gone "$pid"
 }
 
 # must_say WHAT COMMAND...: fails, and says one line with WHAT in it.
@@ -126,8 +126,8 @@ code() { jq -r '.code // empty'; }
 				echo $((round * 1000 + i)) >>"$T/acked"
 			done
 		) &
-		wait_until 20 "some writes" test -s "$T/acked"
-		wait_until 20 "more writes" eval '[ "$(wc -l <"$T/acked")" -ge $((RANDOM % 12 + 2)) ]'
+		wait_until 120 "some writes" test -s "$T/acked"
+		wait_until 120 "more writes" eval '[ "$(wc -l <"$T/acked")" -ge $((RANDOM % 12 + 2)) ]'
 		kill_hard "$(console_pid)"
 		wait $! || :
 		acked=$(tail -n 1 "$T/acked")
@@ -148,9 +148,9 @@ code() { jq -r '.code // empty'; }
 	pid=$(console_pid)
 	version=$(peer m1 GET /link | jq .version)
 	peer m1 GET "/link?version=$version&wait=60" >"$T/polled" 2>&1 3>&- &
-	wait_until 10 "the poll" eval 'ss -Htn "sport = :$CONSOLE_PORT" | grep -q ESTAB'
+	wait_until 60 "the poll" eval 'ss -Htn "sport = :$CONSOLE_PORT" | grep -q ESTAB'
 	kill "$pid"
-	wait_until 5 "end of the console" gone "$pid"
+	wait_until 30 "end of the console" gone "$pid"
 	wait $! || :
 	console_start
 	[ "$(api GET /machines | jq -r '.machines[0].name')" = m1 ]
@@ -238,16 +238,17 @@ code() { jq -r '.code // empty'; }
 
 @test "a settings change reaches thirty agents that wait, at once" {
 	console_start
-	local i token began polls=()
+	local i token began polls=() versions=()
 	token=$(godwit-console token --data "$GODWIT_DATA" --role agent)
 	for i in {1..30}; do enrol_with "m$i" "$token" agent; done
+	for i in {1..30}; do versions[i]=$(peer "m$i" GET /link | jq .version); done
 	for i in {1..30}; do
-		peer "m$i" GET "/link?wait=60&version=$(peer "m$i" GET /link | jq .version)" >"$T/m$i.polled" 2>&1 3>&- &
+		peer "m$i" GET "/link?wait=60&version=${versions[i]}" >"$T/m$i.polled" 2>&1 3>&- &
 		polls+=($!)
 	done
 	wait_until 20 "the polls" eval '[ "$(ss -Htn "sport = :$CONSOLE_PORT" | grep -c ESTAB)" -ge 30 ]'
-	began=$SECONDS
 	for i in {1..30}; do api PATCH "/machines/m$i/settings" '{"throttle_mbit_per_second": 42}' >/dev/null; done
+	began=$SECONDS
 	wait "${polls[@]}"
 	[ $((SECONDS - began)) -lt 30 ]
 	for i in {1..30}; do [ "$(jq .desired.settings.throttle_mbit_per_second "$T/m$i.polled")" = 42 ]; done
@@ -268,13 +269,16 @@ code() { jq -r '.code // empty'; }
 @test "an agent that goes silent is disconnected, and that is an event" {
 	console_start
 	enrol m1
-	peer m1 POST /link/status '{"stage": "continuous"}'
-	[ "$(api GET /machines/m1 | jq -r .stage)" = continuous ]
-	wait_until 30 "disconnected" eval '[ "$(api GET /machines/m1 | jq -r .stage)" = disconnected ]'
-	wait_until 5 "the event" eval 'api GET "/events?machine=m1" | jq -e "any(.events[]; .code == \"AGENT_DISCONNECTED\")" >/dev/null'
+	wait_until 60 "continuous" stage_told continuous # after a pause of 15 s it would be disconnected already
+	wait_until 60 "disconnected" eval '[ "$(api GET /machines/m1 | jq -r .stage)" = disconnected ]'
+	wait_until 60 "the event" eval 'api GET "/events?machine=m1" | jq -e "any(.events[]; .code == \"AGENT_DISCONNECTED\")" >/dev/null'
 	api GET /machines/m1 | jq -e 'any(.problems[]; .code == "AGENT_DISCONNECTED" and (.remedy | length) > 0)' >/dev/null
-	peer m1 POST /link/status '{"stage": "lagging"}'
-	[ "$(api GET /machines/m1 | jq -r .stage)" = lagging ]
+	wait_until 60 "lagging" stage_told lagging
+}
+# stage_told STAGE: the agent says so, and that is what is shown of it.
+stage_told() {
+	peer m1 POST /link/status "{\"stage\": \"$1\"}"
+	[ "$(api GET /machines/m1 | jq -r .stage)" = "$1" ]
 }
 
 @test "it keeps no rights that it does not need" {

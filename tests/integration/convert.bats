@@ -53,18 +53,18 @@ untouched() {
 	printf 'auto ens18\niface ens18 inet dhcp\n' >"$T/source/etc/network/interfaces"
 	instance_start
 	machine_protect known "$D"
-	wait_until 20 "the facts" hardware_is_known known
+	wait_until 120 "the facts" hardware_is_known known
 	status known .facts.hardware
 	[ "$(status known '.facts.hardware.drivers | [.ahci, .virtio_blk, .sd_mod, .virtio_scsi] | join(" ")')" = "boot module boot none" ]
 	[ "$(status known '.facts.hardware.names[0] | [.file, .device, .uuid, .disk] | join(" ")')" = "/etc/fstab /dev/sda1 12-34 0" ]
 	[ "$(status known '.facts.hardware.network | [.interface, .mac, .bound[0].by] | join(" ")')" = "ens18 de:ad:be:ef:00:01 name" ]
 	# with SATA disks /dev/sda1 is called so
 	[ "$(needs_of known)" = "NEEDS_NETWORK NEEDS_OTHER_BUS" ]
-	timeout 20 godwit blueprint known disk_bus=virtio >/dev/null
+	timeout 60 godwit blueprint known disk_bus=virtio >/dev/null
 	[ "$(needs_of known)" = "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK" ]
-	timeout 20 godwit status known | grep -q 'has no driver for virtio disks: it is made anew'
+	timeout 60 godwit status known | grep -q 'has no driver for virtio disks: it is made anew'
 	# the console has it without its machine, and after a restart
-	timeout 60 godwit down
+	timeout 300 godwit down
 	rm -r "$T/source"
 	instance_up
 	[ "$(needs_of known)" = "NEEDS_INITRAMFS NEEDS_NAME NEEDS_NETWORK" ]
@@ -75,10 +75,10 @@ untouched() {
 	source_looks "x/ahci.ko.xz" "UUID=12-34 / ext4 defaults 0 1"
 	instance_start
 	machine_protect old "$D"
-	wait_until 20 "the facts" hardware_is_known old
+	wait_until 120 "the facts" hardware_is_known old
 	[ "$(needs_of old)" = NEEDS_OTHER_BUS ]
 	launch old
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'ide-hd,drive=disk0'
 	log_says "$LAUNCH" "its disks are attached by sata: the initramfs of its kernel 6.1.0-test has no driver for virtio disks"
 	untouched "$LAUNCH"
@@ -92,13 +92,13 @@ untouched() {
 	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
 	instance_start
 	machine_protect fits "$D"
-	wait_until 20 "the facts" hardware_is_known fits
+	wait_until 120 "the facts" hardware_is_known fits
 	unset GODWIT_FACTS_ROOT
 	machine_protect silent "$E"
 	[ "$(needs_of fits)$(needs_of silent)" = "" ]
 	for machine in fits silent; do
 		launch $machine
-		wait_launch 60 "$LAUNCH" booted
+		wait_launch 300 "$LAUNCH" booted
 		tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'virtio-blk-pci,drive=disk0'
 		must_fail grep -q 'other hardware' <<<"$(record "$LAUNCH" '.log[].message')"
 		untouched "$LAUNCH"
@@ -119,17 +119,17 @@ untouched() {
 	printf 'iface %s inet dhcp\n' ens18 ens20 ens19 >"$T/source/etc/network/interfaces"
 	instance_start
 	machine_protect wide "$D"
-	wait_until 20 "the facts" hardware_is_known wide
+	wait_until 120 "the facts" hardware_is_known wide
 	[ "$(status wide '.facts.hardware.network | [.interface, .more[].interface] | join(" ")')" = "ens20 ens18 ens19" ]
 	launch wide '{"blueprint": {"convert": "never"}}'
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	args=$(tr '\0' '\n' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep '^user,')
 	[ "$(wc -l <<<"$args")" = 3 ]
 	[ "$(sed 's/.*mac=//' <<<"$args" | sort -u | wc -l)" = 3 ]
 	must_fail grep -qv '^user,model=virtio-net-pci,restrict=on,mac=52:54:00:' <<<"$args"
 	terminate "$LAUNCH"
 	launch wide '{"blueprint": {"convert": "never", "network": "none"}}'
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	must_fail eval "tr '\0' '\n' </proc/$(launch_pids "$LAUNCH" qemu)/cmdline | grep -q '^user,'"
 	terminate "$LAUNCH"
 	launch wide "$(jq -nc --arg to "$T/out" '{kind: "images", to: $to, blueprint: {convert: "never"}}')"
@@ -156,28 +156,28 @@ point_anew() {
 	agent_stop changed
 	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
 	agent_start changed
-	wait_until 30 "the facts" hardware_is_known changed
+	wait_until 120 "the facts" hardware_is_known changed
 	point_anew
 	# its initramfs is another one now
 	agent_stop changed
 	source_looks "x/ahci.ko.xz" "UUID=12-34 / ext4 defaults 0 1"
 	agent_start changed
-	wait_until 30 "the facts to change" eval '[ "$(needs_of changed)" = NEEDS_OTHER_BUS ]'
+	wait_until 120 "the facts to change" eval '[ "$(needs_of changed)" = NEEDS_OTHER_BUS ]'
 	launch changed "{\"at\": \"$LABEL\"}"
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'virtio-blk-pci,drive=disk0'
 	log_says "$LAUNCH" "what it is bound to has changed since the point: taken is what it was from"
 	terminate "$LAUNCH"
 	point_anew
 	launch changed
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'ide-hd,drive=disk0'
 	must_fail grep -q 'taken is what it was' <<<"$(record "$LAUNCH" '.log[].message')"
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
 	# before anything was known of it
 	launch changed "{\"at\": \"$first\"}"
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	log_says "$LAUNCH" "what it was bound to at the point's time is not known: taken is what it was from"
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
@@ -188,25 +188,25 @@ point_anew() {
 	source_looks "x/ahci.ko x/virtio_blk.ko y/virtio_pci.ko" "/dev/sda1 / ext4 defaults 0 1"
 	without_supermin instance_start
 	machine_protect poor "$D"
-	wait_until 20 "the facts" hardware_is_known poor
+	wait_until 120 "the facts" hardware_is_known poor
 	launch poor
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	log_says "$LAUNCH" "its disks are attached by sata: /etc/fstab names /dev/sda1"
 	untouched "$LAUNCH"
 	terminate "$LAUNCH"
 	# asked for virtio it has no right name, and is started all the same
 	launch poor '{"blueprint": {"disk_bus": "virtio"}}'
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	log_says "$LAUNCH" "what is bound to the old hardware was not changed"
 	terminate "$LAUNCH"
 	# asked for a bus that it has no driver for
 	launch poor '{"blueprint": {"disk_bus": "nvme"}}'
-	wait_failed 30 "$LAUNCH" LAUNCH_NOT_CONVERTED
+	wait_failed 120 "$LAUNCH" LAUNCH_NOT_CONVERTED
 	# unless it is not to be changed
 	launch poor '{"blueprint": {"disk_bus": "nvme", "convert": "never"}}'
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	log_says "$LAUNCH" "convert=never"
 	terminate "$LAUNCH"
 	launch poor '{"blueprint": {"new_identity": "yes"}}'
-	wait_failed 30 "$LAUNCH" LAUNCH_NOT_CONVERTED
+	wait_failed 120 "$LAUNCH" LAUNCH_NOT_CONVERTED
 }

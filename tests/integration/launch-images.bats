@@ -17,7 +17,7 @@ boots() {
 	grep -q '`ACCEL=tcg sh start.sh' "$1/README.txt"
 	ACCEL=tcg sh "$1/start.sh" -display none -serial mon:stdio >"$T/serial" 2>&1 </dev/null 3>&- &
 	plain=$!
-	on_end "kill -9 $plain 2>/dev/null || :"
+	on_end "! grep -q ^qemu /proc/$plain/comm 2>/dev/null || kill -9 $plain"
 	wait_until 120 "$2 on the console" grep -aq -- "$2" "$T/serial" || { tail -c 1000 "$T/serial"; return 1; }
 	kill -9 "$plain"
 	wait "$plain" 2>/dev/null || :
@@ -58,7 +58,7 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 	boots "$T/out" 'small login:'
 	grep -aq "MARKER home" "$T/serial"
 	grep -aq "OEM godwit:launch=$L" "$T/serial"
-	[ "$(status web .stage)" = continuous ]
+	wait_continuous web
 	must_fail grep -aq "written by the copy" "$D"
 }
 
@@ -125,23 +125,26 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 	on_end "umount '$T/mounted'"
 	refused "$T/mounted" LAUNCH_FOLDER_BAD
 	launch bad '{"kind": "images", "to": "'"$T"'/mounted/out"}'
-	wait_failed 30 "$LAUNCH" LAUNCH_NO_ROOM
+	wait_failed 120 "$LAUNCH" LAUNCH_NO_ROOM
 	nothing_written "$T/mounted/out" "$LAUNCH"
 	for part in godwit-launch qemu-img nbdkit; do
 		launch bad '{"kind": "images", "to": "'"$T"'/out"}'
-		wait_until 30 "it to write" has_begun "$T/out.godwit-$LAUNCH"
+		began=$SECONDS
+		until has_begun "$T/out.godwit-$LAUNCH"; do # looked for all the while: it writes for half a second
+			[ $((SECONDS - began)) -lt 120 ] || fail "it does not write" || return 1
+		done
 		kill -9 $(launch_pids "$LAUNCH" $part)
 		case $part in
 		godwit-launch) code=LAUNCH_KILLED ;;
 		qemu-img) code=LAUNCH_NOT_WRITTEN ;;
 		nbdkit) code=LAUNCH_STORE_GONE ;;
 		esac
-		wait_failed 20 "$LAUNCH" $code
+		wait_failed 120 "$LAUNCH" $code
 		nothing_written "$T/out" "$LAUNCH"
 	done
 	# the one that was in the way is still what it was
 	[ "$(ls "$T/full")" = mine ]
-	[ "$(status bad .stage)" = continuous ]
+	wait_continuous bad
 	says 2 'without --test or --cutover' godwit launch bad --images "$T/x" --cutover
 	says 2 '--format goes with --images' godwit launch bad --format raw
 	says 1 'is not empty' godwit launch bad --images "$T/full" --wait

@@ -74,18 +74,18 @@ wait_launch() {
 # wait_launch_over LAUNCH STATE: ended or failed, which is no surprise.
 is_over() { case $(record "$1" .state) in ended | failed) ;; *) false ;; esac; }
 wait_launch_over() {
-	wait_until 60 "the end of the launch" is_over "$1" && [ "$(record "$1" .state)" = "$2" ] || { record "$1"; return 1; }
+	wait_until 120 "the end of the launch" is_over "$1" && [ "$(record "$1" .state)" = "$2" ] || { record "$1"; return 1; }
 }
 launch_says() { tr -d '\0' 2>/dev/null <"$(launch_folder "$1")/serial.log" | grep -aq -- "$2"; }
 terminate() { api DELETE "/launches/$1" >/dev/null; }
 
-# launch_pids LAUNCH NAME: of the processes that it runs, those called so.
+# launch_pids LAUNCH NAME: of the processes that it runs, those called so.  A process is there until its last thread
+# has ended: that one has its files and their locks, when the first one is gone already.
 launch_pids() {
 	local p folder
 	folder=$(realpath "$(launch_folder "$1")" 2>/dev/null) && [ -n "$folder" ] || return 0
-	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/cwd" 2>/dev/null)" = "$folder" ] || continue
-		case $(cat "$p/comm" 2>/dev/null) in "$2"*) echo "${p#/proc/}" ;; esac
+	for p in $(find /proc/[0-9]*/task/*/cwd -maxdepth 0 -lname "$folder" -print 2>/dev/null | cut -d / -f 3 | sort -nu); do
+		case $(cat "/proc/$p/comm" 2>/dev/null) in "$2"*) echo "$p" ;; esac
 	done
 }
 
@@ -102,7 +102,7 @@ nothing_left() {
 	left=$(ls "$(launch_folder "$1")" 2>/dev/null | grep -vxE 'spec.json|launch.json|launch.pid|launch.log.*|serial.log|screenshot.png')
 	[ -z "$left" ] || { say "left: $left"; return 1; }
 }
-wait_nothing_left() { wait_until "${2:-15}" "nothing left of $1" nothing_left "$1"; }
+wait_nothing_left() { wait_until "${2:-60}" "nothing left of $1" nothing_left "$1"; }
 
 # wait_failed SECONDS LAUNCH CODE: failed because of that, its job too unless it had booted, and nothing left.
 has_failed() { [ "$(record "$1" .state)" = failed ]; }
@@ -111,7 +111,7 @@ wait_failed() {
 	wait_until "$1" "the launch to fail" has_failed "$2" || { record "$2"; return 1; }
 	[ "$(record "$2" .fault.code)" = "$3" ] || { record "$2"; fail "not because of $3"; return 1; }
 	# of one that had booted the job is done
-	[ "$(record "$2" .proof)" != null ] || wait_until 10 "the job to fail" job_has_failed "$(record "$2" .job)"
+	[ "$(record "$2" .proof)" != null ] || wait_until 60 "the job to fail" job_has_failed "$(record "$2" .job)"
 	wait_nothing_left "$2"
 }
 

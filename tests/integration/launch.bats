@@ -22,8 +22,8 @@ teardown() { test_end; }
 	launch web '{"blueprint": {"memory_mib": 256}}'
 	latest=$LAUNCH
 	launch web "$(jq -nc --arg at "$older" '{at: $at, blueprint: {memory_mib: 256}}')"
-	wait_launch 120 "$LAUNCH" booted
-	wait_launch 120 "$latest" booted
+	wait_launch 300 "$LAUNCH" booted
+	wait_launch 300 "$latest" booted
 	launch_says "$LAUNCH" "MARKER first"
 	launch_says "$latest" "MARKER second"
 	launch_says "$LAUNCH" "WRITTEN written by the copy"
@@ -31,7 +31,7 @@ teardown() { test_end; }
 	# no way out of a test machine
 	tr '\0' ' ' </proc/"$(launch_pids "$LAUNCH" qemu)"/cmdline | grep -q 'user,model=virtio-net-pci,restrict=on'
 	# its disks are the point's, and what it wrote is its own
-	[ "$(status web .stage)" = continuous ]
+	wait_continuous web
 	equal web "$D"
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
@@ -48,7 +48,7 @@ teardown() { test_end; }
 	instance_start
 	machine_protect uefi "$D"
 	launch uefi '{"kind": "cutover", "blueprint": {"memory_mib": 512, "cpus": 2}}'
-	wait_launch 150 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	launch_says "$LAUNCH" "MARKER home"
 	[ "$(record "$LAUNCH" .boot.firmware)" = uefi ]
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
@@ -68,7 +68,7 @@ teardown() { test_end; }
 	instance_start
 	machine_protect moved "$D"
 	launch moved '{"uefi": true}'
-	wait_launch 60 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	record "$LAUNCH" '.log[].message' | grep -q 'EFI/debian/grubx64.efi is there now'
 	equal moved "$D" # not on the source, nor in its replica
 	terminate "$LAUNCH"
@@ -81,16 +81,16 @@ teardown() { test_end; }
 	machine_protect drill "$D"
 	launch drill '{"kind": "drill"}'
 	over() { [ "$(record "$LAUNCH" .state)" = ended ]; }
-	wait_until 30 "the drill's end" over
+	wait_until 120 "the drill's end" over
 	wait_nothing_left "$LAUNCH"
 	record "$LAUNCH" .proof | grep -q 'login prompt'
 	[ "$(record "$LAUNCH" .milliseconds.proof)" -gt 0 ]
 	api GET "/launches/$LAUNCH/screenshot" | head -c 4 | tail -c 3 | grep -qx PNG
 	api GET "/launches/$LAUNCH/console-log" | grep -q 'small login:'
-	wait_until 10 "the job's end" job_is "$JOB" COMPLETED
+	wait_until 120 "the job's end" job_is "$JOB" COMPLETED
 	# once more, by hand: record and folder go
 	terminate "$LAUNCH"
-	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
 job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 
@@ -98,20 +98,20 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	machine_make D bios
 	instance_start
 	machine_protect people "$D"
-	timeout 20 godwit blueprint people memory_mib=128 cpus=1 >/dev/null
-	timeout 60 godwit launch people --wait </dev/null >"$T/out" 2>&1 || { cat "$T/out"; fail "launch --wait"; }
+	timeout 60 godwit blueprint people memory_mib=128 cpus=1 >/dev/null
+	timeout 300 godwit launch people --wait </dev/null >"$T/out" 2>&1 || { cat "$T/out"; fail "launch --wait"; }
 	LAUNCH=$(godwit launches people --ids | head -n 1)
 	[ "$(record "$LAUNCH" .state)" = booted ]
 	godwit launches people | grep -q "${LAUNCH:0:8}"
 	godwit console-log "${LAUNCH:0:8}" | grep -q 'small login:'
-	timeout 60 godwit keep "$LAUNCH" --wait </dev/null
+	timeout 300 godwit keep "$LAUNCH" --wait </dev/null
 	[ "$(record "$LAUNCH" .state)" = standing ]
-	timeout 60 godwit terminate "$LAUNCH" </dev/null
+	timeout 300 godwit terminate "$LAUNCH" </dev/null
 	wait_nothing_left "$LAUNCH"
-	timeout 60 godwit drill people --wait </dev/null
+	timeout 300 godwit drill people --wait </dev/null
 	# one that cannot boot: not 0, and why
-	timeout 20 godwit blueprint people proof=text proof_text=never proof_seconds=2 >/dev/null
-	must_fail timeout 60 godwit launch people --wait </dev/null >"$T/out" 2>&1
+	timeout 60 godwit blueprint people proof=text proof_text=never proof_seconds=2 >/dev/null
+	must_fail timeout 300 godwit launch people --wait </dev/null >"$T/out" 2>&1
 	grep -q 'did not show within 2 s' "$T/out"
 }
 
@@ -121,7 +121,7 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	machine_protect killed "$D"
 	for part in godwit-launch qemu nbdkit; do
 		launch killed
-		wait_launch 30 "$LAUNCH" booted
+		wait_launch 300 "$LAUNCH" booted
 		# it needs no port on the network
 		for p in $(launch_pids "$LAUNCH" ''); do must_fail eval "ss -Hlntup | grep -q pid=$p,"; done
 		kill -9 $(launch_pids "$LAUNCH" $part)
@@ -130,14 +130,14 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 		qemu) code=LAUNCH_DIED ;;
 		nbdkit) code=LAUNCH_STORE_GONE ;;
 		esac
-		wait_failed 20 "$LAUNCH" $code
+		wait_failed 120 "$LAUNCH" $code
 	done
 	# before it has booted, too
 	launch killed '{"blueprint": {"proof": "text", "proof_text": "never said"}}'
-	wait_launch 30 "$LAUNCH" booting
+	wait_launch 300 "$LAUNCH" booting
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
-	wait_failed 20 "$LAUNCH" LAUNCH_KILLED
-	[ "$(status killed .stage)" = continuous ]
+	wait_failed 120 "$LAUNCH" LAUNCH_KILLED
+	wait_continuous killed
 }
 
 @test "a launched machine goes on while the server is restarted or killed, and is found again" {
@@ -145,28 +145,28 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect stays "$D"
 	launch stays
-	wait_launch 30 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	qemu=$(launch_pids "$LAUNCH" qemu)
-	timeout 60 godwit down
+	timeout 300 godwit down
 	must_fail gone "$qemu"
 	instance_up
-	wait_launch 30 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	server_kill
 	must_fail gone "$qemu"
 	instance_up
 	wait_continuous stays
 	api POST "/launches/$LAUNCH/keep" >/dev/null
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
 	gone "$qemu"
 	# killed while the server is away: buried when it comes back
 	launch stays
-	wait_launch 30 "$LAUNCH" booted
-	timeout 60 godwit down
+	wait_launch 300 "$LAUNCH" booted
+	timeout 300 godwit down
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
 	instance_up
-	wait_failed 30 "$LAUNCH" LAUNCH_KILLED
+	wait_failed 120 "$LAUNCH" LAUNCH_KILLED
 }
 
 @test "a machine that stood on its own keeps its disks when its process is killed" {
@@ -174,14 +174,14 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect own "$D"
 	launch own '{"kind": "cutover"}'
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
-	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
-	wait_until 10 "the end of its processes" no_process "$LAUNCH"
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 120 "the end of its processes" no_process "$LAUNCH"
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	must_fail ls "$(launch_folder)"/*.sock "$(launch_folder)/control" 2>/dev/null
 	terminate "$LAUNCH"
-	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
 
 @test "a store that goes away under a launched machine is said, and nothing is left" {
@@ -189,12 +189,12 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect lost "$D"
 	launch lost
-	wait_launch 30 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	# another one in its place is not it
 	store=$GODWIT_DATA/server/store/$(status lost .id)
 	mv "$store" "$T/moved" && mkdir -m 700 "$store"
 	rm -rf "$T/moved"
-	wait_failed 20 "$LAUNCH" LAUNCH_STORE_GONE
+	wait_failed 120 "$LAUNCH" LAUNCH_STORE_GONE
 }
 
 @test "a machine that has no kernel, or no point yet, is not launched, and what it lacks is said" {
@@ -202,14 +202,13 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect empty "$D"
 	launch empty
-	wait_failed 60 "$LAUNCH" LAUNCH_NO_KERNEL
+	wait_failed 120 "$LAUNCH" LAUNCH_NO_KERNEL
 	record "$LAUNCH" .fault.message | grep -q 'found no kernel to start: error: you need to load the kernel first'
-	[ "$(status empty .stage)" = continuous ]
+	wait_continuous empty
 	# still far from its first point
 	disk_make E 512M
 	dd if=/dev/urandom of="$E" bs=1M count=512 oflag=direct status=none
-	protect young "$E"
-	godwit settings young throttle_mbit_per_second=1 >/dev/null
+	protect_throttled young 1 "$E"
 	refused young '{}' POINT_NONE
 	says 1 'no recovery point' godwit launch young
 }
@@ -223,17 +222,17 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect tight "$D"
 	launch tight
-	wait_launch 30 "$LAUNCH" booted
+	wait_launch 300 "$LAUNCH" booted
 	KEEP=$(api POST "/launches/$LAUNCH/keep" | jq -r .job)
-	wait_until 30 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
+	wait_until 120 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
 	[ "$(job "$KEEP" .fault.code)" = LAUNCH_NOT_KEPT ]
 	job "$KEEP" .fault.message | grep -q 'could not be made its own: No space left on device'
 	godwit events tight | grep -q 'No space left on device'
 	[ "$(record "$LAUNCH" .state)" = booted ]
-	[ "$(status tight .stage)" = continuous ]
+	wait_continuous tight
 	mount -o remount,size=200M "$GODWIT_DATA/server/launches"
 	api POST "/launches/$LAUNCH/keep" >/dev/null
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
 }
@@ -243,7 +242,7 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	instance_start
 	machine_protect slow "$D"
 	launch slow '{"blueprint": {"proof": "text", "proof_text": "never said", "proof_seconds": 3}}'
-	wait_failed 30 "$LAUNCH" LAUNCH_NOT_PROVED
+	wait_failed 120 "$LAUNCH" LAUNCH_NOT_PROVED
 	api GET "/launches/$LAUNCH/screenshot" | head -c 4 | tail -c 3 | grep -qx PNG
 }
 
@@ -254,7 +253,7 @@ refused() {
 	[ "$(jq -r .code <<<"$answer")" != "$3" ] || return 0
 	launch=$(jq -r '.launch // empty' <<<"$answer")
 	[ -n "$launch" ] || fail "$answer" || return 1
-	wait_failed 20 "$launch" "$3"
+	wait_failed 120 "$launch" "$3"
 }
 
 @test "a disk without a boot loader, too little memory, a point that is not there: said, and nothing left" {
@@ -273,7 +272,7 @@ refused() {
 	refused nobody '{}' MACHINE_UNKNOWN
 	[ -z "$(pgrep -f "^qemu.*$GODWIT_DATA")" ]
 	# their replication has not noticed
-	for m in data bare big; do [ "$(status $m .stage)" = continuous ]; done
+	for m in data bare big; do wait_continuous $m; done
 }
 
 @test "without qemu on the server it is said which package to install" {
@@ -284,7 +283,7 @@ refused() {
 	PATH=$BUILD:$T/bin instance_start
 	machine_protect poor "$D"
 	refused poor '{}' LAUNCH_NO_PROGRAM
-	[ "$(status poor .stage)" = continuous ]
+	wait_continuous poor
 }
 
 @test "a command of the blueprint's proves that it has booted, and another runs after that, once" {
@@ -317,10 +316,10 @@ refused() {
 	instance_start
 	machine_protect silent "$D"
 	launch silent '{"blueprint": {"proof": "command", "proof_command": "true", "proof_seconds": 5}}'
-	wait_failed 30 "$LAUNCH" LAUNCH_NOT_PROVED
+	wait_failed 120 "$LAUNCH" LAUNCH_NOT_PROVED
 	# it boots all the same without being asked; what was to run then is said to have had nobody to run it
-	launch silent '{"blueprint": {"post_launch": "true", "proof_seconds": 5}}'
-	wait_until 30 "the job" job_is "$JOB" COMPLETED
+	launch silent '{"blueprint": {"post_launch": "true", "proof_seconds": 30}}'
+	wait_until 120 "the job" job_is "$JOB" COMPLETED
 	record "$LAUNCH" '.log[].message' | grep -q 'godwit-launched does not answer in the machine'
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
@@ -338,7 +337,7 @@ instance_of_boots() {
 reboot() {
 	server_kill
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch) $(launch_pids "$LAUNCH" qemu) 2>/dev/null || :
-	wait_until 10 "the machine to be gone" no_process "$LAUNCH"
+	wait_until 120 "the machine to be gone" no_process "$LAUNCH"
 	echo "boot-$((n += 1))" >"$T/boot-id"
 	instance_up
 }
@@ -350,36 +349,36 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	instance_of_boots
 	machine_protect own "$D"
 	launch own '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1}}'
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	stands=$(record "$LAUNCH" .times.proof)
 	ino=$(stat -c %i "$(launch_folder)/disk0.qcow2")
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	# crashed, as by a power cut
 	reboot
-	wait_until 30 "the machine to run again" is_another "$qemu"
-	wait_launch 30 "$LAUNCH" standing
-	wait_until 20 "its event" eval 'godwit events own | grep -q "was started again, after"'
+	wait_until 120 "the machine to run again" is_another "$qemu"
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 120 "its event" eval 'godwit events own | grep -q "was started again, after"'
 	[ "$(stat -c %i "$(launch_folder)/disk0.qcow2")" = "$ino" ]
 	[ "$(record "$LAUNCH" .times.proof)" = "$stands" ]
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
-	wait_until 30 "the second boot on its console" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
+	wait_until 120 "the second boot on its console" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
 	# shut down in order: the launch's process is told before the server's machine goes
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
-	wait_until 20 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
+	wait_until 120 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
 	[ -z "$(launch_pids "$LAUNCH" qemu)" ]
 	godwit launches own | grep -q 'Stopped with the server'
 	reboot
-	wait_until 30 "the machine to run again" is_another "$qemu"
-	wait_launch 30 "$LAUNCH" standing
+	wait_until 120 "the machine to run again" is_another "$qemu"
+	wait_launch 300 "$LAUNCH" standing
 	# killed while this boot goes on it was killed, as ever
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
-	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_KILLED true" ]
 	reboot
 	[ -z "$(launch_pids "$LAUNCH" '')" ]
 	terminate "$LAUNCH"
-	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 	wait_continuous own
 }
 
@@ -395,21 +394,21 @@ stop_in_order() {
 	instance_of_boots
 	machine_protect asked "$D"
 	launch asked '{"kind": "cutover", "blueprint": {"memory_mib": 256}}'
-	wait_launch 240 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	# such a shutdown tells everybody; the machine does not hear it
 	kill -TERM $qemu
-	stop_in_order "$LAUNCH" 100
+	stop_in_order "$LAUNCH" 200
 	launch_says "$LAUNCH" "POWER BUTTON"
 	[ "$(record "$LAUNCH" .power_off.by_itself)" = true ]
 	record "$LAUNCH" '.log[].message' | grep -q 'it has powered itself off'
-	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
 	reboot
-	wait_launch 60 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	wait_until 240 "what it wrote when it was asked" launch_says "$LAUNCH" "MARKER shut down in order"
 	# one launch of several, as the systemd unit tells them; a test has nothing to lose
 	launch asked '{"blueprint": {"memory_mib": 256}}'
-	wait_launch 60 "$LAUNCH" booting
+	wait_launch 300 "$LAUNCH" booting
 	timeout 60 "$BUILD/targets/godwit-launch" --stop-all "$GODWIT_DATA/server/launches"
 	wait_launch_over "$LAUNCH" ended
 	wait_nothing_left "$LAUNCH"
@@ -423,19 +422,19 @@ stop_in_order() {
 	instance_of_boots
 	machine_protect deaf "$D"
 	launch deaf '{"kind": "cutover", "blueprint": {"poweroff_seconds": 2}}'
-	wait_launch 30 "$LAUNCH" standing
-	stop_in_order "$LAUNCH" 20
+	wait_launch 300 "$LAUNCH" standing
+	stop_in_order "$LAUNCH" 120
 	[ "$(record "$LAUNCH" .power_off.by_itself)" = false ]
 	record "$LAUNCH" '.log[].message' | grep -q 'had not powered itself off after 2 s'
 	reboot
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
 	# terminated while it is waited for
 	launch deaf '{"kind": "cutover", "blueprint": {"poweroff_seconds": 600}}'
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
-	wait_until 10 "its being asked" eval "record '$LAUNCH' '.log[].message' | grep -q 'asked to power itself off'"
+	wait_until 120 "its being asked" eval "record '$LAUNCH' '.log[].message' | grep -q 'asked to power itself off'"
 	terminate "$LAUNCH"
 	wait_launch_over "$LAUNCH" ended
 	wait_nothing_left "$LAUNCH"
@@ -454,7 +453,7 @@ unkept_cutover() {
 not_kept_times() { record "$LAUNCH" '.log[].message' | grep -c 'could not be made its own: No space left'; }
 wait_not_kept() {
 	wait_until 300 "its not being kept" eval "[ \"\$(not_kept_times)\" = $2 ]"
-	wait_launch 10 "$LAUNCH" booted
+	wait_launch 120 "$LAUNCH" booted
 }
 # only_one_before NAME TIME_US: the others have expired; something new is written all the while.
 only_one_before() {
@@ -470,12 +469,12 @@ only_one_before() {
 	# crashed, as by a power cut
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	reboot
-	wait_until 60 "the machine to run again" is_another "$qemu"
+	wait_until 120 "the machine to run again" is_another "$qemu"
 	wait_not_kept ours 2
 	[ "$(godwit events ours | grep -c "was started again, after")" = 1 ]
 	# shut down in order; nothing holds its point now, and all others of that time expire
-	stop_in_order "$LAUNCH" 60
-	no_process "$LAUNCH"
+	stop_in_order "$LAUNCH" 120
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
 	at=$(record "$LAUNCH" .point.id)
 	stopped=$(now_us)
 	mount -o remount,size=400M "$GODWIT_DATA/server/launches"
@@ -487,11 +486,11 @@ only_one_before() {
 	wait_until 300 "points of that time to expire" only_one_before ours "$stopped"
 	points ours | grep -qF "$at"
 	reboot
-	wait_launch 120 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
-	wait_until 20 "its event" eval 'godwit events ours | grep -q "stands on its own and does not need"'
+	wait_until 120 "its event" eval 'godwit events ours | grep -q "stands on its own and does not need"'
 	[ "$(godwit events ours | grep -c "No space left on device")" = 2 ]
-	stop_in_order "$LAUNCH" 60
+	stop_in_order "$LAUNCH" 120
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$T/wanted"
 	terminate "$LAUNCH"
 	wait_launch_over "$LAUNCH" ended
@@ -502,20 +501,20 @@ only_one_before() {
 	dd if=/dev/urandom of="$D" bs=1M seek=70 count=60 oflag=direct status=none
 	unkept_cutover ours '{"poweroff_seconds": 1}'
 	# it is somebody's: a forced removal of its machine ends it, and until then its store stays
-	must_fail timeout 20 godwit unprotect ours </dev/null
-	stop_in_order "$LAUNCH" 20
-	must_fail timeout 20 godwit unprotect ours </dev/null
+	must_fail timeout 60 godwit unprotect ours </dev/null
+	stop_in_order "$LAUNCH" 120
+	must_fail timeout 60 godwit unprotect ours </dev/null
 	store=$GODWIT_DATA/server/store/$(status ours .id)
 	server_kill
 	mv "$store" "$T/moved"
 	echo another >"$T/boot-id"
 	instance_up
-	wait_until 30 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_NO_POINT true" ]
 	[ -s "$(launch_folder)/disk0.qcow2" ]
-	[ -z "$(launch_pids "$LAUNCH" '')" ]
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
 	terminate "$LAUNCH"
-	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
 
 @test "a machine that is to be left, that cannot be started, or that is not to be any more, is not started again" {
@@ -523,40 +522,41 @@ only_one_before() {
 	instance_of_boots
 	machine_protect left "$D"
 	launch left '{"kind": "cutover", "uefi": true, "blueprint": {"after_restart": "leave"}}'
-	wait_launch 60 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	reboot
-	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_KILLED true" ]
 	[ -e "$(launch_folder)/vars.fd" ]
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	terminate "$LAUNCH"
 	# stopped with the machine, and ended before that is there again
 	launch left '{"kind": "cutover", "uefi": true, "blueprint": {"poweroff_seconds": 0}}'
-	wait_launch 60 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	kill -TERM $(launch_pids "$LAUNCH" godwit-launch)
-	wait_until 20 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
+	wait_until 120 "it to be stopped" eval '[ "$(record "$LAUNCH" .state)" = stopped ]'
 	terminate "$LAUNCH"
 	wait_launch_over "$LAUNCH" ended
 	wait_nothing_left "$LAUNCH"
 	# its firmware's variables are what they were
 	launch left '{"kind": "cutover", "uefi": true}'
-	wait_launch 60 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	ino=$(stat -c %i "$(launch_folder)/vars.fd")
 	qemu=$(launch_pids "$LAUNCH" qemu)
 	reboot
-	wait_until 30 "the machine to run again" is_another "$qemu"
+	wait_until 120 "the machine to run again" is_another "$qemu"
 	[ "$(stat -c %i "$(launch_folder)/vars.fd")" = "$ino" ]
-	wait_launch 30 "$LAUNCH" standing
+	wait_launch 300 "$LAUNCH" standing
 	# one that cannot be started says why and keeps its disks
 	server_kill
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch) $(launch_pids "$LAUNCH" qemu) 2>/dev/null || :
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
 	jq '.memory_mib = 4000000' "$(launch_folder)/spec.json" >"$T/spec"
 	cp "$T/spec" "$(launch_folder)/spec.json"
 	echo another >"$T/boot-id"
 	instance_up
-	wait_until 20 "the launch to fail" has_failed "$LAUNCH"
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_NO_MEMORY true" ]
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	terminate "$LAUNCH"
-	wait_until 10 "the folder to go" test ! -e "$(launch_folder)"
+	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }

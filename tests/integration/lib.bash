@@ -141,8 +141,12 @@ now_us() { date +%s%6N; }
 # ours PID: it is this shell's child still; the number of one that has ended may be another process's by now.
 ours() { [ "$(sed -n 's/^PPid:\t//p' "/proc/$1/status" 2>/dev/null)" = "$BASHPID" ]; }
 
-# gone PID: it is not running any more.
-gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = Z ]; }
+# gone PID: it is not running any more, none of its threads either: one that has not ended yet still has its files,
+# locks and mounts.
+gone() {
+	[ -e "/proc/$1" ] || return 0
+	[ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = Z ] && [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -le 1 ]
+}
 
 # --- disks ---------------------------------------------------------------------------
 
@@ -290,6 +294,22 @@ protect() {
 	timeout 300 godwit protect "$@" --name "$name" </dev/null 3>&-
 	godwit status "$name" --json | machine_of "$name" | jq -r .id >>"$T/machines"
 }
+
+# protect_throttled NAME MBIT DISK...: the server stands still until the agent has its throttle, so that not a byte is
+# sent without it.
+protect_throttled() {
+	local name=$1 mbit=$2 server
+	server=$(server_pid)
+	kill -STOP "$server"
+	on_end "kill -CONT $server 2>/dev/null || :"
+	protect "$name" "${@:3}"
+	setting "$name" throttle_mbit_per_second="$mbit"
+	wait_throttle "$name" "$mbit"
+	kill -CONT "$server"
+}
+# wait_throttle NAME MBIT: the agent has been told, too.
+throttle_is() { agent_log "$1" | grep 'throttle: ' | tail -n 1 | grep -q "throttle: $2 Mbit/s"; }
+wait_throttle() { wait_until 60 "the throttle of $1" throttle_is "$@"; }
 
 # Whatever `status --json` wraps it in: the object with that name.
 machine_of() { jq -c --arg n "$1" 'first(.. | objects | select(.name? == $n and has("stage")))'; }
