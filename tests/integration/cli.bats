@@ -24,7 +24,7 @@ older_than() {
 	now=$(sed -n 's/^live, at \([0-9:]*\) .*/\1/p' "$T/out")
 	written=$(sed -n "s/^$2 *record [0-9]* written at \([^ ]*\)$/\1/p" "$T/out")
 	# "live, at" has no fraction of a second and no date
-	[ $((($(date -ud "1970-01-01T${now}Z" +%s) + 1 - $(date -ud "$written" +%s) + 86400) % 86400)) -ge "$1" ]
+	[ $((($(date -ud "1970-01-01T${now}Z" +%s) + 1 - $(date -ud "$written" +%s) % 86400 + 86400) % 86400)) -ge "$1" ]
 }
 
 @test "the quickstart brings the disk back as it was 10 and 2 seconds ago, again and again" {

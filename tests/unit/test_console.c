@@ -37,11 +37,11 @@ static void test_health_is_open_to_everybody(void **state)
 	struct fault f;
 
 	assert_int_equal(http_new(&o, &h), 0);
-	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/health", NULL, 5000, &body, &f), 200);
+	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/health", NULL, 60000, &body, &f), 200);
 	json_decref(body);
-	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/machines", NULL, 5000, &body, &f), 401);
+	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/machines", NULL, 60000, &body, &f), 401);
 	refused(body, "API_NOT_AUTHENTICATED");
-	assert_int_equal(http_request(h, "GET", "/metrics", NULL, 5000, &body, &f), 401);
+	assert_int_equal(http_request(h, "GET", "/metrics", NULL, 60000, &body, &f), 401);
 	refused(body, "API_NOT_AUTHENTICATED");
 	http_free(h);
 }
@@ -59,7 +59,7 @@ static void test_wrong_tokens_are_refused_and_then_slowed_but_the_right_one_stil
 	wrong[78] = wrong[78] == '0' ? '1' : '0';
 	assert_int_equal(http_new(&o, &h), 0);
 	for (int i = 0; i < 30 && status == 401; i++) {
-		status = http_request(h, "GET", "/api/godwit/v1/machines", NULL, 5000, &body, &f);
+		status = http_request(h, "GET", "/api/godwit/v1/machines", NULL, 60000, &body, &f);
 		refused(body, status == 401 ? "API_NOT_AUTHENTICATED" : "TOO_MANY_ATTEMPTS");
 	}
 	assert_int_equal(status, 429);
@@ -121,7 +121,7 @@ static void test_a_certificate_of_another_console_is_nobodys(void **state)
 	o.key_path = a.key;
 	o.cert_path = a.cert;
 	assert_int_equal(http_new(&o, &h), 0);
-	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/link", NULL, 5000, &body, &f), 401);
+	assert_int_equal(http_request(h, "GET", "/api/godwit/v1/link", NULL, 60000, &body, &f), 401);
 	refused(body, "API_NOT_AUTHENTICATED");
 	http_free(h);
 	caller_done(&a);
@@ -257,7 +257,7 @@ static void test_bad_enrolments_are_refused_by_name(void **state)
 	}
 	assert_int_equal(http_new(&o, &h), 0);
 	body = json_pack("{s:s, s:s, s:s, s:s}", "token", token, "role", "agent", "request", "nonsense", "name", "x");
-	assert_int_equal(http_request(h, "POST", "/api/godwit/v1/enrol", body, 5000, &answer, &f), 422);
+	assert_int_equal(http_request(h, "POST", "/api/godwit/v1/enrol", body, 60000, &answer, &f), 422);
 	refused(answer, "API_NOT_UNDERSTOOD");
 	json_decref(body);
 	http_free(h);

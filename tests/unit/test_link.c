@@ -342,7 +342,7 @@ static void test_a_status_does_not_wait_behind_too_many_events(void **state)
 		json_decref(status);
 		wait_for_backlog(i);
 	}
-	assert_true(monotonic_now_us() - began < 10 * USEC_PER_SEC);
+	assert_true(monotonic_now_us() - began < 40 * USEC_PER_SEC);
 	link_stop(l);
 }
 
@@ -402,16 +402,20 @@ static void test_a_large_answer_goes_through(void **state)
 static void test_a_killed_child_is_seen_and_another_can_be_started(void **state)
 {
 	struct link *l = start_link();
-	char command[128], line[32];
+	char command[128], line[64], name[32];
+	int pid = 0, child;
 	FILE *f;
 	json_t *m;
 
 	json_decref(wait_for_console(l, true));
-	snprintf(command, sizeof(command), "ps -o pid= --ppid %d", (int)getpid());
+	snprintf(command, sizeof(command), "ps -o pid=,comm= --ppid %d", (int)getpid());
 	f = popen(command, "r");
-	/* The first child is the link; the second is ps. */
-	assert_non_null(fgets(line, sizeof(line), f));
-	kill(atoi(line), SIGKILL);
+	/* One child is the link; the other is ps, and its number may be the smaller one. */
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%d %31s", &child, name) == 2 && strcmp(name, "ps") && strcmp(name, "sh"))
+			pid = child;
+	assert_true(pid > 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
 	pclose(f);
 	while (next_of(l, "desired"))
 		;
