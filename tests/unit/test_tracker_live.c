@@ -68,7 +68,7 @@ static struct fixture *begin(void **state)
 	return f;
 }
 
-/* As mark_range() in tracker.bpf.c: the bytes first, then touched. */
+/* As mark_range() in tracker/bpf/mark.h: the bytes first, then touched. */
 static void bpf_mark(struct fixture *f, uint64_t region, uint64_t count)
 {
 	union shared_live_page *map = f->t.disks[0].live.map;
