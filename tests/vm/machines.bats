@@ -249,7 +249,7 @@ protected_cut_and_launched() { # DRIVER FIRMWARE FS [OPTION...]
 	vm "systemd-run --unit load /usr/local/sbin/vm-load"
 	wait_until 120 "the load to run" acked_more_than 5
 	vm_protect whole "${DISKS[@]:0:$((${#more[@]} + 1))}"
-	wait_continuous whole 600
+	wait_continuous whole 2400
 	vm_agent_judge "$driver"
 	[ -z "${SERVER_INSIDE-}" ] || vm_server_judge
 	cut_and_launched "$2"
@@ -280,7 +280,7 @@ protected_cut_and_launched() { # DRIVER FIRMWARE FS [OPTION...]
 	vm "systemd-run --unit commits /usr/local/sbin/vm-commits"
 	wait_until 240 "commits" committed_more_than 10
 	vm_protect whole /dev/vda /dev/vdb
-	wait_continuous whole 900
+	wait_continuous whole 2400
 	cut_and_launched ext4
 }
 committed_more_than() { [ "$(cat "$T/host/committed.1" 2>/dev/null | wc -l)" -gt "$1" ]; }
@@ -341,7 +341,7 @@ vm_equal_now() {
 	vm_start_grub
 	vm_load
 	vm_protect whole /dev/vda
-	wait_continuous whole 600
+	wait_continuous whole 2400
 	[ "$(status whole .capture.mode)" = payload ]
 	vm "systemctl reboot" || : # its shell may go before it answers
 	vm_rescanned 2 "^6[.]1[.]"
