@@ -32,7 +32,7 @@
 #define AUDIT_UNLOOPED	64 /* buckets a run */
 
 /*
- * Call @step(n, @context) until it returns 1, at most @times times.  This file is
+ * Call @step(n, @context) until it returns 1, at most @times times.  The programs are
  * compiled twice: with bpf_loop(), and for kernels that do not know it (before
  * 5.17), and whose verifier does not take a program that so much as names a
  * callback, with a loop of at most @few steps.
