@@ -43,18 +43,16 @@
  * in flight then finds its entry void.  What they cover is read again themselves.
  *
  * An entry has eight bits of the salt, and so could be valid again after 256 bumps.
- * Therefore the flight keeps the whole gate (salt, and whether the ring was closed) that
+ * Therefore the flight keeps the whole gate (salt, and whether it was closed) that
  * it was entered under, and an entry counts at completion only under the same one.
  *
- * O4	While the ring is closed (T7) nobody enters, and nobody leaves: what completes is
- *	marked and not carried, which is all that "overlapped" asks for.  Opening bumps
- *	the salt.  Of X, Y that shared a sector in flight let Y complete later, and be
- *	carried, so under an open gate.  If X completed under a closed one, that was
- *	before an opening, which Y was issued before: Y's gate is another, Y is told.  If X
- *	completed under an open one, O1 holds, with one that did not enter (O2).
- *	While payload is switched off it is the same, and a flight is begun as under a
- *	closed gate; the switch bumps the salt after it was turned, either way, and
- *	before a mark is looked at.
+ * O4	While the gate is closed (the ring was full, T7, or payload is switched off) nobody
+ *	enters, and nobody leaves: what completes is marked and not carried, which is all
+ *	that "overlapped" asks for.  Opening bumps the salt, in the same step.  Of X, Y that
+ *	shared a sector in flight let Y complete later, and be carried, so under an open
+ *	gate.  If X completed under a closed one, that was before an opening, which Y was
+ *	issued before: Y's gate is another, Y is told.  If X completed under an open one,
+ *	O1 holds, with one that did not enter (O2).
  *	A completion looks at the gate before it carries, which decides whether it may,
  *	and again after: if it is closed, or another, it counts as overlapped, as who was
  *	issued and completed in between did not meet it, and may lie before it in the ring.
@@ -90,9 +88,9 @@ static inline union shared_gate overlap_gate(const union shared_gate *gate)
 	return (union shared_gate){ .word = *(const volatile uint64_t *)&gate->word };
 }
 
-static inline void overlap_gate_close(union shared_gate *gate)
+static inline void overlap_gate_close(union shared_gate *gate, enum shared_closed why)
 {
-	*(volatile uint32_t *)&gate->closed = 1;
+	__sync_fetch_and_or(&gate->closed, why);
 }
 
 /* Make all entries void. */
@@ -102,13 +100,14 @@ static inline void overlap_gate_bump(union shared_gate *gate)
 }
 
 #ifndef __bpf__
-static inline void overlap_gate_open(union shared_gate *gate)
+/* It may stay closed for another reason. */
+static inline void overlap_gate_open(union shared_gate *gate, enum shared_closed why)
 {
 	union shared_gate old, opened;
 
 	do {
 		old = overlap_gate(gate);
-		opened = (union shared_gate){ .salt = old.salt + 1 };
+		opened = (union shared_gate){ .closed = old.closed & ~(uint32_t)why, .salt = old.salt + 1 };
 	} while (!__sync_bool_compare_and_swap(&gate->word, old.word, opened.word));
 }
 #endif

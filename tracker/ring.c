@@ -181,17 +181,17 @@ uint64_t tracker_ring_bytes(const struct tracker *t)
 
 bool tracker_is_full(const struct tracker *t)
 {
-	return __atomic_load_n(&t->config->gate.closed, __ATOMIC_RELAXED);
+	return overlap_gate(&t->config->gate).closed & SHARED_RING_FULL;
 }
 
 void tracker_hold(struct tracker *t)
 {
-	overlap_gate_close(&t->config->gate);
+	overlap_gate_close(&t->config->gate, SHARED_RING_FULL);
 }
 
 void tracker_carry(struct tracker *t)
 {
-	overlap_gate_open(&t->config->gate);
+	overlap_gate_open(&t->config->gate, SHARED_RING_FULL);
 }
 
 int tracker_ring_fd(const struct tracker *t)

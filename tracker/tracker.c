@@ -263,20 +263,15 @@ static int begin_afresh(struct tracker *t, struct fault *ret_fault)
 	return err;
 }
 
-/* Whoever is in flight at a switch did not meet all others (O4): first the word, then the salt,
- * and both before this thread looks at a mark. */
-static void set_payload(struct tracker *t, bool payload)
-{
-	if (t->config->payload == payload)
-		return;
-	__atomic_store_n(&t->config->payload, payload, __ATOMIC_SEQ_CST);
-	overlap_gate_bump(&t->config->gate);
-}
-
 void choose_mode(struct tracker *t)
 {
-	set_payload(t, t->config->proved && t->config->payload_programs && !t->config->forced &&
-			       !t->options.dirty_map_only);
+	bool payload = t->config->proved && t->config->payload_programs && !t->config->forced &&
+		       !t->options.dirty_map_only;
+
+	if (!payload)
+		overlap_gate_close(&t->config->gate, SHARED_PAYLOAD_OFF);
+	else if (tracker_mode(t) != TRACKER_PAYLOAD)
+		overlap_gate_open(&t->config->gate, SHARED_PAYLOAD_OFF);
 }
 
 static int check_machine(struct fault *ret_fault)
@@ -316,7 +311,6 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 		tracker_close(t);
 		return err;
 	}
-	overlap_gate_bump(&t->config->gate); /* the last agent may have been killed in set_payload() */
 	choose_mode(t);
 	*ret = t;
 	*ret_resumed = resumed;
@@ -327,7 +321,7 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 
 enum tracker_mode tracker_mode(const struct tracker *t)
 {
-	return t->config->payload ? TRACKER_PAYLOAD : TRACKER_DIRTY_MAP;
+	return overlap_gate(&t->config->gate).closed & SHARED_PAYLOAD_OFF ? TRACKER_DIRTY_MAP : TRACKER_PAYLOAD;
 }
 
 void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
@@ -339,5 +333,5 @@ void tracker_prefer_dirty_map(struct tracker *t, bool prefer)
 void tracker_force_dirty_map(struct tracker *t)
 {
 	__atomic_store_n(&t->config->forced, 1, __ATOMIC_SEQ_CST);
-	set_payload(t, false);
+	choose_mode(t);
 }

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 7
+#define SHARED_LAYOUT 8
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -80,24 +80,28 @@ struct shared_disk {
 	uint64_t base_known;
 };
 
-/* Read in one piece; only the agent opens. */
+/* Why nothing is carried and everything marked; only the agent takes one back. */
+enum shared_closed {
+	SHARED_RING_FULL = 1,	/* until it has caught up (T7) */
+	SHARED_PAYLOAD_OFF = 2, /* not proved, not wished, or found wrong */
+};
+
+/* Read in one piece. */
 union shared_gate {
 	uint64_t word;
 	struct {
-		uint32_t closed; /* nothing is carried until the agent says so (T7) */
-		uint32_t salt;	 /* of the overlap table; grows when it is opened, and else as overlap.h says */
+		uint32_t closed; /* of enum shared_closed */
+		uint32_t salt;	 /* of the overlap table; grows when a reason goes, and else as overlap.h says */
 	};
 };
 
 struct shared_config {
 	uint32_t layout;
-	uint32_t payload; /* carry it; else mark; the salt is bumped after each change */
-	uint32_t forced;  /* never again */
+	uint32_t forced; /* SHARED_PAYLOAD_OFF for good */
 	uint32_t proved;
 	uint32_t payload_programs; /* which class of programs is attached */
 	uint32_t wake_shift;	   /* log2 of an eighth of the ring */
 	uint32_t flights_left_out; /* requests for which the table of flights had no room */
-	uint32_t reserved_word;
 	union shared_gate gate;
 	uint64_t vmemmap_base, direct_base;
 	uint64_t ring_bytes;

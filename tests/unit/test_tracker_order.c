@@ -33,8 +33,7 @@ enum step {
 	FLIES,
 	LOST, /* it has ended, and no program was run */
 	FOUND,
-	ENDED,
-	LOOKS, /* at the gate, before it carries */
+	LOOKS, /* it has ended; at the gate, before it carries */
 	CARRIES,
 	RESERVES,
 	LEFT_OUT, /* there was no room */
@@ -59,20 +58,22 @@ struct world {
 	struct shared_bucket bucket;
 	union shared_gate gate;
 	struct request requests[REQUESTS];
-	bool payload, marked;
+	bool marked;
 	uint8_t medium;
 	uint8_t read, after; /* by the agent; from the ring, later than that */
 	uint8_t agent;	     /* 0: idle; 1: has taken the mark; 2: and noted the position */
-	bool switching;	     /* payload has been turned, the salt not bumped yet */
-	/* How often each may still happen. */
-	uint8_t opens, holds, switches, fills, losses, evictions;
-	uint8_t unused[3];
+	/* How often each may still happen; full: because the agent says so, fills: because it is. */
+	struct turns {
+		uint8_t closings, openings;
+	} full, off;
+	uint8_t fills, losses, evictions;
+	uint8_t unused[4];
 };
 
 _Static_assert(sizeof(struct world) == sizeof(struct shared_bucket) + 8 + REQUESTS * 24 + 16, "no holes");
 
 /* What is left out. */
-enum remedy { ALL_THERE, BUMP_AT_OPENING, SECOND_LOOK, LEAVING_LAST, BUMP_FOR_LOST, BUMP_AT_SWITCH };
+enum remedy { ALL_THERE, BUMP_AT_OPENING, SECOND_LOOK, LEAVING_LAST, BUMP_FOR_LOST };
 
 struct search {
 	enum remedy without;
@@ -127,7 +128,6 @@ static void begin(struct world *w, unsigned int i)
 {
 	union shared_gate gate = w->gate;
 
-	gate.closed |= !w->payload;
 	w->requests[i].gate = gate.word;
 	w->requests[i].step = gate.closed ? FLIES : BEGUN;
 }
@@ -176,7 +176,7 @@ static void reserve(struct world *w, unsigned int i, bool room)
 		w->after = (uint8_t)(i + 1);
 		w->requests[i].step = LEAVES;
 	} else {
-		overlap_gate_close(&w->gate);
+		overlap_gate_close(&w->gate, SHARED_RING_FULL);
 		w->fills--;
 		w->requests[i].step = LEFT_OUT;
 	}
@@ -193,7 +193,7 @@ static void explore_flying(struct search *s, const struct world *from, unsigned 
 		explore(s, &w);
 		return;
 	}
-	r->step = ENDED;
+	r->step = LOOKS;
 	explore(s, &w);
 	if (from->losses) {
 		w = *from;
@@ -235,9 +235,6 @@ static void explore_request(struct search *s, const struct world *from, unsigned
 		if (s->without != BUMP_FOR_LOST)
 			overlap_gate_bump(&w.gate);
 		r->step = FOUND;
-		break;
-	case ENDED:
-		r->step = w.payload ? LOOKS : MARKS;
 		break;
 	case LOOKS:
 		look(s, &w, i);
@@ -290,37 +287,23 @@ static void explore_reading(struct search *s, const struct world *from)
 	explore(s, &w);
 }
 
-static void explore_gate(struct search *s, const struct world *from)
+static void explore_turn(struct search *s, const struct world *from, enum shared_closed why)
 {
 	struct world w = *from;
+	struct turns *left = why == SHARED_RING_FULL ? &w.full : &w.off;
 
-	if (w.opens && w.gate.closed) {
-		w.opens--;
-		overlap_gate_open(&w.gate);
+	if (w.gate.closed & why) {
+		if (!left->openings)
+			return;
+		left->openings--;
+		overlap_gate_open(&w.gate, why);
 		if (s->without == BUMP_AT_OPENING)
 			w.gate.salt--;
-		explore(s, &w);
-	} else if (w.holds && !w.gate.closed) {
-		w.holds--;
-		overlap_gate_close(&w.gate);
-		explore(s, &w);
-	}
-}
-
-/* set_payload() */
-static void explore_switch(struct search *s, const struct world *from)
-{
-	struct world w = *from;
-
-	if (w.switching) {
-		overlap_gate_bump(&w.gate);
-		w.switching = false;
-	} else if (w.switches) {
-		w.switches--;
-		w.payload = !w.payload;
-		w.switching = s->without != BUMP_AT_SWITCH;
 	} else {
-		return;
+		if (!left->closings)
+			return;
+		left->closings--;
+		overlap_gate_close(&w.gate, why);
 	}
 	explore(s, &w);
 }
@@ -345,7 +328,7 @@ static bool is_over(const struct world *w)
 	for (int i = 0; i < REQUESTS; i++)
 		if (w->requests[i].step != OVER)
 			return false;
-	return !w->marked && !w->agent && !w->switching;
+	return !w->marked && !w->agent;
 }
 
 static void explore(struct search *s, const struct world *w)
@@ -356,11 +339,9 @@ static void explore(struct search *s, const struct world *w)
 		s->wrong = true;
 		return;
 	}
-	explore_switch(s, w);
-	if (!w->switching) { /* the agent is one thread */
-		explore_reading(s, w);
-		explore_gate(s, w);
-	}
+	explore_reading(s, w);
+	explore_turn(s, w, SHARED_RING_FULL);
+	explore_turn(s, w, SHARED_PAYLOAD_OFF);
 	explore_evictions(s, w);
 	for (unsigned int i = 0; i < REQUESTS; i++)
 		explore_request(s, w, i);
@@ -380,7 +361,7 @@ static bool goes_wrong(enum remedy without, struct world start)
 
 static void a_ring_that_fills_is_held_and_opened_loses_no_order(void **state)
 {
-	struct world start = { .payload = true, .opens = 2, .holds = 1, .fills = 1 };
+	struct world start = { .full = { .closings = 1, .openings = 2 }, .fills = 1 };
 
 	(void)state;
 	assert_false(goes_wrong(ALL_THERE, start));
@@ -391,7 +372,7 @@ static void a_ring_that_fills_is_held_and_opened_loses_no_order(void **state)
 
 static void a_completion_that_nobody_saw_loses_no_order(void **state)
 {
-	struct world start = { .payload = true, .opens = 1, .holds = 1, .losses = 1, .evictions = 1 };
+	struct world start = { .full = { .closings = 1, .openings = 1 }, .losses = 1, .evictions = 1 };
 
 	(void)state;
 	assert_false(goes_wrong(ALL_THERE, start));
@@ -400,13 +381,14 @@ static void a_completion_that_nobody_saw_loses_no_order(void **state)
 
 static void payload_switched_off_and_on_loses_no_order(void **state)
 {
-	struct world start = { .payload = true, .switches = 2, .opens = 1, .holds = 1 };
+	struct world start = { .full = { .closings = 1, .openings = 1 }, .off = { .closings = 1, .openings = 1 } };
 
 	(void)state;
 	assert_false(goes_wrong(ALL_THERE, start));
-	assert_true(goes_wrong(BUMP_AT_SWITCH, start));
-	start.payload = false;
+	start.gate.closed = SHARED_PAYLOAD_OFF;
 	assert_false(goes_wrong(ALL_THERE, start));
+	start = (struct world){ .off = { .closings = 1, .openings = 1 } };
+	assert_true(goes_wrong(BUMP_AT_OPENING, start));
 }
 
 int main(void)

@@ -87,7 +87,6 @@ struct model {
 	struct shared_bucket bucket; /* one for all granules: crowded */
 	struct flight flights[FLIGHTS];
 	union shared_gate gate;
-	bool off; /* payload */
 	unsigned int flying, told, overlaps, quiet_told;
 	bool crowded; /* more than fit have been in flight, or the salt was bumped */
 };
@@ -117,7 +116,6 @@ static void model_issue(struct model *m, uint32_t at, uint64_t granule, uint64_t
 	struct flight *f = &m->flights[at];
 	union shared_gate gate = m->gate;
 
-	gate.closed |= m->off; /* as flight_begin() has it */
 	*f = (struct flight){ .flies = true, .entered = seen, .granule = granule, .sectors = sectors, .gate = gate.word };
 	for (uint64_t met = model_overlapping(m, at); met; met &= met - 1)
 		f->sinned = m->flights[__builtin_ctzll(met)].sinned = true;
@@ -164,7 +162,7 @@ static void model_complete(struct model *m, uint32_t at)
 {
 	struct flight *f = &m->flights[at];
 	/* Marked, under a closed gate, is all that being told leads to. */
-	bool told = m->off || m->gate.closed ||
+	bool told = m->gate.closed ||
 		    overlap_leave(&m->bucket, entry_of(m, at), f->entered && overlap_gate_held(f->gate, m->gate));
 
 	/* O1: told, if anybody it shared a sector with has completed before it. */
@@ -179,9 +177,17 @@ static void model_complete(struct model *m, uint32_t at)
 
 struct faults {
 	bool unseen, lost; /* issues, completions */
-	unsigned int bump_1_in, turn_1_in; /* 0: never; turn: the gate is closed, or opened */
-	unsigned int switch_1_in;	   /* payload off, or on */
+	unsigned int bump_1_in, turn_1_in, switch_1_in; /* 0: never; the ring full, or room; payload off, or on */
 };
+
+static void model_turn(struct model *m, enum shared_closed why)
+{
+	if (m->gate.closed & why)
+		overlap_gate_open(&m->gate, why);
+	else
+		overlap_gate_close(&m->gate, why);
+	m->crowded = true;
+}
 
 static void run_model(uint64_t *state, unsigned int most, struct faults faults)
 {
@@ -209,18 +215,10 @@ static void run_model(uint64_t *state, unsigned int most, struct faults faults)
 			overlap_gate_bump(&m.gate);
 			m.crowded = true;
 		}
-		if (faults.turn_1_in && next_random(state) % faults.turn_1_in == 0) {
-			if (m.gate.closed)
-				overlap_gate_open(&m.gate);
-			else
-				overlap_gate_close(&m.gate);
-			m.crowded = true;
-		}
-		if (faults.switch_1_in && next_random(state) % faults.switch_1_in == 0) {
-			m.off = !m.off; /* as set_payload() does it */
-			overlap_gate_bump(&m.gate);
-			m.crowded = true;
-		}
+		if (faults.turn_1_in && next_random(state) % faults.turn_1_in == 0)
+			model_turn(&m, SHARED_RING_FULL);
+		if (faults.switch_1_in && next_random(state) % faults.switch_1_in == 0)
+			model_turn(&m, SHARED_PAYLOAD_OFF);
 	}
 	assert_true(m.told > 0);
 }
@@ -402,10 +400,13 @@ static void *write_all(void *arg)
 			o->entered = tick();
 		}
 		if (t->turns && i % 8 == 0) {
-			if (next_random(&t->state) % 2)
-				overlap_gate_close(&shared_gate);
+			uint64_t what = next_random(&t->state);
+			enum shared_closed why = what & 1 ? SHARED_RING_FULL : SHARED_PAYLOAD_OFF;
+
+			if ((what & 6) == 0)
+				overlap_gate_close(&shared_gate, why);
 			else
-				overlap_gate_open(&shared_gate);
+				overlap_gate_open(&shared_gate, why);
 		}
 	}
 	return NULL;

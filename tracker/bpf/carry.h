@@ -109,7 +109,7 @@ enum { CARRIED, LOST_FULL, LOST_UNREADABLE };
 		uint64_t copied = bytes;                                                        \
                                                                                                 \
 		if (!r) {                                                                       \
-			overlap_gate_close(&c->gate);                                           \
+			overlap_gate_close(&c->gate, SHARED_RING_FULL);                         \
 			return LOST_FULL;                                                       \
 		}                                                                               \
 		fill_record(r, time, sector, bytes >> 9, meta, SHARED_WRITE);                    \
@@ -157,7 +157,7 @@ __noinline int carry_zero(uint64_t time, uint64_t sector, uint32_t sectors, uint
 		return LOST_FULL;
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	if (!r) {
-		overlap_gate_close(&c->gate);
+		overlap_gate_close(&c->gate, SHARED_RING_FULL);
 		return LOST_FULL;
 	}
 	fill_record(r, time, sector, sectors, meta, SHARED_ZERO);

@@ -81,8 +81,6 @@ static __always_inline uint32_t flight_begin(struct shared_config *c, struct req
 	if (f->sectors && !again)
 		flight_lost(f);
 	*ret_gate = overlap_gate(&c->gate);
-	if (!*(volatile uint32_t *)&c->payload) /* it does not enter either (O4) */
-		ret_gate->closed = 1;
 	__sync_fetch_and_add(&f->use, 1);
 	if (!again)
 		f->gate = ret_gate->word;

@@ -200,7 +200,8 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	uint32_t op = rq->cmd_flags & OP_MASK;
 	struct shared_counters *n = get_counters(disk);
 	uint64_t sector = rq->__sector;
-	bool payload = payload_class && c->payload, carries, large;
+	union shared_gate gate = overlap_gate(&c->gate); /* once: what follows must agree on it (O4) */
+	bool carries = payload_class && !gate.closed, large;
 	uint64_t time = bpf_ktime_get_boot_ns();
 
 	if (!n)
@@ -213,8 +214,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 		return;
 	n->requests++;
 	__sync_fetch_and_add(&n->bytes, bytes >> 9 << 9); /* kept exact: books.c */
-	carries = payload && !overlap_gate(&c->gate).closed; /* asked once: what follows must agree on it (O4) */
-	if (payload && !carries && !error)
+	if (payload_class && gate.closed == SHARED_RING_FULL && !error)
 		n->lost_full += bytes;
 	large = carries && span_is_large(rq, op, bytes);
 	if (large)
