@@ -99,7 +99,7 @@ static int load_class(const struct tracker *t, const struct program_class *class
 static void configure(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
 	struct shared_config c = { .layout = SHARED_LAYOUT, .payload_programs = payload,
-				   .gate.closed = SHARED_PAYLOAD_OFF };
+				   .gate.reason[SHARED_PAYLOAD_OFF] = 1 };
 	uint32_t zero = 0;
 
 	while (2ULL << c.wake_shift <= t->options.ring_bytes / 8)

@@ -88,9 +88,9 @@ static inline union shared_gate overlap_gate(const union shared_gate *gate)
 	return (union shared_gate){ .word = *(const volatile uint64_t *)&gate->word };
 }
 
-static inline void overlap_gate_close(union shared_gate *gate, enum shared_closed why)
+static inline void overlap_gate_close(union shared_gate *gate, enum shared_reason why)
 {
-	__sync_fetch_and_or(&gate->closed, why);
+	*(volatile uint16_t *)&gate->reason[why] = 1;
 }
 
 /* Make all entries void. */
@@ -101,13 +101,14 @@ static inline void overlap_gate_bump(union shared_gate *gate)
 
 #ifndef __bpf__
 /* It may stay closed for another reason. */
-static inline void overlap_gate_open(union shared_gate *gate, enum shared_closed why)
+static inline void overlap_gate_open(union shared_gate *gate, enum shared_reason why)
 {
 	union shared_gate old, opened;
 
 	do {
-		old = overlap_gate(gate);
-		opened = (union shared_gate){ .closed = old.closed & ~(uint32_t)why, .salt = old.salt + 1 };
+		opened = old = overlap_gate(gate);
+		opened.reason[why] = 0;
+		opened.salt++;
 	} while (!__sync_bool_compare_and_swap(&gate->word, old.word, opened.word));
 }
 #endif

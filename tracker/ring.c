@@ -181,7 +181,7 @@ uint64_t tracker_ring_bytes(const struct tracker *t)
 
 bool tracker_is_full(const struct tracker *t)
 {
-	return overlap_gate(&t->config->gate).closed & SHARED_RING_FULL;
+	return overlap_gate(&t->config->gate).reason[SHARED_RING_FULL];
 }
 
 void tracker_hold(struct tracker *t)

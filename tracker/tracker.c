@@ -321,7 +321,7 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 
 enum tracker_mode tracker_mode(const struct tracker *t)
 {
-	return overlap_gate(&t->config->gate).closed & SHARED_PAYLOAD_OFF ? TRACKER_DIRTY_MAP : TRACKER_PAYLOAD;
+	return overlap_gate(&t->config->gate).reason[SHARED_PAYLOAD_OFF] ? TRACKER_DIRTY_MAP : TRACKER_PAYLOAD;
 }
 
 void tracker_prefer_dirty_map(struct tracker *t, bool prefer)

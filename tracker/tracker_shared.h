@@ -81,17 +81,20 @@ struct shared_disk {
 };
 
 /* Why nothing is carried and everything marked; only the agent takes one back. */
-enum shared_closed {
-	SHARED_RING_FULL = 1,	/* until it has caught up (T7) */
-	SHARED_PAYLOAD_OFF = 2, /* not proved, not wished, or found wrong */
+enum shared_reason {
+	SHARED_RING_FULL,   /* until it has caught up (T7) */
+	SHARED_PAYLOAD_OFF, /* not proved, not wished, or found wrong */
 };
 
 /* Read in one piece. */
 union shared_gate {
 	uint64_t word;
 	struct {
-		uint32_t closed; /* of enum shared_closed */
-		uint32_t salt;	 /* of the overlap table; grows when a reason goes, and else as overlap.h says */
+		union {
+			uint32_t closed;    /* for any reason */
+			uint16_t reason[2]; /* each set by a store of its own: before 5.12 BPF has no atomic "or" */
+		};
+		uint32_t salt; /* of the overlap table; grows when a reason goes, and else as overlap.h says */
 	};
 };
 

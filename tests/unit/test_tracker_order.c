@@ -287,12 +287,12 @@ static void explore_reading(struct search *s, const struct world *from)
 	explore(s, &w);
 }
 
-static void explore_turn(struct search *s, const struct world *from, enum shared_closed why)
+static void explore_turn(struct search *s, const struct world *from, enum shared_reason why)
 {
 	struct world w = *from;
 	struct turns *left = why == SHARED_RING_FULL ? &w.full : &w.off;
 
-	if (w.gate.closed & why) {
+	if (w.gate.reason[why]) {
 		if (!left->openings)
 			return;
 		left->openings--;
@@ -385,7 +385,7 @@ static void payload_switched_off_and_on_loses_no_order(void **state)
 
 	(void)state;
 	assert_false(goes_wrong(ALL_THERE, start));
-	start.gate.closed = SHARED_PAYLOAD_OFF;
+	start.gate.reason[SHARED_PAYLOAD_OFF] = 1;
 	assert_false(goes_wrong(ALL_THERE, start));
 	start = (struct world){ .off = { .closings = 1, .openings = 1 } };
 	assert_true(goes_wrong(BUMP_AT_OPENING, start));

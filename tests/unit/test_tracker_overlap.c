@@ -180,9 +180,9 @@ struct faults {
 	unsigned int bump_1_in, turn_1_in, switch_1_in; /* 0: never; the ring full, or room; payload off, or on */
 };
 
-static void model_turn(struct model *m, enum shared_closed why)
+static void model_turn(struct model *m, enum shared_reason why)
 {
-	if (m->gate.closed & why)
+	if (m->gate.reason[why])
 		overlap_gate_open(&m->gate, why);
 	else
 		overlap_gate_close(&m->gate, why);
@@ -401,7 +401,7 @@ static void *write_all(void *arg)
 		}
 		if (t->turns && i % 8 == 0) {
 			uint64_t what = next_random(&t->state);
-			enum shared_closed why = what & 1 ? SHARED_RING_FULL : SHARED_PAYLOAD_OFF;
+			enum shared_reason why = what & 1 ? SHARED_RING_FULL : SHARED_PAYLOAD_OFF;
 
 			if ((what & 6) == 0)
 				overlap_gate_close(&shared_gate, why);

@@ -214,7 +214,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 		return;
 	n->requests++;
 	__sync_fetch_and_add(&n->bytes, bytes >> 9 << 9); /* kept exact: books.c */
-	if (payload_class && gate.closed == SHARED_RING_FULL && !error)
+	if (payload_class && !gate.reason[SHARED_PAYLOAD_OFF] && gate.closed && !error)
 		n->lost_full += bytes;
 	large = carries && span_is_large(rq, op, bytes);
 	if (large)
