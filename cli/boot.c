@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "boot.h"
 #include "cli-config.h"
-#include "instance.h"
+#include "fileio.h"
 #include "program.h"
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +21,20 @@ static void change(const char *unit, bool on)
 {
 	/* It says itself what is wrong; the programs run all the same. */
 	(void)program_run((const char *const[]){ "systemctl", "--quiet", on ? "enable" : "disable", unit, NULL });
+}
+
+int boot_save(const struct cli *c, const struct instance *i)
+{
+	char *path = instance_path(c, "units.env");
+	char *text = text_format("# Written by `godwit up`; /etc/default/godwit has the last word.\n"
+				 "CONSOLE_OPTIONS=--listen %s --port %llu\n"
+				 "SERVER_OPTIONS=--listen %s --port %llu\n",
+				 i->listen, (unsigned long long)i->console_port, i->listen, (unsigned long long)i->port);
+	int r = fileio_replace(path, text, strlen(text), 0644);
+
+	free(text);
+	free(path);
+	return r;
 }
 
 void boot_instance(const struct cli *c, bool on)

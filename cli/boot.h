@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * boot - what is up is to be up after a reboot, too: where systemd runs and
- * the units are installed, for the default data folder (theirs).
+ * boot - what is up is to be up after a reboot, too, as it was: where systemd runs
+ * and the units are installed, for the default data folder (theirs).
  *
  * Console and server are only enabled: who runs now has been started by us, and
  * systemd finds its pid file locked.  An agent is started by systemd right away: what
@@ -12,8 +12,10 @@
 #ifndef GODWIT_BOOT_H
 #define GODWIT_BOOT_H
 
-#include "cli.h"
+#include "instance.h"
 
+/* Ports and address for the units (EnvironmentFile in install/): "<data>/units.env".  0 or -errno. */
+_must_check_ int boot_save(const struct cli *c, const struct instance *i);
 void boot_instance(const struct cli *c, bool on);
 void boot_agent(const struct cli *c, const char *name, bool on);
 

@@ -96,6 +96,8 @@ static int start_all(struct cli *c, const struct instance *i)
 		r = check_port(c, i, i->port, "--port");
 	if (r == CLI_DONE) {
 		r = instance_save(c, i);
+		if (r == 0)
+			r = boot_save(c, i);
 		if (r < 0)
 			return cli_fail_message(c, MSG_FOLDER_UNUSABLE, "folder", c->data, "reason", strerror(-r), NULL);
 	}

@@ -42,6 +42,9 @@ teardown() { test_end; }
 	protect there "$B"
 	wait_continuous there
 	must_fail godwit status here >/dev/null 2>&1
+	# what would start it at boot starts it as it was told
+	grep -qx -- "CONSOLE_OPTIONS=--listen $LISTEN --port $CONSOLE_PORT" "$GODWIT_DATA/units.env"
+	grep -qx -- "SERVER_OPTIONS=--listen $LISTEN --port $PORT" "$GODWIT_DATA/units.env"
 	dd if=/dev/urandom of="$B" bs=1M count=8 oflag=direct status=none
 	equal there "$B"
 	export GODWIT_DATA=$first

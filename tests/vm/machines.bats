@@ -130,6 +130,29 @@ vm_server_judge() {
 }
 server_is_connected() { api GET /servers | jq -e --arg name "$1" '.servers[] | select(.name == $name) | .connected' >/dev/null; }
 
+# vm_instance_judge: the instance that was brought up inside before the reboot is there by systemd, on the
+# ports and the address it was told and on no other, its server connected, and nothing was denied to it.
+vm_instance_judge() {
+	local said denied="SIGSYS|status=31|type=1326|godwit-(console|server).*(denied|not permitted)"
+	wait_until 200 "the instance inside to answer" vm_instance_answers || {
+		vm "systemctl status --no-pager godwit-console godwit-server; tail -n 20 /var/lib/godwit/*/*.log.0"
+		return 1
+	}
+	said=$(vm "for unit in godwit-console godwit-server; do systemctl is-active \$unit; systemctl show -P NRestarts \$unit; done;
+		awk '\$4 == \"0A\" && \$2 ~ /:(09C4|24E3|05DC|20FB)\$/ { print \$2 }' /proc/net/tcp | sort;
+		{ journalctl -b --no-pager -q; dmesg; } | grep -iE '$denied'; :")
+	[ "$(tr -d '\r' <<<"$said" | tr '\n' ' ')" = "active 0 active 0 0100007F:09C4 0100007F:24E3 " ] || {
+		echo "$said"
+		fail "the instance under systemd"
+		return 1
+	}
+	SECONDS_FOR_VM=300 vm "/usr/local/bin/godwit down --keep-agents && ! systemctl -q is-enabled godwit-console godwit-server"
+	tell "an instance brought up on other ports and one address is there again after the reboot, on those"
+}
+vm_instance_answers() {
+	vm "/usr/local/bin/godwit status --json >/dev/null && [ \$(grep -c 'the console is there' /var/lib/godwit/server/server.log.0) -ge 2 ]"
+}
+
 acked_records() { cat "$T/host/acked" 2>/dev/null | wc -l; }
 acked_more_than() { [ "$(acked_records)" -gt "$1" ]; }
 # acked_by TIME_US: the last record acknowledged by then.
@@ -343,8 +366,10 @@ vm_equal_now() {
 	vm_protect whole /dev/vda
 	wait_continuous whole 2400
 	[ "$(status whole .capture.mode)" = payload ]
+	SECONDS_FOR_VM=300 vm "/usr/local/bin/godwit up --port 2500 --console-port 9443 --listen 127.0.0.1"
 	vm "systemctl reboot" || : # its shell may go before it answers
 	vm_rescanned 2 "^6[.]1[.]"
+	vm_instance_judge
 	vm_equal 2
 	vm "vm-boot-kernel 6.12"
 	vm "systemctl reboot" || :
