@@ -32,7 +32,7 @@
  * A read that fails is repeated region by region.  A region that cannot be read
  * stays pending and is tried again with growing pauses, and at once when it is
  * written to (disks remap sectors then).  Until then no point is called: what a
- * reader of the source would get there is not known (docs/decisions).
+ * reader of the source would get there is not known.
  */
 #include "engine-private.h"
 #include <errno.h>
