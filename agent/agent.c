@@ -154,7 +154,7 @@ static void on_event(void *context, enum engine_event event, uint16_t disk, uint
 		agent_tell_code(a, MSG_STORE_FOREIGN, "epoch", number, NULL);
 		break;
 	case ENGINE_SYNCED:
-		agent_tell_code(a, MSG_INITIAL_SYNC_DONE, NULL);
+		agent_tell_code(a, MSG_INITIAL_SYNC_DONE, "disk", name, NULL);
 		break;
 	case ENGINE_MISMATCH:
 		agent_tell_code(a, MSG_CAPTURE_MISMATCH, "disk", name, "sector", sector, NULL);
