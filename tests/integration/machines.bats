@@ -75,27 +75,39 @@ teardown() { test_end; }
 	ledger_judge grows "$D" "$T/log" 8
 }
 
-no_loop() { must_fail losetup "$1" >/dev/null 2>&1; }
+# A loop device of a number so high that nobody who looks for a free one is given it, before there is it or after.
+loop_add() { python3 -c 'import fcntl, sys; fcntl.ioctl(open("/dev/loop-control"), 0x4C80, int(sys.argv[1]))' "$1" 2>/dev/null; }
+loop_remove() { python3 -c 'import fcntl, sys; fcntl.ioctl(open("/dev/loop-control"), 0x4C81, int(sys.argv[1]))' "$1" 2>/dev/null; }
+loop_choose() { NUMBER=$((10000 + RANDOM)) && loop_add "$NUMBER"; }
+# loop_attach FILE: to the number, which has a node perhaps.
+loop_attach() {
+	[ -e "/dev/loop$NUMBER" ] || mknod "/dev/loop$NUMBER" b 7 "$NUMBER"
+	losetup "/dev/loop$NUMBER" "$1"
+}
 
 @test "a disk that vanishes is said to be missing, and is found when it comes back" {
-	disk_make D 32M
+	needs python3
+	wait_until 60 "a number of its own" loop_choose
+	D=/dev/loop$NUMBER D_file=$T/disk.apart
+	on_end "rm -f $D; wait_until 60 'end of $D' loop_remove $NUMBER"
+	on_end "disk_detach $D $D_file"
+	truncate -s 32M "$D_file"
+	loop_attach "$D_file"
 	disk_make E 32M
 	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
 	instance_start
 	protect lost "$D" "$E"
 	wait_continuous lost
 	# What is open goes when it is closed; a disk that is pulled takes its node away, and so the agent lets go.
-	node=$(stat -c '%t %T' "$D" | { read -r major minor; echo $((0x$major)) $((0x$minor)); })
 	losetup -d "$D"
-	on_end "[ -e $D ] || mknod $D b $node"
 	rm "$D"
 	wait_status 180 lost '(.problems | any(.code == "DISK_GONE")) and .stage != "continuous"'
 	status lost '.problems[] | .code, .text, .remedy'
 	# Changed behind everybody's back, at the same name.
 	dd if=/dev/urandom of="$D_file" bs=1M count=2 seek=20 conv=notrunc status=none
-	mknod "$D" b $node
-	wait_until 60 "end of $D" no_loop "$D"
-	losetup "$D" "$D_file"
+	wait_until 60 "end of $D" loop_remove "$NUMBER"
+	wait_until 60 "$D anew" loop_add "$NUMBER"
+	loop_attach "$D_file"
 	wait_continuous lost
 	equal lost "$D" "$E"
 }
