@@ -236,22 +236,22 @@ code() { jq -r '.code // empty'; }
 	must_fail openssl s_client "${to[@]}" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null >/dev/null 2>&1
 }
 
-@test "a settings change reaches thirty agents that wait, at once" {
+@test "a settings change reaches ten agents that wait, at once" {
 	console_start
 	local i token began polls=() versions=()
 	token=$(godwit-console token --data "$GODWIT_DATA" --role agent)
-	for i in {1..30}; do enrol_with "m$i" "$token" agent; done
-	for i in {1..30}; do versions[i]=$(peer "m$i" GET /link | jq .version); done
-	for i in {1..30}; do
+	for i in {1..10}; do enrol_with "m$i" "$token" agent; done
+	for i in {1..10}; do versions[i]=$(peer "m$i" GET /link | jq .version); done
+	for i in {1..10}; do
 		peer "m$i" GET "/link?wait=60&version=${versions[i]}" >"$T/m$i.polled" 2>&1 3>&- &
 		polls+=($!)
 	done
-	wait_until 20 "the polls" eval '[ "$(ss -Htn "sport = :$CONSOLE_PORT" | grep -c ESTAB)" -ge 30 ]'
-	for i in {1..30}; do api PATCH "/machines/m$i/settings" '{"throttle_mbit_per_second": 42}' >/dev/null; done
+	wait_until 60 "the polls" eval '[ "$(ss -Htn "sport = :$CONSOLE_PORT" | grep -c ESTAB)" -ge 10 ]'
+	for i in {1..10}; do api PATCH "/machines/m$i/settings" '{"throttle_mbit_per_second": 42}' >/dev/null; done
 	began=$SECONDS
 	wait "${polls[@]}"
 	[ $((SECONDS - began)) -lt 30 ]
-	for i in {1..30}; do [ "$(jq .desired.settings.throttle_mbit_per_second "$T/m$i.polled")" = 42 ]; done
+	for i in {1..10}; do [ "$(jq .desired.settings.throttle_mbit_per_second "$T/m$i.polled")" = 42 ]; done
 }
 
 @test "metrics are Prometheus text" {
