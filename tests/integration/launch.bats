@@ -318,8 +318,8 @@ refused() {
 	launch silent '{"blueprint": {"proof": "command", "proof_command": "true", "proof_seconds": 5}}'
 	wait_failed 120 "$LAUNCH" LAUNCH_NOT_PROVED
 	# it boots all the same without being asked; what was to run then is said to have had nobody to run it
-	launch silent '{"blueprint": {"post_launch": "true", "proof_seconds": 30}}'
-	wait_until 120 "the job" job_is "$JOB" COMPLETED
+	launch silent '{"blueprint": {"post_launch": "true", "proof_seconds": 120}}'
+	wait_until 400 "the job" job_is "$JOB" COMPLETED # for so long it is waited for, too
 	record "$LAUNCH" '.log[].message' | grep -q 'godwit-launched does not answer in the machine'
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
