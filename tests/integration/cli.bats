@@ -29,7 +29,7 @@ older_than() {
 
 @test "the quickstart brings the disk back as it was 10 and 2 seconds ago, again and again" {
 	for run in 1 2; do
-		quickstart timeout 300 env >"$T/out" 2>&1 || { cat "$T/out"; fail "run $run"; }
+		quickstart timeout 1200 env >"$T/out" 2>&1 || { cat "$T/out"; fail "run $run"; }
 		grep -q 'Finalizing initial sync: flushing backlog' "$T/out"
 		grep -q 'Finalizing initial sync: creating first launchable snapshot' "$T/out"
 		grep -q 'Continuous data protection' "$T/out"
@@ -63,7 +63,7 @@ older_than() {
 	export PATH=$T/bin:$PATH
 	GODWIT_BUILD=$BUILD QUICKSTART_FOLDER=$T/quick.gwdata "$ROOT/scripts/quickstart" </dev/null >"$T/out" 2>&1 3>&- &
 	load=$!
-	on_end "! kill $load 2>/dev/null || wait $load"
+	on_end "! ours $load || { kill $load; wait $load; }"
 	wait_until 120 "a record" test -e "$T/syncs"
 	kill -TERM "$load"
 	must_fail wait "$load"
@@ -78,7 +78,7 @@ older_than() {
 	echo hello >"$T/mnt/file"
 	umount "$T/mnt"
 	before=$(sha256sum <"$D_file")
-	quickstart DISK="$D" timeout 300 env >"$T/out" 2>&1 || { cat "$T/out"; fail "quickstart"; }
+	quickstart DISK="$D" timeout 1200 env >"$T/out" 2>&1 || { cat "$T/out"; fail "quickstart"; }
 	cat "$T/out"
 	[ ! -e /dev/fuse ] || grep -q '10 s ago .*newest file: .*/file' "$T/out"
 	[ "$(sha256sum <"$D_file")" = "$before" ]
