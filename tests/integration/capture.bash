@@ -56,10 +56,19 @@ same() {
 }
 # settled NAME DISK IMAGE: it has caught up, they are the same, and nothing has escaped it.
 settled() {
-	ask "$1" settle && [ "$ANSWER" = settled ] || fail "not settled: $ANSWER"
+	settle "$1"
+	ask "$1" "suspect 0"
+	# Of a discard of several ranges whose completion no program saw this is what is promised (docs/capture.md), and
+	# the disk has to be read again.
+	if [ "$ANSWER" = "suspect an operation completed whose range is not known" ] && [ "$(counter "$1" '.unseen > 0')" = true ]; then
+		say "a discard's completion was not seen: the disk is read again"
+		settle "$1"
+		ask "$1" "suspect 0"
+	fi
+	[ "$ANSWER" = sound ] || fail "$ANSWER"
 	same "$2" "$3"
-	ask "$1" "suspect 0" && [ "$ANSWER" = sound ] || fail "$ANSWER"
 }
+settle() { ask "$1" settle && [ "$ANSWER" = settled ] || fail "not settled: $ANSWER"; }
 
 # amount DISK WRITES [FIO OPTION...]: so many, however long they take.
 amount() { raw "$1" 0 --time_based=0 --number_ios="$2" "${@:3}"; }

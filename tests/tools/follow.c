@@ -318,10 +318,12 @@ static void suspect(struct follow *f, uint16_t disk)
 	/* Some doubts take several looks, apart in time (books.c). */
 	for (int i = 0; i < SUSPECT_LOOKS && tracker_suspect(f->t, disk, &why) != 1; i++)
 		poll(NULL, 0, SUSPECT_APART_MS);
-	if (tracker_suspect(f->t, disk, &why) == 1)
+	if (tracker_suspect(f->t, disk, &why) == 1) {
 		printf("suspect %s\n", why);
-	else
+		plane_set(f, disk, PENDING, 0, f->disks[disk].info.region_count);
+	} else {
 		printf("sound\n");
+	}
 	tracker_suspect_clear(f->t, disk);
 }
 
