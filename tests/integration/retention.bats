@@ -20,7 +20,7 @@ old_points_below() { [ "$(points "$1" | awk -v b="$2" '$2 < b' | wc -l)" -lt "$3
 	at=$(points short | awk -v l="$named" '$4 == l { print $2 }')
 	begin=$(now_us)
 	wait_until 240 "points" enough_points short 40 "$begin"
-	wait_until 240 "more to give back than is kept" acked_at_least "$T/log" 30000
+	wait_until 600 "more to give back than is kept" acked_at_least "$T/log" 30000
 	load_stop
 	equal short "$D"
 	last=$LABEL
