@@ -97,6 +97,7 @@ int audit(struct tracker *t)
 		assert(o.retval > from && o.retval <= SHARED_FLIGHT_BUCKETS);
 		from = o.retval;
 	} while (from < SHARED_FLIGHT_BUCKETS);
+	spare_look(t);
 	return 0;
 }
 

@@ -27,8 +27,10 @@ static const struct program_class {
 	{ tracker_plain_bpf__elf_bytes, false },
 };
 
-/* In the order of attachment, as PIN_LINKS. */
-static const char *const payload_programs[] = { "first", "second", "third", "issue" };
+static const char *const payload_programs[] = PROGRAMS_PAYLOAD;
+static const char *const mark_programs[] = PROGRAMS_MARK;
+static const char *const pinned_programs[] = { PIN_PROVE_ISSUE, PIN_PROVE_COMPLETION };
+static const char *const pinned_with_payload[] = PIN_PAYLOAD;
 
 static int print(enum libbpf_print_level level, const char *fmt, va_list args)
 {
@@ -62,12 +64,17 @@ static int program_fd(const struct bpf_object *o, const char *name)
 	return bpf_program__fd(bpf_object__find_program_by_name(o, name));
 }
 
+static void choose(struct bpf_object *o, const char *const *names, size_t count, bool load)
+{
+	for (size_t i = 0; i < count; i++)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(o, names[i]), load);
+}
+
 static void choose_programs(struct bpf_object *o, bool payload)
 {
-	for (size_t i = 0; i < ARRAY_LEN(payload_programs); i++)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(o, payload_programs[i]), payload);
-	bpf_program__set_autoload(bpf_object__find_program_by_name(o, "audit"), payload);
-	bpf_program__set_autoload(bpf_object__find_program_by_name(o, "mark"), !payload);
+	choose(o, payload_programs, ARRAY_LEN(payload_programs), payload);
+	choose(o, pinned_with_payload, ARRAY_LEN(pinned_with_payload), payload);
+	choose(o, mark_programs, ARRAY_LEN(mark_programs), !payload);
 }
 
 static int load_class(const struct tracker *t, const struct program_class *class, struct bpf_object **ret)
@@ -98,7 +105,7 @@ static int load_class(const struct tracker *t, const struct program_class *class
 
 static void configure(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
-	struct shared_config c = { .layout = SHARED_LAYOUT, .payload_programs = payload,
+	struct shared_config c = { .layout = SHARED_LAYOUT, .payload_programs = payload, .spares = !payload,
 				   .gate.reason[SHARED_PAYLOAD_OFF] = 1 };
 	uint32_t zero = 0;
 
@@ -108,32 +115,46 @@ static void configure(const struct tracker *t, const struct bpf_object *o, bool 
 	(void)bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, PIN_CONFIG), &zero, &c, BPF_ANY);
 }
 
-/* Maps, and the programs that are not attached for good, are pinned under their own names. */
-static int pin_objects(const struct tracker *t, const struct bpf_object *o, bool payload)
+static int pin_programs(const struct tracker *t, const struct bpf_object *o, const char *const *names, size_t count)
 {
-	static const char *const maps[] = { PIN_CONFIG, PIN_COUNTERS, PIN_CPUS, PIN_OVERLAP,
-					    PIN_RING,	PIN_LIVE,     PIN_PROOF };
-	static const char *const programs[] = { PIN_PROVE_ISSUE, PIN_PROVE_COMPLETION, PIN_AUDIT };
 	char path[PATH_MAX];
 
-	for (size_t i = 0; i < ARRAY_LEN(maps); i++)
-		if (bpf_obj_pin(bpf_object__find_map_fd_by_name(o, maps[i]), pin_path(t, maps[i], path)))
-			return -errno;
-	for (size_t i = 0; i < ARRAY_LEN(programs) - !payload; i++)
-		if (bpf_obj_pin(program_fd(o, programs[i]), pin_path(t, programs[i], path)))
+	for (size_t i = 0; i < count; i++)
+		if (bpf_obj_pin(program_fd(o, names[i]), pin_path(t, names[i], path)))
 			return -errno;
 	return 0;
 }
 
-/* Attach and pin: it runs on when this process is gone. */
-static int attach(const struct tracker *t, const struct bpf_object *o, const char *program, const char *name)
+static int pin_objects(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
-	int fd = bpf_raw_tracepoint_open(NULL, program_fd(o, program)), err = 0;
+	static const char *const maps[] = { PIN_CONFIG, PIN_COUNTERS, PIN_CPUS, PIN_OVERLAP,
+					    PIN_RING,	PIN_LIVE,     PIN_PROOF };
+	char path[PATH_MAX];
+	int err;
+
+	for (size_t i = 0; i < ARRAY_LEN(maps); i++)
+		if (bpf_obj_pin(bpf_object__find_map_fd_by_name(o, maps[i]), pin_path(t, maps[i], path)))
+			return -errno;
+	err = pin_programs(t, o, pinned_programs, ARRAY_LEN(pinned_programs));
+	if (!err && payload)
+		err = pin_programs(t, o, pinned_with_payload, ARRAY_LEN(pinned_with_payload));
+	return err;
+}
+
+char *link_path(const struct tracker *t, const char *program, char *buf)
+{
+	snprintf(buf, PATH_MAX, "%s/link_%s", t->pin_dir, program);
+	return buf;
+}
+
+int load_attach(const struct tracker *t, int program_fd, const char *program)
+{
+	int fd = bpf_raw_tracepoint_open(NULL, program_fd), err = 0;
 	char path[PATH_MAX];
 
 	if (fd < 0)
 		return -errno;
-	if (bpf_obj_pin(fd, pin_path(t, name, path)))
+	if (bpf_obj_pin(fd, link_path(t, program, path)))
 		err = -errno;
 	close(fd);
 	return err;
@@ -141,18 +162,13 @@ static int attach(const struct tracker *t, const struct bpf_object *o, const cha
 
 static int attach_class(const struct tracker *t, const struct bpf_object *o, bool payload)
 {
-	static const char *const names[] = PIN_LINKS;
+	const char *const *names = payload ? payload_programs : mark_programs;
+	size_t count = payload ? ARRAY_LEN(payload_programs) : ARRAY_LEN(mark_programs);
+	int err = 0;
 
-	_Static_assert(ARRAY_LEN(names) == ARRAY_LEN(payload_programs), "a name for each");
-	if (!payload)
-		return attach(t, o, "mark", PIN_LINK_MARK);
-	for (size_t i = 0; i < ARRAY_LEN(payload_programs); i++) {
-		int err = attach(t, o, payload_programs[i], names[i]);
-
-		if (err)
-			return err;
-	}
-	return 0;
+	for (size_t i = 0; i < count && !err; i++)
+		err = load_attach(t, program_fd(o, names[i]), names[i]);
+	return err;
 }
 
 static int load_fault(struct fault *f, int err)

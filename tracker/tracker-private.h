@@ -52,14 +52,21 @@ struct ring {
 	const uint8_t *data;
 };
 
+/* How often a completion was kept from a running program, when last looked (spare.c). */
+struct nesting {
+	uint64_t at_us, misses;
+};
+
 #define TRACKER_LINKS_MAX 4
 
 struct tracker {
 	char *pin_dir;
 	struct tracker_options options;
 	int config_fd, counters_fd, cpus_fd, outer_fd, proof_fd;
-	int prove_issue_fd, prove_completion_fd, audit_fd;
-	int link_fds[TRACKER_LINKS_MAX]; /* so that they hold even if somebody removes the pins */
+	int prove_issue_fd, prove_completion_fd, audit_fd, first_fd;
+	int link_fds[TRACKER_LINKS_MAX]; /* of the attached programs, then of the spare ones, so that they hold
+					    even if somebody removes the pins */
+	struct nesting nesting;
 	struct shared_config *config;
 	struct shared_proof *proof;
 	struct ring ring;
@@ -102,6 +109,13 @@ _must_check_ int audit(struct tracker *t);
 
 /* load.c: programs and maps into the kernel, attached and pinned in t->pin_dir. */
 _must_check_ int load_pinned(const struct tracker *t, struct fault *ret_fault);
+/* Attach and pin: it runs on when this process is gone. */
+_must_check_ int load_attach(const struct tracker *t, int program_fd, const char *program);
+
+/* spare.c: @misses so far, at @now_us: do completions nest here so often that the spare programs pay? */
+bool spare_is_wanted(struct nesting *n, uint64_t misses, uint64_t now_us);
+/* Look, and attach them if so. */
+void spare_look(struct tracker *t);
 
 /* The names that everything is pinned under. */
 #define PIN_CONFIG	     "config"
@@ -113,8 +127,17 @@ _must_check_ int load_pinned(const struct tracker *t, struct fault *ret_fault);
 #define PIN_PROOF	     "proof"
 #define PIN_PROVE_ISSUE	     "prove_issue"
 #define PIN_PROVE_COMPLETION "prove_completion"
-#define PIN_AUDIT	     "audit" /* last: with payload programs only */
-#define PIN_LINKS	     { "link_first", "link_second", "link_third", "link_issue" } /* order of attachment */
-#define PIN_LINK_MARK	     "link_mark"
+
+/* The programs, by class.  Those that are attached have a link, pinned as "link_" and the name; those that are
+ * asked for later are pinned under their own names. */
+#define PROGRAMS_PAYLOAD { "first", "issue" } /* in order of attachment */
+#define PROGRAMS_SPARE	 { "second", "third" } /* attached where completions nest */
+#define PROGRAMS_MARK	 { "mark", "mark_second", "mark_third" }
+#define PIN_PAYLOAD	 { "audit", "first", "second", "third" } /* with payload programs only */
+#define PIN_AUDIT	 "audit"
+#define PIN_FIRST	 "first"
+
+/* "@pin_dir/link_@program" into @buf of PATH_MAX.  Returns @buf. */
+char *link_path(const struct tracker *t, const char *program, char *buf);
 
 #endif

@@ -127,20 +127,32 @@ static int open_config(struct tracker *t)
 	return err;
 }
 
+static int open_link(struct tracker *t, const char *program, int *ret_fd)
+{
+	char path[PATH_MAX];
+	int fd = bpf_obj_get(link_path(t, program, path));
+
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 static int open_links(struct tracker *t)
 {
-	static const char *const names[] = PIN_LINKS;
+	static const char *const payload[] = PROGRAMS_PAYLOAD, *const mark[] = PROGRAMS_MARK,
+				 *const spare[] = PROGRAMS_SPARE;
+	const char *const *names = t->config->payload_programs ? payload : mark;
+	size_t count = t->config->payload_programs ? ARRAY_LEN(payload) : ARRAY_LEN(mark);
+	int err = 0;
 
-	_Static_assert(ARRAY_LEN(names) == TRACKER_LINKS_MAX, "room for each");
-	if (!t->config->payload_programs)
-		return get_pin(t, PIN_LINK_MARK, &t->link_fds[0]);
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		int err = get_pin(t, names[i], &t->link_fds[i]);
-
-		if (err)
-			return err;
-	}
-	return 0;
+	_Static_assert(ARRAY_LEN(payload) + ARRAY_LEN(spare) <= TRACKER_LINKS_MAX, "room for each");
+	_Static_assert(ARRAY_LEN(mark) <= TRACKER_LINKS_MAX, "room for each");
+	for (size_t i = 0; i < count && !err; i++)
+		err = open_link(t, names[i], &t->link_fds[i]);
+	for (size_t i = 0; i < ARRAY_LEN(spare) && t->config->payload_programs && t->config->spares; i++)
+		(void)open_link(t, spare[i], &t->link_fds[ARRAY_LEN(payload) + i]);
+	return err;
 }
 
 static int open_pinned(struct tracker *t)
@@ -165,6 +177,8 @@ static int open_pinned(struct tracker *t)
 		err = get_pin(t, PIN_PROVE_COMPLETION, &t->prove_completion_fd);
 	if (!err && t->config->payload_programs)
 		err = get_pin(t, PIN_AUDIT, &t->audit_fd);
+	if (!err && t->config->payload_programs)
+		err = get_pin(t, PIN_FIRST, &t->first_fd);
 	if (!err)
 		err = get_pin(t, PIN_RING, &ring_fd);
 	if (!err)
@@ -202,6 +216,7 @@ static void close_pinned(struct tracker *t)
 	close_fd(&t->prove_issue_fd);
 	close_fd(&t->prove_completion_fd);
 	close_fd(&t->audit_fd);
+	close_fd(&t->first_fd);
 }
 
 static struct tracker *tracker_new(const char *pin_dir, const struct tracker_options *options)
@@ -219,7 +234,7 @@ static struct tracker *tracker_new(const char *pin_dir, const struct tracker_opt
 	if (!t->options.ring_bytes)
 		t->options.ring_bytes = RING_BYTES_DEFAULT;
 	t->config_fd = t->counters_fd = t->cpus_fd = t->outer_fd = t->proof_fd = -1;
-	t->prove_issue_fd = t->prove_completion_fd = t->audit_fd = -1;
+	t->prove_issue_fd = t->prove_completion_fd = t->audit_fd = t->first_fd = -1;
 	t->ring.fd = t->ring.epoll_fd = -1;
 	for (size_t i = 0; i < ARRAY_LEN(t->link_fds); i++)
 		t->link_fds[i] = -1;

@@ -101,7 +101,7 @@ struct tracker_counters {
 	uint64_t passthrough_commands;
 	uint64_t marks;				/* grows with every store to the live map */
 	uint64_t nested_runs;			/* of all disks: completions that hit a running program, and
-						   were handled by the next (tracker.bpf.c) */
+						   were handled by a spare one (spare.c) */
 };
 
 /*
@@ -155,6 +155,12 @@ _must_check_ int tracker_disk(const struct tracker *t, uint16_t disk, struct tra
  * cannot be read: the mode stays TRACKER_DIRTY_MAP.
  */
 _must_check_ int tracker_prove(struct tracker *t, uint16_t disk, int disk_fd, struct fault *ret_fault);
+
+/*
+ * Attach the spare completion programs, for a machine whose completions nest.  The tracker
+ * does so itself once it sees that they do; what it misses until then is marked (T6).
+ */
+_must_check_ int tracker_attach_spares(struct tracker *t);
 
 enum tracker_mode tracker_mode(const struct tracker *t);
 

@@ -9,7 +9,7 @@
 #ifndef GODWIT_TRACKER_SHARED_H
 #define GODWIT_TRACKER_SHARED_H
 
-#define SHARED_LAYOUT 8
+#define SHARED_LAYOUT 9
 #define SHARED_DISKS 64 /* DISKS_MAX */
 
 /* --- the ring: a header, then the payload, in the room of its size class --- */
@@ -105,6 +105,8 @@ struct shared_config {
 	uint32_t payload_programs; /* which class of programs is attached */
 	uint32_t wake_shift;	   /* log2 of an eighth of the ring */
 	uint32_t flights_left_out; /* requests for which the table of flights had no room */
+	uint32_t spares;	   /* truth: more than one completion program may be attached */
+	uint32_t unused;
 	union shared_gate gate;
 	uint64_t vmemmap_base, direct_base;
 	uint64_t ring_bytes;

@@ -189,13 +189,13 @@ distinct() {
 
 @test "whichever of the three completion programs gets a completion, it is handled" {
 	disk_make D 64M
-	follow_start a "$D=$T/a.img"
+	follow_start a "$D=$T/a.img" -- --spares
 	raw "$D" 1
 	[ "$(counter a .nested)" = 0 ]
-	follow_start b "$D=$T/b.img" -- --without 1
+	follow_start b "$D=$T/b.img" -- --spares --without 1
 	raw "$D" 1
 	[ "$(counter b '.nested >= .requests')" = true ]
-	follow_start c "$D=$T/c.img" -- --without 1 --without 2
+	follow_start c "$D=$T/c.img" -- --spares --without 1 --without 3
 	raw "$D" 1
 	settled a "$D" "$T/a.img"
 	settled b "$D" "$T/b.img"
@@ -203,9 +203,18 @@ distinct() {
 	[ "$(counter a .nested)" = 0 ]
 }
 
+@test "a completion that hits the only program attached is found and marked" {
+	disk_make D 64M
+	follow_start a "$D=$T/a.img" -- --without 1
+	raw "$D" 1
+	settled a "$D" "$T/a.img"
+	say "$(counter a .)"
+	[ "$(counter a '.unseen > 0')" = true ]
+}
+
 @test "writes that no program saw are found in the kernel's own count" {
 	disk_make D 64M
-	follow_start a "$D=$T/a.img" -- --without 1 --without 2 --without 3 --without 4
+	follow_start a "$D=$T/a.img" -- --without 1 --without 2
 	ask a "suspect 0"
 	[ "$ANSWER" = sound ]
 	dd if=/dev/urandom of="$D" bs=4k count=1 oflag=direct status=none

@@ -3,13 +3,13 @@
  * follow - keep an image equal to a disk, with nothing but the tracker: what an
  * agent and a server do, in one process and without a network.
  *
- *	follow [--ring BYTES] [--dirty-map] [--no-base] [--without N]... PIN_DIR DISK=IMAGE...
+ *	follow [--ring BYTES] [--dirty-map] [--no-base] [--spares] [--without N]... PIN_DIR DISK=IMAGE...
  *
  * Each disk is read once (base copy) unless a former follow, killed or gone, left
  * the tracker running; from then on the log is applied.  Plane 0 holds the regions
  * still to be read, plane 1 those to be read again at leisure.  --no-base leaves the
- * base copy out; --without takes the Nth completion program away, for its successor
- * to do its work.
+ * base copy out; --spares attaches the spare completion programs, --without takes the
+ * Nth of all away (first, issue, second, third), for its successor to do its work.
  *
  * Standard input takes commands, one a line; each is answered by one line:
  *	settle		when ring, live map and both planes are empty	settled
@@ -57,7 +57,7 @@ struct follow {
 	uint16_t count;
 	void *buf;
 	const char *pin_dir;
-	bool stopped, done, no_base;
+	bool stopped, done, no_base, spares;
 	bool without[TRACKER_LINKS_MAX];
 };
 
@@ -440,15 +440,17 @@ static void open_disk(struct follow *f, char *spec)
 	f->count++;
 }
 
-static void take_away(struct follow *f)
+static void choose_programs(struct follow *f)
 {
-	static const char *const names[] = PIN_LINKS;
-	char path[PATH_MAX];
+	if (f->spares && tracker_attach_spares(f->t))
+		die("spare programs: %s", strerror(errno));
+	for (size_t i = 0; i < TRACKER_LINKS_MAX; i++) {
+		static const char *const names[TRACKER_LINKS_MAX] = { "first", "issue", "second", "third" };
+		char path[PATH_MAX];
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		if (!f->without[i])
 			continue;
-		if (unlink(pin_path(f->t, names[i], path)) || close(f->t->link_fds[i]))
+		if (unlink(link_path(f->t, names[i], path)) || close(f->t->link_fds[i]))
 			die("%s: %s", path, strerror(errno));
 		f->t->link_fds[i] = -1;
 	}
@@ -474,7 +476,7 @@ static void begin(struct follow *f, const struct tracker_options *o)
 		if (!d->info.kept && !f->no_base)
 			plane_set(f, i, PENDING, 0, d->info.region_count);
 	}
-	take_away(f);
+	choose_programs(f);
 	printf("ready %s %s\n", tracker_mode(f->t) == TRACKER_PAYLOAD ? "payload" : "dirty-map",
 	       resumed ? "resumed" : "new");
 	fflush(stdout);
@@ -491,6 +493,8 @@ int main(int argc, char **argv)
 			o.dirty_map_only = true;
 		else if (strcmp(argv[i], "--no-base") == 0)
 			f.no_base = true;
+		else if (strcmp(argv[i], "--spares") == 0)
+			f.spares = true;
 		else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc)
 			f.without[(unsigned int)(atoi(argv[++i]) - 1) % TRACKER_LINKS_MAX] = true;
 		else if (strcmp(argv[i], "--ring") == 0 && i + 1 < argc)
@@ -499,7 +503,7 @@ int main(int argc, char **argv)
 			die("what is %s?", argv[i]);
 	}
 	if (argc - i < 2)
-		die("usage: follow [--ring BYTES] [--dirty-map] [--no-base] [--without N]... PIN_DIR DISK=IMAGE...");
+		die("usage: follow [--ring BYTES] [--dirty-map] [--no-base] [--spares] [--without N]... PIN_DIR DISK=IMAGE...");
 	f.pin_dir = argv[i++];
 	if (posix_memalign(&f.buf, 4096, READ_BYTES))
 		die("memory");

@@ -87,6 +87,8 @@ struct bio_crypt_ctx;
 
 enum mq_rq_state { MQ_RQ_IDLE = 0 };
 
+enum req_opf { REQ_OP_WRITE_SAME = 7 }; /* until 5.17 */
+
 struct request {
 	struct request_queue *q;
 	unsigned int cmd_flags;

@@ -142,10 +142,11 @@ static __always_inline uint32_t request_device(struct request *rq)
 	struct request___disk *old = (void *)rq;
 	struct gendisk *disk;
 
-	if (bpf_core_field_exists(old->rq_disk))
-		disk = old->rq_disk;
-	else
+	/* Not rq_disk where there is a choice: of a command through /dev/sgN that is sg's own. */
+	if (bpf_core_field_exists(rq->q->disk))
 		disk = rq->q->disk;
+	else
+		disk = old->rq_disk;
 	if (!disk)
 		return 0;
 	return (uint32_t)disk->major << 20 | (uint32_t)disk->first_minor;

@@ -3,9 +3,11 @@
  * The programs in the kernel: what tracker.h promises, seen from inside.
  *
  *	issue			enters the overlap table (overlap.h)
- *	first, second, third	at every completion: payload into the ring, the
+ *	first			at every completion: payload into the ring, the
  *				rest marked live; out of the overlap table
- *	mark			at every completion: marked live; for kernels that
+ *	second, third		the same, where completions nest
+ *	mark, mark_second, mark_third
+ *				at every completion: marked live; for kernels that
  *				cannot run the others (before 5.12)
  *	audit			run by the agent before a point: has a completion
  *				gone unseen?
@@ -22,7 +24,9 @@
  * requests (a task, a soft interrupt, a hard one), and tracepoints run with
  * preemption off, so of three programs one at least is free.  They do the same;
  * each leaves a token of the completion that it handled, by which the next one
- * sees that nothing is left to do.
+ * sees that nothing is left to do.  On most machines all complete at one level: the
+ * spare programs are attached when the kernel's counter says otherwise (spare.c).
+ * Marking programs hang there all three from the start, as nothing audits them.
  *
  * A kernel may have other reasons not to run a program (one of those this was
  * tested on runs none while a certain process is the current one).  So what has been
@@ -187,6 +191,13 @@ static __always_inline void complete_ranges(struct request *rq, uint32_t disk, u
 		n->blind++;
 }
 
+/* One sector, written all over its range. */
+static __always_inline bool is_write_same(uint32_t op)
+{
+	return bpf_core_enum_value_exists(enum req_opf, REQ_OP_WRITE_SAME) &&
+	       op == bpf_core_enum_value(enum req_opf, REQ_OP_WRITE_SAME);
+}
+
 /*
  * Everything that a completion can be.  @payload_class: compiled for kernels with
  * atomics; else every write is marked.
@@ -222,7 +233,7 @@ static __always_inline void complete(struct shared_config *c, struct request *rq
 	if (op == OP_DISCARD || op == OP_SECURE_ERASE || op == OP_WRITE_ZEROES) {
 		complete_ranges(rq, disk, op, bytes, carries && !error, large, time, payload_class);
 	} else {
-		if (op != OP_WRITE) /* the sector of a zone append, say, is not known yet */
+		if (op != OP_WRITE && !is_write_same(op)) /* the sector of a zone append, say, is not known yet */
 			n->blind++;
 		if (payload_class && carries && op == OP_WRITE && !error && vec_fits() &&
 		    !(bpf_core_field_exists(rq->crypt_ctx) && rq->crypt_ctx)) {
@@ -260,13 +271,6 @@ static __always_inline struct shared_cpu *this_cpu(void)
 	return bpf_map_lookup_elem(&cpus, &zero);
 }
 
-static __always_inline void leave_token(struct shared_cpu *cpu, uint64_t token)
-{
-	uint32_t at = cpu->next++ & (SHARED_TOKENS - 1);
-
-	cpu->token[at] = token;
-}
-
 /* Was it there?  The last of the three takes it away. */
 static __always_inline bool find_token(struct shared_cpu *cpu, uint64_t token, bool take)
 {
@@ -292,57 +296,71 @@ static __always_inline uint32_t ours(struct shared_config *c, struct request *rq
 	return c ? find_disk(c, request_device(rq)) : 0;
 }
 
+/* Has an earlier program handled it?  @ret_token: to be left by whoever does; 0: nobody asks for it. */
+static __always_inline bool is_handled(struct shared_config *c, struct request *rq, uint32_t bytes, int nth,
+				       uint64_t *ret_token)
+{
+	struct shared_cpu *cpu;
+
+	if (nth == 1 && !c->spares)
+		return false;
+	*ret_token = token_of(c, rq, bytes);
+	if (nth == 1)
+		return false;
+	cpu = this_cpu();
+	if (!cpu || find_token(cpu, *ret_token, nth == 3))
+		return true;
+	cpu->spare_runs++;
+	return false;
+}
+
+/* Last, so that few nested runs come between it and who looks for it. */
+static __always_inline void leave_token(uint64_t token, int nth)
+{
+	struct shared_cpu *cpu = token && nth < 3 ? this_cpu() : NULL;
+
+	if (cpu)
+		cpu->token[cpu->next++ & (SHARED_TOKENS - 1)] = token;
+}
+
 static __always_inline int complete_nth(struct request *rq, int error, uint32_t bytes, int nth)
 {
 	struct shared_config *c = get_config();
 	uint32_t disk = ours(c, rq), flight;
-	struct shared_cpu *cpu;
-	uint64_t token;
+	uint64_t token = 0;
 
-	if (!disk || !c)
+	if (!disk || !c || is_handled(c, rq, bytes, nth, &token))
 		return 0;
-	cpu = this_cpu();
-	if (!cpu)
-		return 0;
-	token = token_of(c, rq, bytes);
-	if (nth > 1) {
-		if (find_token(cpu, token, nth == 3))
-			return 0;
-		cpu->spare_runs++;
-	}
 	flight = flight_find(c, rq);
 	complete(c, rq, error, bytes, disk - 1, flight, true);
 	flight_end(flight, rq, bytes);
-	if (nth < 3)
-		leave_token(cpu, token);
+	leave_token(token, nth);
 	return 0;
 }
 
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(first, struct request *rq, int error, unsigned int bytes)
-{
-	return complete_nth(rq, error, bytes, 1);
-}
-
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(second, struct request *rq, int error, unsigned int bytes)
-{
-	return complete_nth(rq, error, bytes, 2);
-}
-
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(third, struct request *rq, int error, unsigned int bytes)
-{
-	return complete_nth(rq, error, bytes, 3);
-}
-
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(mark, struct request *rq, int error, unsigned int bytes)
+static __always_inline int mark_nth(struct request *rq, int error, uint32_t bytes, int nth)
 {
 	struct shared_config *c = get_config();
 	uint32_t disk = ours(c, rq);
+	uint64_t token = 0;
 
-	if (disk && c)
-		complete(c, rq, error, bytes, disk - 1, NO_FLIGHT, false);
+	if (!disk || !c || is_handled(c, rq, bytes, nth, &token))
+		return 0;
+	complete(c, rq, error, bytes, disk - 1, NO_FLIGHT, false);
+	leave_token(token, nth);
 	return 0;
 }
+
+#define COMPLETION(name, function, nth)                                          \
+	SEC("tp_btf/block_rq_complete")                                          \
+	int BPF_PROG(name, struct request *rq, int error, unsigned int bytes)    \
+	{                                                                        \
+		return function(rq, error, bytes, nth);                          \
+	}
+
+COMPLETION(first, complete_nth, 1)
+COMPLETION(second, complete_nth, 2)
+COMPLETION(third, complete_nth, 3)
+COMPLETION(mark, mark_nth, 1)
+COMPLETION(mark_second, mark_nth, 2)
+COMPLETION(mark_third, mark_nth, 3)
