@@ -5,6 +5,7 @@
 #include "enrol.h"
 #include "facts.h"
 #include "log.h"
+#include "tracker.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -81,7 +82,7 @@ static bool parse_ring(const char *text, uint64_t *ret)
 	char *end;
 	unsigned long long n = strtoull(text, &end, 10);
 
-	if (end == text || *end || n < 64 * KIB || n > 4 * GIB || (n & (n - 1)))
+	if (end == text || *end || n < TRACKER_RING_LEAST || n > TRACKER_RING_MOST || (n & (n - 1)))
 		return false;
 	*ret = n;
 	return true;
@@ -114,7 +115,8 @@ static int parse(int argc, char **argv, struct arguments *a)
 			break;
 		case OPT_RING_BYTES:
 			if (!parse_ring(optarg, &a->run.ring_bytes)) {
-				fprintf(stderr, "godwit-agent: --ring-bytes takes a power of two from 65536 to 4294967296\n");
+				fprintf(stderr, "godwit-agent: --ring-bytes takes a power of two from %llu to %llu\n",
+					(unsigned long long)TRACKER_RING_LEAST, (unsigned long long)TRACKER_RING_MOST);
 				return 2;
 			}
 			break;

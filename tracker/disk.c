@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define REGION_SHIFT_LEAST 12
-#define REGIONS_MAX	   ((uint64_t)SHARED_PAGES_MAX << SHARED_PAGE_SHIFT)
+
+_Static_assert(TRACKER_REGIONS_MAX == SHARED_PAGES_MAX << SHARED_PAGE_SHIFT, "so many the live map has room for");
 
 uint32_t disk_kernel_device(dev_t device)
 {
@@ -47,7 +48,7 @@ static unsigned int shift_for(uint64_t size_bytes, unsigned int least)
 {
 	unsigned int shift = least;
 
-	while (regions_of(size_bytes, shift) > REGIONS_MAX)
+	while (regions_of(size_bytes, shift) > TRACKER_REGIONS_MAX)
 		shift++;
 	return shift;
 }
@@ -221,7 +222,8 @@ static void fold_plane(struct disk *to, const struct disk *from, unsigned int pl
 	const uint64_t *old = from->planes + plane * from->plane_words;
 	uint64_t *bits = to->planes + plane * to->plane_words;
 
-	for (uint64_t r = 0; r < from->info.region_count; r++)
+	/* The maps of a disk that had shrunk before may be the longer ones. */
+	for (uint64_t r = 0; r < from->info.region_count && r >> shift < to->info.region_count; r++)
 		if (old[r / 64] >> r % 64 & 1)
 			bits[(r >> shift) / 64] |= 1ULL << (r >> shift) % 64;
 }

@@ -92,7 +92,7 @@ static int load_class(const struct tracker *t, const struct program_class *class
 	err = bpf_map__set_initial_value(bpf_object__find_map_by_name(o, ".rodata"), &has_queue, sizeof(has_queue));
 	if (!err)
 		err = bpf_map__set_max_entries(bpf_object__find_map_by_name(o, PIN_RING),
-					       (uint32_t)t->options.ring_bytes);
+					       (uint32_t)t->options.ring_bytes); /* <= TRACKER_RING_MOST */
 	if (!err)
 		err = bpf_object__load(o);
 	if (err) {

@@ -29,8 +29,6 @@
 #include <unistd.h>
 
 #define RING_BYTES_DEFAULT (64 * MIB)
-#define RING_BYTES_LEAST   (64 * KIB)
-#define RING_BYTES_MOST	   (1 * GIB)
 #define BPFFS		   "/sys/fs/bpf"
 
 char *pin_path(const struct tracker *t, const char *name, char *buf)
@@ -310,7 +308,7 @@ int tracker_open(const char *pin_dir, const struct tracker_options *options, str
 	int err = check_machine(ret_fault);
 
 	assert(pin_dir[0] == '/');
-	assert(ring >= RING_BYTES_LEAST && ring <= RING_BYTES_MOST && (ring & (ring - 1)) == 0);
+	assert(ring >= TRACKER_RING_LEAST && ring <= TRACKER_RING_MOST && (ring & (ring - 1)) == 0);
 	if (err)
 		return err;
 	t = tracker_new(pin_dir, options);

@@ -51,8 +51,14 @@ enum tracker_op {
 	TRACKER_ZERO = 2,    /* discard, write-zeroes, secure erase: reads as zeroes in the replica */
 };
 
+#define TRACKER_RING_LEAST (64 * KIB)
+#define TRACKER_RING_MOST  (1 * GIB)
+
+/* Of a disk; one for which they would be more has larger ones. */
+#define TRACKER_REGIONS_MAX (8u << 20)
+
 struct tracker_options {
-	uint64_t ring_bytes;	  /* power of two, >= 64 KiB; 0: 64 MiB */
+	uint64_t ring_bytes;	  /* power of two, TRACKER_RING_LEAST to _MOST; 0: 64 MiB */
 	bool dirty_map_only;	  /* never carry payload */
 };
 
