@@ -142,11 +142,3 @@ void encoder_disk(struct encoder *enc, const struct wire_disk *m)
 	encoder_flush(enc);
 	outbox_put(enc->out, wire_put_disk(room(enc, SMALL_BODY), m));
 }
-
-void encoder_ping(struct encoder *enc, uint64_t cookie)
-{
-	struct wire_ping m = { cookie };
-
-	encoder_flush(enc);
-	outbox_put(enc->out, wire_put_ping(room(enc, SMALL_BODY), &m, false));
-}

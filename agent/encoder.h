@@ -50,7 +50,6 @@ void encoder_zero(struct encoder *enc, uint16_t disk, uint64_t offset, uint64_t 
 void encoder_hash(struct encoder *enc, const struct wire_hash *m);
 void encoder_commit(struct encoder *enc, struct wire_commit *m); /* fills in record_count */
 void encoder_disk(struct encoder *enc, const struct wire_disk *m);
-void encoder_ping(struct encoder *enc, uint64_t cookie);
 
 /* Send what is held back. */
 void encoder_flush(struct encoder *enc);

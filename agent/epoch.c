@@ -262,16 +262,6 @@ bool epoch_touches(const struct epoch *e, uint16_t disk, uint64_t offset, uint64
 	return false;
 }
 
-uint64_t epoch_blocks(const struct epoch *e)
-{
-	return e->count - e->sent;
-}
-
-bool epoch_is_empty(const struct epoch *e)
-{
-	return e->count == e->sent && e->zeroes.count == e->zeroes_sent;
-}
-
 static int by_key(const void *a, const void *b, void *context)
 {
 	const struct arena *arena = context;

@@ -46,9 +46,6 @@ _must_check_ int epoch_drop(struct epoch *e, uint16_t disk, uint64_t offset, uin
 /* Does anything merged lie in the range? */
 bool epoch_touches(const struct epoch *e, uint16_t disk, uint64_t offset, uint64_t length);
 
-uint64_t epoch_blocks(const struct epoch *e);
-bool epoch_is_empty(const struct epoch *e);
-
 /*
  * Take the epoch apart in the order in which it is sent: zero ranges, then
  * runs of valid sectors by disk and offset, none crossing a chunk.  Slots go
