@@ -13,7 +13,11 @@ struct uring {
 	bool works;
 	int event_fd;
 	uint32_t lengths[TAGS_MAX];
-	struct iovec registered[TAGS_MAX]; /* by tag */
+	struct iovec wanted[TAGS_MAX]; /* buffers by tag, to be registered */
+	unsigned int wanted_count;
+	bool registered;	       /* they are, */
+	bool outdated;		       /* and others before them are still */
+	unsigned int under_way;
 	/* Without io_uring: what was read at once and not yet told. */
 	struct {
 		unsigned int tag;
@@ -59,15 +63,34 @@ int uring_fd(const struct uring *u)
 	return u->event_fd;
 }
 
+/* The kernel may wait for reads under way when buffers are others: so it is done when there are none. */
+static void register_wanted(struct uring *u)
+{
+	if (u->outdated)
+		(void)io_uring_unregister_buffers(&u->ring);
+	u->outdated = false;
+	u->registered = io_uring_register_buffers(&u->ring, u->wanted, u->wanted_count) == 0;
+	if (!u->registered)
+		u->wanted_count = 0; /* no more tries */
+}
+
 void uring_register(struct uring *u, const struct iovec *buffers, unsigned int count)
 {
-	if (u->works && count <= TAGS_MAX && io_uring_register_buffers(&u->ring, buffers, count) == 0)
-		memcpy(u->registered, buffers, count * sizeof(*buffers));
+	if (!u->works || count > TAGS_MAX ||
+	    (count == u->wanted_count && memcmp(u->wanted, buffers, count * sizeof(*buffers)) == 0))
+		return;
+	memcpy(u->wanted, buffers, count * sizeof(*buffers));
+	u->wanted_count = count;
+	u->outdated = u->outdated || u->registered;
+	u->registered = false; /* another buffer may have the address of one that is gone */
+	if (!u->under_way)
+		register_wanted(u);
 }
 
 static bool is_registered(const struct uring *u, unsigned int tag, const void *buffer, uint32_t length)
 {
-	return buffer == u->registered[tag].iov_base && length <= u->registered[tag].iov_len;
+	return u->registered && tag < u->wanted_count && buffer == u->wanted[tag].iov_base &&
+	       length <= u->wanted[tag].iov_len;
 }
 
 static int read_at_once(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag)
@@ -109,6 +132,7 @@ int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t 
 	else
 		io_uring_prep_read(sqe, fd, buffer, length, offset);
 	sqe->user_data = tag;
+	u->under_way++;
 	/* It is in the queue and cannot be taken back: should the kernel be short of memory
 	 * now, it is handed over later.  To say that it did not begin would let another read
 	 * have its tag and buffer. */
@@ -139,5 +163,7 @@ int uring_ended(struct uring *u, unsigned int *ret_tag, int *ret_error)
 	*ret_tag = (unsigned int)cqe->user_data;
 	*ret_error = cqe->res < 0 ? cqe->res : (uint32_t)cqe->res < u->lengths[*ret_tag] ? -EIO : 0;
 	io_uring_cqe_seen(&u->ring, cqe);
+	if (--u->under_way == 0 && u->wanted_count && !u->registered)
+		register_wanted(u);
 	return 1;
 }

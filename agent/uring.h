@@ -14,8 +14,9 @@ _must_check_ int uring_new(unsigned int depth, struct uring **ret);
 void uring_free(struct uring *u);
 int uring_fd(const struct uring *u); /* for poll */
 
-/* Reads into buffer n with tag n need not look its pages up each time.  Before the first
- * read; whoever asked for it frees the buffers after @u.  Where it cannot be, nothing is lost. */
+/* Reads into buffer n with tag n need not look its pages up each time.  Called again with other
+ * buffers, it holds for them, from the moment on when no read is under way; the others may be freed
+ * before.  The last ones are freed after @u.  Where it cannot be, nothing is lost. */
 void uring_register(struct uring *u, const struct iovec *buffers, unsigned int count);
 
 _must_check_ int uring_read(struct uring *u, int fd, void *buffer, uint32_t length, uint64_t offset, unsigned int tag);

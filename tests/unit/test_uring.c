@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -141,6 +142,44 @@ static void reads_into_registered_buffers_and_into_others_end_alike(void **state
 	a_read_past_the_end_is_an_error_of_its_own(state);
 }
 
+/* The new ones lie where the first did, as after free() and malloc(), in other pages. */
+static void buffers_registered_anew_while_reads_are_under_way_are_read_into(void **state)
+{
+	struct iovec iov[READS];
+	uint8_t *place = mmap(NULL, READS * BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(place != MAP_FAILED);
+	for (unsigned int i = 0; i < READS; i++)
+		iov[i] = (struct iovec){ place + i * BYTES, BYTES };
+	uring_register(uring, iov, READS);
+	assert_int_equal(uring_read(uring, file, buffers[0], BYTES, 0, 0), 0);
+	assert_true(mmap(place, READS * BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		    place);
+	iov[READS - 1].iov_len = BYTES / 2;
+	uring_register(uring, iov, READS);
+	for (int round = 0; round < 3; round++) {
+		memset(place, 0, READS * BYTES);
+		for (unsigned int i = 1; i < READS; i++)
+			assert_int_equal(uring_read(uring, file, place + i * BYTES, BYTES, i * BYTES, i), 0);
+		for (unsigned int ended = round ? 1 : 0, tag; ended < READS;) {
+			struct pollfd p = { .fd = uring_fd(uring), .events = POLLIN };
+			int error;
+
+			assert_int_equal(poll(&p, 1, 10000), 1);
+			while (uring_ended(uring, &tag, &error) == 1) {
+				assert_int_equal(error, 0);
+				ended++;
+			}
+		}
+		for (unsigned int i = 1; i < READS; i++)
+			assert_int_equal(place[i * BYTES], 'a' + (int)i);
+	}
+	assert_int_equal(buffers[0][0], 'a');
+	uring_free(uring);
+	uring = NULL;
+	munmap(place, READS * BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +188,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_only_read_is_handed_over_although_no_other_follows, begin, end),
 		cmocka_unit_test_setup_teardown(a_read_past_the_end_is_an_error_of_its_own, begin, end),
 		cmocka_unit_test_setup_teardown(reads_into_registered_buffers_and_into_others_end_alike, begin, end),
+		cmocka_unit_test_setup_teardown(buffers_registered_anew_while_reads_are_under_way_are_read_into, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
