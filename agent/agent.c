@@ -25,11 +25,13 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -114,6 +116,14 @@ static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t lengt
 	return at && at->fd >= 0 ? uring_read(a->uring, at->fd, buffer, length, offset, slot) : -ENODEV;
 }
 
+static uint64_t on_size(void *context, uint16_t disk)
+{
+	struct attached *at = attached_of(context, disk);
+	uint64_t bytes;
+
+	return at && at->fd >= 0 && ioctl(at->fd, BLKGETSIZE64, &bytes) == 0 ? bytes : 0;
+}
+
 static uint64_t on_wall(void *context)
 {
 	return wallclock_now_us();
@@ -179,7 +189,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 	control_durable(a, commit);
 }
 
-static const struct engine_ops engine_ops = { on_read, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops engine_ops = { on_read, on_size, on_wall, on_now, on_event, on_durable };
 
 static void on_session_fault(void *context, const struct fault *f)
 {
@@ -250,24 +260,13 @@ static int open_tracker(struct agent *a, struct fault *f)
 	return 0;
 }
 
-/* Large enough for a whole region of the largest disk. */
-static uint32_t read_bytes_for(const struct agent *a)
-{
-	uint64_t largest = 0;
-
-	for (unsigned int i = 0; i < a->settings.disk_count; i++)
-		largest = MAX(largest, a->settings.disks[i].info.size_bytes);
-	return largest > 4096 * GIB ? 4 * MIB : largest > 1024 * GIB ? MIB : 512 * KIB;
-}
-
 static int make_engine(struct agent *a)
 {
 	struct engine_options o = { .tracker = a->tracker, .memory = a->memory, .ops = &engine_ops, .context = a,
-				    .reads = READS, .read_bytes = read_bytes_for(a) };
+				    .reads = READS };
 	struct session_options so = { .machine = a->settings.machine, .tls = a->tls, .fault = on_session_fault,
 				      .welcome = on_welcome, .context = a,
 				      .boot_time_us = wallclock_now_us() - boottime_now_us() };
-	struct iovec buffers[ENGINE_READS_MAX];
 	int err;
 
 	if (getrandom(&o.hash_seed, sizeof(o.hash_seed), 0) != sizeof(o.hash_seed))
@@ -277,7 +276,6 @@ static int make_engine(struct agent *a)
 		err = engine_new(&o, &a->engine);
 	if (err)
 		return err;
-	uring_register(a->uring, buffers, engine_read_buffers(a->engine, buffers));
 	so.engine = a->engine;
 	return session_new(&so, &a->session);
 }

@@ -16,8 +16,8 @@
  *			ring was acknowledged after it, too
  *
  * It is a point (I4) only if after that position was taken no region was live,
- * nothing is pending, hash-pending or asked, and no read that is part of the
- * replica ended after the position: it might hold writes from beyond it.
+ * no disk had outgrown what is known of it, nothing is pending, hash-pending or
+ * asked, and no read that is part of the replica ended after the position: it might hold writes from beyond it.
  * Writes that were still in flight at the position may be in such a read or
  * not; a power cut at that moment would have left the same choice.
  */
@@ -59,6 +59,19 @@ static bool look_suspect(struct engine *e, struct disk_state *d)
 	return false;
 }
 
+/* A disk that is larger than it is known to be may have been written to where nothing is captured
+ * yet; what was written before the cut's position was written to a disk that had grown by then. */
+static bool has_outgrown(const struct engine *e)
+{
+	for (unsigned int i = 0; i < e->disk_limit; i++) {
+		const struct disk_state *d = &e->disks[i];
+
+		if (d->present && e->o.ops->size(e->o.context, (uint16_t)i) > d->track.size_bytes)
+			return true;
+	}
+	return false;
+}
+
 bool cut_look_clean(struct engine *e)
 {
 	bool live = false, sure = true;
@@ -74,6 +87,7 @@ bool cut_look_clean(struct engine *e)
 		return false; /* counting what is live as well would be for nothing */
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		live = live || (e->disks[i].present && tracker_live_count(e->tracker, (uint16_t)i) > 0);
+	live = live || has_outgrown(e);
 	e->live_seen = live;
 	return !live;
 }

@@ -13,6 +13,7 @@
 
 #define READ_BYTES_MAX	 (4u * 1024u * 1024u)
 #define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
+_Static_assert(ENGINE_DISK_BYTES_MAX == (uint64_t)READ_BYTES_MAX * TRACKER_REGIONS_MAX, "a region is read at once");
 #define HASHES_MAX	 256u /* unanswered at once */
 #define BAD_MAX		 1024u
 #define SAMPLES_MAX	 8u
@@ -70,6 +71,8 @@ struct scan_read {
 	uint32_t emitted;	/* bytes of it that are dealt with */
 	int error;
 	uint8_t *buffer;
+	uint32_t buffer_bytes;
+	uint8_t *larger;	/* of read_bytes, in its place as soon as nothing is being read into it */
 	unsigned int sample;	/* READ_SAMPLE: which */
 	struct sector_set punched; /* a record at or after `begun' has something newer */
 	struct sector_set again;   /* marked since it was submitted: to be read once more */
@@ -232,7 +235,6 @@ void memory_forget_cuts(struct engine_memory *m);
 /* merge.c */
 void merge_run(struct engine *e);
 void merge_retire(struct engine *e, uint64_t target);
-bool merge_is_blocked(const struct engine *e);
 
 /* overload.c */
 void overload_run(struct engine *e);
@@ -260,13 +262,13 @@ void scanner_mark_leisure(struct engine *e, uint16_t disk, uint64_t offset, uint
 bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t first, uint64_t position);
 void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length, uint64_t position);
 void scanner_stale(struct engine *e);
+void scanner_take_larger(struct engine *e, struct scan_read *r);
 void scanner_wrote(struct engine *e, uint16_t disk, uint64_t region);
 struct scan_read *scanner_free_read(struct engine *e);
 int scanner_begin(struct engine *e, struct scan_read *r, enum read_purpose purpose, uint16_t disk, uint64_t offset,
 		  uint32_t length);
 uint64_t scanner_deadline(const struct engine *e);
 bool sectors_any(const struct sector_set *s, uint32_t first, uint32_t count);
-bool scanner_is_idle(const struct engine *e);
 
 /* hashes.c */
 bool hashes_submit(struct engine *e);

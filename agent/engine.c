@@ -37,6 +37,7 @@ int engine_new(const struct engine_options *o, struct engine **ret)
 		struct scan_read *r = &e->reads[e->read_count];
 
 		r->buffer = aligned_alloc(BLOCK_BYTES, e->o.read_bytes);
+		r->buffer_bytes = e->o.read_bytes;
 		if (!r->buffer)
 			goto out;
 	}
@@ -51,8 +52,10 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
-	for (unsigned int i = 0; i < ENGINE_READS_MAX; i++)
+	for (unsigned int i = 0; i < ENGINE_READS_MAX; i++) {
 		free(e->reads[i].buffer);
+		free(e->reads[i].larger);
+	}
 	for (unsigned int i = 0; i < DISKS_MAX; i++) {
 		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
 			plane_done(&e->disks[i].planes[p]);
@@ -68,20 +71,51 @@ void engine_free(struct engine *e)
 unsigned int engine_read_buffers(const struct engine *e, struct iovec ret[ENGINE_READS_MAX])
 {
 	for (unsigned int i = 0; i < e->read_count; i++)
-		ret[i] = (struct iovec){ e->reads[i].buffer, e->o.read_bytes };
+		ret[i] = (struct iovec){ e->reads[i].larger ?: e->reads[i].buffer, e->o.read_bytes };
 	return e->read_count;
+}
+
+/* Buffers for reads of @bytes, a region of the largest disk.  All or none.  A read of a connection that
+ * is gone may still be under way: it ends in the buffer that it was given (scanner_take_larger()). */
+static int enlarge_reads(struct engine *e, uint64_t bytes)
+{
+	uint8_t *buffers[ENGINE_READS_MAX];
+
+	if (bytes <= e->o.read_bytes)
+		return 0;
+	if (bytes > READ_BYTES_MAX)
+		return -EFBIG;
+	for (unsigned int i = 0; i < e->read_count; i++) {
+		buffers[i] = aligned_alloc(BLOCK_BYTES, bytes);
+		if (buffers[i])
+			continue;
+		while (i-- > 0)
+			free(buffers[i]);
+		return -ENOMEM;
+	}
+	e->o.read_bytes = (uint32_t)bytes;
+	for (unsigned int i = 0; i < e->read_count; i++) {
+		struct scan_read *r = &e->reads[i];
+
+		assert(r->state != READ_FLYING || r->stale);
+		free(r->larger);
+		r->larger = buffers[i];
+		if (r->state == READ_FREE)
+			scanner_take_larger(e, r);
+	}
+	return 0;
 }
 
 /* --- disks ------------------------------------------------------------------- */
 
-static int take_planes(struct engine *e, struct disk_state *d)
+static int take_planes(struct engine *e, struct disk_state *d, const struct tracker_disk *track)
 {
 	struct plane planes[TRACKER_PLANES] = { 0 };
 
 	for (unsigned int i = 0; i < TRACKER_PLANES; i++) {
-		uint64_t count, *words = tracker_plane(e->tracker, d->o.disk, i, &count);
-		int r = words && count * 64 >= d->track.region_count ?
-				plane_init(&planes[i], words, d->track.region_count) : -ENODEV;
+		uint64_t count, *words = tracker_plane(e->tracker, track->disk, i, &count);
+		int r = words && count * 64 >= track->region_count ?
+				plane_init(&planes[i], words, track->region_count) : -ENODEV;
 
 		if (r < 0) {
 			while (i-- > 0)
@@ -93,7 +127,19 @@ static int take_planes(struct engine *e, struct disk_state *d)
 		plane_done(&d->planes[i]);
 		d->planes[i] = planes[i];
 	}
+	d->track = *track;
 	return 0;
+}
+
+/* What the tracker has of the disk now, with room to read a region of it. */
+static int take_maps(struct engine *e, uint16_t disk)
+{
+	struct tracker_disk track;
+	int r = tracker_disk(e->tracker, disk, &track);
+
+	if (!r)
+		r = enlarge_reads(e, 1ULL << track.region_shift);
+	return r ? r : take_planes(e, &e->disks[disk], &track);
 }
 
 /* Nothing is known of it: all is in doubt.  Only then is it armed, so that an
@@ -112,15 +158,10 @@ int engine_add_disk(struct engine *e, const struct engine_disk_options *o)
 	int r;
 
 	assert(o->disk < DISKS_MAX && !d->present && !e->connected);
-	r = tracker_disk(e->tracker, o->disk, &d->track);
+	r = take_maps(e, o->disk);
 	if (r < 0)
 		return r;
-	if (region_bytes(d) > e->o.read_bytes || region_bytes(d) < BLOCK_BYTES)
-		return -EINVAL;
 	d->o = *o;
-	r = take_planes(e, d);
-	if (r < 0)
-		return r;
 	if (!(e->memory->armed_disks >> o->disk & 1))
 		arm_disk(e, d);
 	d->present = true;
@@ -149,13 +190,11 @@ int engine_disk_resized(struct engine *e, uint16_t disk)
 	int r;
 
 	assert(!e->connected);
-	r = tracker_disk(e->tracker, disk, &d->track);
-	if (r < 0)
-		return r;
-	r = take_planes(e, d);
+	r = take_maps(e, disk);
 	if (r < 0)
 		return r;
 	d->bad_count = 0;
+	d->careful_until = 0;
 	if (d->track.size_bytes > old_bytes)
 		scanner_mark_pending(e, disk, region_first(d, old_bytes),
 				     d->track.region_count - region_first(d, old_bytes));

@@ -18,8 +18,8 @@
  *	when all records before that position are merged; records from there on
  *	punch their sectors out of it; what older records left in the open epoch
  *	in its range is dropped, for the read is newer.
- * I4	cut.c: an epoch is a point only if no region was live when looked at after
- *	its position was taken, nothing was pending, hash-pending or
+ * I4	cut.c: an epoch is a point only if no region was live, and no disk larger than
+ *	it is known to be, when looked at after its position was taken, nothing was pending, hash-pending or
  *	unanswered, and the position is not before the end of any read in it.
  * I6	A region leaves `pending' for the generation of the epoch that carries it,
  *	and that only for DURABLE.  Records stay in the ring until their epoch
@@ -91,6 +91,8 @@ struct engine_ops {
 	/* Begin to read into @buffer (aligned to 4096); engine_read_done() with @slot is called
 	 * later, never from inside.  -errno: it did not begin. */
 	int (*read)(void *context, uint16_t disk, uint64_t offset, uint32_t length, void *buffer, unsigned int slot);
+	/* How many bytes the disk has at this moment; 0: it is not there. */
+	uint64_t (*size)(void *context, uint16_t disk);
 	uint64_t (*wall_us)(void *context);
 	uint64_t (*now_us)(void *context); /* monotonic */
 	void (*event)(void *context, enum engine_event event, uint16_t disk, uint64_t value, const char *text);
@@ -100,6 +102,9 @@ struct engine_ops {
 
 #define ENGINE_READS_MAX 16u
 
+/* A disk beyond it has regions that cannot be read at once: it must not be given to the tracker. */
+#define ENGINE_DISK_BYTES_MAX (32 * 1024 * GIB)
+
 struct engine_options {
 	struct tracker *tracker;
 	struct engine_memory *memory;
@@ -107,7 +112,7 @@ struct engine_options {
 	void *context;
 	uint64_t arena_bytes;	/* 0: 32 MiB */
 	uint64_t outbox_bytes;	/* 0: 1 MiB */
-	uint32_t read_bytes;	/* the largest read; 0: 512 KiB */
+	uint32_t read_bytes;	/* the largest read, unless a disk's regions are larger; 0: 512 KiB */
 	unsigned int reads;	/* at once; 0: 8 */
 	uint64_t epoch_us;	/* 0: 500 ms */
 	uint64_t idle_us;	/* a point at least this often when nothing is written; 0: 0.9 s, for
@@ -120,7 +125,7 @@ struct engine;
 _must_check_ int engine_new(const struct engine_options *o, struct engine **ret);
 void engine_free(struct engine *e);
 
-/* The buffers that ops->read() is given, by slot; how many. */
+/* The buffers that ops->read() is given, by slot; how many.  Others when a disk was added or resized. */
 unsigned int engine_read_buffers(const struct engine *e, struct iovec ret[ENGINE_READS_MAX]);
 
 void engine_memory_reset(struct engine_memory *m);
@@ -142,6 +147,7 @@ struct engine_disk_options {
  * A disk that the tracker tracks already.  If it is not armed in the memory,
  * nothing is known about it: all of it is set to be compared by hashes (or
  * sent, if the server turns out to have nothing), and only then it is armed.
+ * -EFBIG: it is larger than ENGINE_DISK_BYTES_MAX.
  */
 _must_check_ int engine_add_disk(struct engine *e, const struct engine_disk_options *o);
 
@@ -151,6 +157,8 @@ void engine_disk_missing(struct engine *e, uint16_t disk, bool missing);
 /*
  * Around these two nothing may be connected: reads under way count in regions
  * that may have become larger, and the server must be told of the new size.
+ * Nor may it be after one has failed, until it is called again and succeeds: the
+ * maps that the engine has are gone.
  *
  * After tracker_resize_disk(): the new area is pending.
  */

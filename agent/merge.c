@@ -44,7 +44,7 @@ static uint64_t epoch_of(const struct engine *e, uint64_t position)
 }
 
 /* The part of a record that lies on the disk as it is known.  What lies behind
- * it is read when the disk is found to have grown. */
+ * it is read when the disk is found to have grown; there is no point until then (cut.c). */
 static struct disk_state *clip(struct engine *e, struct tracker_record *rec)
 {
 	struct disk_state *d = rec->disk < DISKS_MAX ? &e->disks[rec->disk] : NULL;

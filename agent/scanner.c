@@ -144,12 +144,16 @@ void scanner_stale(struct engine *e)
 		e->disks[i].in_pass = false;
 }
 
-bool scanner_is_idle(const struct engine *e)
+/* Nothing is being read into its buffer, nor is what it holds wanted any more. */
+void scanner_take_larger(struct engine *e, struct scan_read *r)
 {
-	for (unsigned int i = 0; i < e->read_count; i++)
-		if (e->reads[i].state != READ_FREE)
-			return false;
-	return true;
+	assert(r->state == READ_FREE);
+	if (!r->larger)
+		return;
+	free(r->buffer);
+	r->buffer = r->larger;
+	r->buffer_bytes = e->o.read_bytes;
+	r->larger = NULL;
 }
 
 /* --- regions that cannot be read ----------------------------------------------- */
@@ -239,6 +243,7 @@ int scanner_begin(struct engine *e, struct scan_read *r, enum read_purpose purpo
 {
 	int err;
 
+	assert(length > 0 && length <= r->buffer_bytes);
 	r->purpose = purpose;
 	r->stale = false;
 	r->disk = disk;
@@ -266,6 +271,8 @@ void engine_read_done(struct engine *e, unsigned int slot, int error)
 	r->error = error;
 	overload_read_ended(e, r->submitted_us);
 	r->state = r->stale ? READ_FREE : READ_READY;
+	if (r->stale)
+		scanner_take_larger(e, r);
 }
 
 static bool pass_has_reads(const struct engine *e, uint16_t disk)
@@ -330,7 +337,7 @@ static bool arrange_pass(struct engine *e, struct disk_state *d)
 /* The next run of pending regions of a pass that one read can take. */
 static uint64_t next_run(struct engine *e, struct disk_state *d, uint64_t *region)
 {
-	uint64_t max = d->cursor < d->careful_until ? 1 : MAX(e->o.read_bytes >> d->track.region_shift, 1);
+	uint64_t max = d->cursor < d->careful_until ? 1 : e->o.read_bytes >> d->track.region_shift;
 	uint64_t count;
 
 	for (;;) {
@@ -402,7 +409,7 @@ static bool submit_leisure(struct engine *e, struct disk_state *d)
 	for (unsigned int i = 0; i < e->read_count; i++)
 		if (e->reads[i].state != READ_FREE && e->reads[i].purpose == READ_LEISURE)
 			return false;
-	count = plane_next(p, &region, MAX(e->o.read_bytes >> d->track.region_shift, 1));
+	count = plane_next(p, &region, e->o.read_bytes >> d->track.region_shift);
 	if (!count) {
 		d->leisure_cursor = 0;
 		return false;

@@ -272,6 +272,13 @@ static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t lengt
 	return 0;
 }
 
+static uint64_t on_size(void *context, uint16_t disk)
+{
+	struct tracker_disk d;
+
+	return tracker_disk(w.tracker, disk, &d) == 0 ? d.size_bytes : 0;
+}
+
 static uint64_t on_wall(void *context)
 {
 	return 1700000000000000ULL + w.now_us;
@@ -300,7 +307,7 @@ static void on_welcomed(void *context)
 {
 }
 
-static const struct engine_ops ops = { on_read, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops ops = { on_read, on_size, on_wall, on_now, on_event, on_durable };
 
 static void agent_begin(void)
 {

@@ -94,8 +94,8 @@ void checker_point(struct sim_world *w, const struct wire_commit *m, uint64_t fr
 			world_fail(w, "point %llu: sector %u of disk %u was not that", (unsigned long long)m->epoch, s, i);
 		}
 	}
-	first_twin = pair_at(w, images[0], w->disks[0].sectors - 16);
-	second_twin = pair_at(w, images[last], w->disks[last].sectors - 8);
+	first_twin = pair_at(w, images[0], w->disks[0].pair_sector);
+	second_twin = pair_at(w, images[last], w->disks[last].pair_sector + 8);
 	if (second_twin > first_twin)
 		world_fail(w, "point %llu: record %u is on the second disk, its twin is not on the first (%u)",
 			   (unsigned long long)m->epoch, second_twin, first_twin);

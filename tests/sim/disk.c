@@ -5,8 +5,10 @@
  * little later.  After a power cut, what was in flight may have taken effect or
  * not.
  *
- * The last 16 sectors of each disk belong to the ordered pair: a record is
+ * The last 16 sectors that each disk begins with belong to the ordered pair: a record is
  * written to the second disk only after its twin on the first was acknowledged.
+ *
+ * A disk may grow; what is new is written to at once.
  */
 #include "world.h"
 #include <stdlib.h>
@@ -65,6 +67,7 @@ void disks_init(struct sim_world *w)
 	w->write_count = 1; /* 0 is nobody's */
 	for (unsigned int i = 0; i < w->s.disks; i++) {
 		w->disks[i].sectors = w->s.disk_sectors[i];
+		w->disks[i].pair_sector = w->disks[i].sectors - PAIR_SECTORS;
 		w->disks[i].at = calloc(w->disks[i].sectors, sizeof(struct sim_sector));
 		/* Something is there from the start, half of the disk. */
 		for (uint32_t s = 0; s < w->disks[i].sectors; s++)
@@ -189,8 +192,12 @@ static bool overlaps_flying(const struct sim_world *w, const struct sim_write *x
 static struct sim_write draw_write(struct sim_world *w)
 {
 	struct sim_write x = { .disk = (uint16_t)world_random(w, w->s.disks) };
-	uint64_t room = w->disks[x.disk].sectors - PAIR_SECTORS;
+	uint64_t room = w->disks[x.disk].pair_sector, first = 0, grown = w->disks[x.disk].sectors - room - PAIR_SECTORS;
 
+	if (grown && world_chance(w, 50)) {
+		first = room + PAIR_SECTORS;
+		room = grown;
+	}
 	x.count = (uint32_t)(1 + world_random(w, w->s.write_sectors));
 	if (world_chance(w, 70))
 		x.count = (x.count + 7) / 8 * 8;
@@ -201,6 +208,7 @@ static struct sim_write draw_write(struct sim_world *w)
 		x.sector = (uint32_t)world_random(w, room - x.count + 1);
 	if (world_chance(w, 70))
 		x.sector = x.sector / 8 * 8;
+	x.sector += (uint32_t)first;
 	x.op = SIM_WRITE;
 	if (world_chance(w, w->s.discard_percent))
 		x.op = SIM_DISCARD;
@@ -233,7 +241,7 @@ static void next_pair(void *context, uint64_t a, uint64_t b)
 
 	if (w->quiet || w->write_count + 8 > SIM_WRITES)
 		return;
-	x.sector = (uint32_t)(w->disks[x.disk].sectors - PAIR_SECTORS + (phase ? 8 : 0));
+	x.sector = (uint32_t)(w->disks[x.disk].pair_sector + (phase ? 8 : 0));
 	if (!phase)
 		w->pair_number++;
 	x.pair = w->pair_number;
@@ -290,4 +298,25 @@ void disks_heal_sectors(struct sim_world *w)
 	for (unsigned int i = 0; i < w->s.disks; i++)
 		for (uint64_t s = 0; s < w->disks[i].sectors; s++)
 			w->disks[i].at[s].bad = false;
+}
+
+/* --- growth ---------------------------------------------------------------------------- */
+
+bool disks_grow(struct sim_world *w)
+{
+	struct sim_disk *d = &w->disks[world_random(w, w->s.disks)];
+	uint64_t sectors = d->sectors + 1 + world_random(w, SIM_SECTORS);
+
+	if (w->disks[0].sectors >= SIM_SECTORS && w->disks[w->s.disks - 1].sectors >= SIM_SECTORS)
+		return false;
+	sectors = MIN(world_chance(w, 70) ? (sectors + 7) / 8 * 8 : sectors, SIM_SECTORS);
+	if (sectors <= d->sectors)
+		return true;
+	d->at = realloc(d->at, sectors * sizeof(*d->at));
+	memset(d->at + d->sectors, 0, (sectors - d->sectors) * sizeof(*d->at));
+	world_log(w, "disk %u grows from %llu to %llu sectors", (unsigned int)(d - w->disks),
+		  (unsigned long long)d->sectors, (unsigned long long)sectors);
+	d->sectors = sectors;
+	w->stats.grown++;
+	return true;
 }

@@ -19,7 +19,6 @@ struct sim_agent {
 	bool up, welcomed;	/* the link; the server has answered */
 	uint64_t link_free_at, in_transit;
 	uint64_t wake_at;
-	uint64_t grow_to[SIM_DISKS];
 };
 
 struct pending_read {
@@ -40,6 +39,7 @@ struct packet {
 };
 
 static void connect_later(struct sim_agent *a, uint64_t delay);
+static void close_link(struct sim_agent *a);
 
 /* --- what the engine asks for ------------------------------------------------------ */
 
@@ -85,6 +85,13 @@ static int start_read(void *context, uint16_t disk, uint64_t offset, uint32_t le
 	return 0;
 }
 
+static uint64_t size(void *context, uint16_t disk)
+{
+	struct sim_agent *a = context;
+
+	return a->w->disks[disk].sectors * SECTOR_BYTES;
+}
+
 static uint64_t wall(void *context)
 {
 	struct sim_agent *a = context;
@@ -124,7 +131,54 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 		  commit->flags & WIRE_COMMIT_POINT ? ", a point" : "");
 }
 
-static const struct engine_ops ops = { start_read, wall, now, on_event, on_durable };
+static const struct engine_ops ops = { start_read, size, wall, now, on_event, on_durable };
+
+/* --- growth ------------------------------------------------------------------------- */
+
+static bool has_grown(struct sim_agent *a, uint16_t disk)
+{
+	struct tracker_disk d;
+
+	return tracker_disk(a->w->tracker, disk, &d) == 0 && d.size_bytes < size(a, disk);
+}
+
+static void follow_growth(struct sim_agent *a)
+{
+	struct sim_world *w = a->w;
+
+	for (uint16_t i = 0; i < w->s.disks; i++) {
+		if (!has_grown(a, i))
+			continue;
+		if (a->up) {
+			engine_disconnected(a->engine);
+			close_link(a);
+			connect_later(a, 1 + world_random(w, 2000));
+		}
+		if (tracker_resize_disk(w->tracker, i, size(a, i)) < 0 || engine_disk_resized(a->engine, i) < 0)
+			world_fail(w, "disk %u grew and is not followed", i);
+	}
+}
+
+static void notice_growth(void *context, uint64_t b, uint64_t c)
+{
+	struct sim_agent *a = context;
+
+	if (!a->engine)
+		return; /* the next one will see it */
+	if (setjmp(a->w->killed)) {
+		fake_agent_kill(a);
+		return;
+	}
+	a->w->may_kill = true;
+	follow_growth(a);
+	a->w->may_kill = false;
+	fake_agent_wake(a, 1);
+}
+
+void fake_agent_notice_growth(struct sim_agent *a, uint64_t delay_us)
+{
+	world_at(a->w, a->w->now + delay_us, notice_growth, a, 0, 0);
+}
 
 /* --- a life ------------------------------------------------------------------------- */
 
@@ -142,6 +196,8 @@ static void start_engine(struct sim_agent *a)
 	for (unsigned int i = 0; i < w->s.disks; i++) {
 		struct engine_disk_options d = { .disk = (uint16_t)i, .sector_bytes = 512 };
 
+		if (has_grown(a, (uint16_t)i) && tracker_resize_disk(w->tracker, (uint16_t)i, size(a, (uint16_t)i)) < 0)
+			world_fail(w, "disk %u grew and is not followed", i);
 		d.id.bytes[0] = (uint8_t)(i + 1);
 		snprintf(d.name, sizeof(d.name), "/dev/sim%u", i);
 		if (engine_add_disk(a->engine, &d) < 0)
@@ -366,7 +422,7 @@ bool fake_agent_settled(struct sim_agent *a)
 	if (!f.clean || !f.synced || f.scan_in_flight_bytes || f.open_bytes || f.ring_used_bytes || v.running)
 		return false;
 	for (unsigned int i = 0; i < a->w->s.disks; i++) {
-		if (engine_disk_figures(a->engine, (uint16_t)i, &d) < 0 || d.leisure_bytes)
+		if (engine_disk_figures(a->engine, (uint16_t)i, &d) < 0 || d.leisure_bytes || has_grown(a, (uint16_t)i))
 			return false;
 	}
 	return true;

@@ -36,6 +36,7 @@ struct sim_server {
 	uint64_t queue_connection; /* that of what is queued */
 	bool connected;
 	unsigned int disks_announced;
+	uint64_t sizes[SIM_DISKS]; /* as announced */
 };
 
 static size_t disk_bytes(const struct sim_world *w, unsigned int disk)
@@ -205,7 +206,7 @@ static void add_operation(struct sim_server *s, struct operation o)
 {
 	struct server_epoch *e = &s->open;
 
-	if (o.disk >= s->w->s.disks || o.offset + o.length > s->w->disks[o.disk].sectors * SECTOR_BYTES)
+	if (o.disk >= s->w->s.disks || o.offset + o.length > s->sizes[o.disk])
 		world_fail(s->w, "a record lies past the end of disk %u", o.disk);
 	if (e->count == e->max) {
 		e->max = e->max ? e->max * 2 : 64;
@@ -278,6 +279,7 @@ static void on_frame(struct sim_server *s, uint16_t type, const uint8_t *body, u
 {
 	struct wire_zero zero;
 	struct wire_hello hello;
+	struct wire_disk disk;
 
 	switch (type) {
 	case WIRE_HELLO:
@@ -285,6 +287,10 @@ static void on_frame(struct sim_server *s, uint16_t type, const uint8_t *body, u
 			world_fail(s->w, "a HELLO frame is malformed");
 		break;
 	case WIRE_DISK:
+		if (wire_parse_disk(body, length, &disk) < 0 || disk.disk >= s->w->s.disks ||
+		    disk.size_bytes < s->sizes[disk.disk])
+			world_fail(s->w, "a DISK frame is malformed, or a disk shrank");
+		s->sizes[disk.disk] = disk.size_bytes;
 		if (++s->disks_announced == s->w->s.disks)
 			welcome(s);
 		break;

@@ -46,6 +46,24 @@ static void maybe_die(struct tracker *t)
 		longjmp(w->killed, 1);
 }
 
+static void fake_disk_make(struct fake_disk *f, uint64_t size_bytes, unsigned int region_shift)
+{
+	f->d.size_bytes = size_bytes;
+	f->d.region_shift = region_shift;
+	f->d.region_count = (size_bytes + (1ULL << region_shift) - 1) >> region_shift;
+	f->live = calloc(f->d.region_count, 1);
+	f->live_count = 0;
+	for (unsigned int p = 0; p < TRACKER_PLANES; p++)
+		f->planes[p] = calloc(f->d.region_count / 64 + 1, 8);
+}
+
+static void fake_disk_free(struct fake_disk *f)
+{
+	free(f->live);
+	for (unsigned int p = 0; p < TRACKER_PLANES; p++)
+		free(f->planes[p]);
+}
+
 /* --- the kernel's side ---------------------------------------------------------- */
 
 struct tracker *fake_tracker_new(struct sim_world *w)
@@ -56,26 +74,16 @@ struct tracker *fake_tracker_new(struct sim_world *w)
 	t->ring_bytes = w->s.ring_bytes;
 	t->mode = w->s.dirty_map_only ? TRACKER_DIRTY_MAP : TRACKER_PAYLOAD;
 	for (unsigned int i = 0; i < w->s.disks; i++) {
-		struct fake_disk *f = &t->disks[i];
-
-		f->d.disk = (uint16_t)i;
-		f->d.size_bytes = w->disks[i].sectors * SECTOR_BYTES;
-		f->d.region_shift = w->s.region_shift;
-		f->d.region_count = (f->d.size_bytes + (1ULL << f->d.region_shift) - 1) >> f->d.region_shift;
-		f->live = calloc(f->d.region_count, 1);
-		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
-			f->planes[p] = calloc(f->d.region_count / 64 + 1, 8);
+		t->disks[i].d.disk = (uint16_t)i;
+		fake_disk_make(&t->disks[i], w->disks[i].sectors * SECTOR_BYTES, w->s.region_shift);
 	}
 	return t;
 }
 
 void fake_tracker_free(struct tracker *t)
 {
-	for (unsigned int i = 0; i < t->w->s.disks; i++) {
-		free(t->disks[i].live);
-		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
-			free(t->disks[i].planes[p]);
-	}
+	for (unsigned int i = 0; i < t->w->s.disks; i++)
+		fake_disk_free(&t->disks[i]);
 	for (size_t i = 0; i < t->count; i++)
 		free(t->records[i].payload);
 	free(t->records);
@@ -87,7 +95,8 @@ static void mark(struct tracker *t, uint16_t disk, uint64_t sector, uint64_t cou
 	struct fake_disk *f = &t->disks[disk];
 	unsigned int shift = f->d.region_shift - 9;
 
-	for (uint64_t r = sector >> shift; r <= (sector + count - 1) >> shift; r++) {
+	/* What lies past the last region is not marked: the disk has grown, and what is new is read. */
+	for (uint64_t r = sector >> shift; r <= (sector + count - 1) >> shift && r < f->d.region_count; r++) {
 		f->live_count += !f->live[r];
 		f->live[r] = 1;
 	}
@@ -192,20 +201,27 @@ int tracker_disk(const struct tracker *t, uint16_t disk, struct tracker_disk *re
 	return 0;
 }
 
+/* Now and then with larger regions, as where the maps would become too large.  Nothing is left
+ * of the old maps. */
 int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
 {
-	struct fake_disk *f = &t->disks[disk];
-	uint64_t old = f->d.region_count;
+	struct fake_disk old = t->disks[disk], *f = &t->disks[disk];
+	unsigned int shift = (unsigned int)(world_chance(t->w, 50) ? world_random(t->w, 4) : 0);
 
-	f->d.size_bytes = size_bytes;
-	f->d.region_count = (size_bytes + (1ULL << f->d.region_shift) - 1) >> f->d.region_shift;
-	f->live = realloc(f->live, f->d.region_count);
-	memset(f->live + old, 0, f->d.region_count - old);
-	for (unsigned int p = 0; p < TRACKER_PLANES; p++) {
-		f->planes[p] = realloc(f->planes[p], (f->d.region_count / 64 + 1) * 8);
-		for (uint64_t r = old / 64 + 1; r <= f->d.region_count / 64; r++)
-			f->planes[p][r] = 0;
+	maybe_die(t);
+	fake_disk_make(f, size_bytes, old.d.region_shift + shift);
+	for (uint64_t r = 0; r < old.d.region_count; r++) {
+		f->live[r >> shift] |= old.live[r];
+		for (unsigned int p = 0; p < TRACKER_PLANES; p++)
+			if (old.planes[p][r / 64] >> r % 64 & 1)
+				f->planes[p][(r >> shift) / 64] |= 1ULL << (r >> shift) % 64;
 	}
+	for (uint64_t r = old.d.size_bytes >> f->d.region_shift; r < f->d.region_count; r++)
+		f->live[r] = 1;
+	for (uint64_t r = 0; r < f->d.region_count; r++)
+		f->live_count += f->live[r];
+	fake_disk_free(&old);
+	maybe_die(t);
 	return 0;
 }
 

@@ -19,7 +19,6 @@ void scenario_draw(struct sim_world *w)
 	s->ring_bytes = PICK(w, 16, 64, 256, 1024, 4096, 4096) * KIB;
 	s->arena_bytes = PICK(w, 128, 256, 1024) * KIB;
 	s->read_bytes = (uint32_t)(PICK(w, 64, 128, 256) * KIB);
-	s->read_bytes = (uint32_t)MAX(s->read_bytes, 1ULL << s->region_shift);
 	s->epoch_us = PICK(w, 5, 20, 50) * 1000;
 	s->depth = (unsigned int)PICK(w, 1, 4, 16, 32);
 	s->pause_us = PICK(w, 50, 200, 1000, 1000, 5000);
@@ -43,6 +42,7 @@ void scenario_draw(struct sim_world *w)
 	s->load_us = PICK(w, 500, 1500, 3000) * 1000;
 	s->dirty_map_only = world_chance(w, 5);
 	s->verify = world_chance(w, 30);
+	s->grow_every_us = PICK(w, 0, 0, 100, 500) * 1000;
 }
 
 void scenario_print(const struct sim_world *w, FILE *out)
@@ -61,6 +61,7 @@ void scenario_print(const struct sim_world *w, FILE *out)
 		(unsigned long long)s->sync_us, (unsigned long long)s->cut_every_us / 1000,
 		(unsigned long long)s->kill_every_us / 1000, (unsigned long long)s->server_crash_every_us / 1000,
 		(unsigned long long)s->reboot_every_us / 1000, (unsigned long long)s->bad_every_us / 1000);
+	fprintf(out, "  disks grow every %llu ms\n", (unsigned long long)s->grow_every_us / 1000);
 	fprintf(out, "  false marks %u %%, lost %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
 		s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
 }

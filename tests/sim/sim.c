@@ -80,6 +80,16 @@ static void fault_bad(void *context, uint64_t a, uint64_t b)
 	each(w, w->s.bad_every_us, fault_bad);
 }
 
+static void fault_grow(void *context, uint64_t a, uint64_t b)
+{
+	struct sim_world *w = context;
+
+	if (w->quiet || !disks_grow(w))
+		return;
+	fake_agent_notice_growth(w->agent, world_random(w, 200000));
+	each(w, w->s.grow_every_us, fault_grow);
+}
+
 static void start_verify(void *context, uint64_t a, uint64_t b)
 {
 	struct sim_world *w = context;
@@ -112,6 +122,7 @@ static void run_world(struct sim_world *w)
 	each(w, w->s.server_crash_every_us, fault_server);
 	each(w, w->s.reboot_every_us, fault_reboot);
 	each(w, w->s.bad_every_us, fault_bad);
+	each(w, w->s.grow_every_us, fault_grow);
 	if (w->s.verify)
 		world_at(w, w->now + w->s.load_us / 2, start_verify, w, 0, 0);
 	world_at(w, w->now + w->s.load_us, begin_quiet, w, 0, 0);
@@ -145,9 +156,9 @@ static void print_stats(const struct sim_stats *s, unsigned long runs)
 	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping), %llu epochs, %llu points, %llu sectors checked\n",
 	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps,
 	       (unsigned long long)s->epochs, (unsigned long long)s->points, (unsigned long long)s->checked_sectors);
-	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu samples and %llu chunks found wrong\n",
+	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu times a larger disk, %llu samples and %llu chunks found wrong\n",
 	       (unsigned long long)s->kills, (unsigned long long)s->cuts, (unsigned long long)s->server_crashes,
-	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->mismatches,
+	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->grown, (unsigned long long)s->mismatches,
 	       (unsigned long long)s->verify_differs);
 	printf("  %llu KiB sent again, %llu KiB taken from the ring again, %llu KiB skipped\n",
 	       (unsigned long long)s->resent / 1024, (unsigned long long)s->replayed / 1024,

@@ -46,7 +46,8 @@ struct scenario {
 	unsigned int lost_percent;	 /* cannot be read by the tracker */
 	unsigned int wrong_percent;	 /* carried with a wrong payload: capture is broken */
 	uint64_t load_us;		 /* then it becomes quiet */
-	bool dirty_map_only, verify, grow;
+	uint64_t grow_every_us;
+	bool dirty_map_only, verify;
 };
 
 enum sim_op { SIM_WRITE, SIM_ZERO, SIM_DISCARD };
@@ -75,7 +76,7 @@ struct sim_sector {
 };
 
 struct sim_disk {
-	uint64_t sectors;
+	uint64_t sectors, pair_sector; /* the ordered pair's place */
 	struct sim_sector *at;
 };
 
@@ -89,7 +90,7 @@ struct sim_event {
 
 struct sim_stats {
 	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, reads, bad, resent,
-		replayed, skipped, mismatches, verify_differs, checked_sectors;
+		replayed, skipped, mismatches, verify_differs, checked_sectors, grown;
 };
 
 struct sim_world {
@@ -145,6 +146,7 @@ bool disks_is_event(void (*run)(void *, uint64_t, uint64_t));
 uint64_t disk_stamp(const struct sim_world *w, unsigned int disk, uint32_t sector);
 void disks_break_sectors(struct sim_world *w);
 void disks_heal_sectors(struct sim_world *w);
+bool disks_grow(struct sim_world *w); /* false: none can any more */
 void sector_fill(uint8_t bytes[SECTOR_BYTES], uint64_t stamp);
 uint64_t sector_stamp(struct sim_world *w, const uint8_t bytes[SECTOR_BYTES], const char *where);
 
@@ -171,6 +173,7 @@ void fake_agent_wake(struct sim_agent *a, uint64_t delay_us);
 void fake_agent_frame(struct sim_agent *a, const uint8_t *frame, size_t n);
 void fake_agent_kill(struct sim_agent *a);
 void fake_agent_cut(struct sim_agent *a);
+void fake_agent_notice_growth(struct sim_agent *a, uint64_t delay_us);
 bool fake_agent_settled(struct sim_agent *a);
 void fake_agent_verify(struct sim_agent *a);
 void fake_agent_figures(struct sim_agent *a);

@@ -13,7 +13,7 @@
 #define EPOCH_US      500000u
 #define LOOK_AGAIN_US 5000u
 
-static uint64_t clock_us;
+static uint64_t clock_us, disk_bytes;
 static unsigned int looks; /* each begins with the time */
 static struct tracker *held_up_on; /* as soon as the time is taken, and written to meanwhile */
 
@@ -36,7 +36,12 @@ static uint64_t on_wall(void *context)
 	return now;
 }
 
-static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall };
+static uint64_t on_size(void *context, uint16_t disk)
+{
+	return disk_bytes;
+}
+
+static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall, .size = on_size };
 
 /* Connected, something written, and its epoch just over. */
 static int begin(void **state)
@@ -47,11 +52,13 @@ static int begin(void **state)
 		return -1;
 	clock_us = 3600000000ULL;
 	looks = 0;
+	disk_bytes = PLAIN_BYTES;
 	e->o = (struct engine_options){ .ops = &ops, .epoch_us = EPOCH_US, .idle_us = EPOCH_US };
 	e->tracker = plain_tracker_new(65536);
 	e->connected = e->caught_up = e->touched = true;
 	e->disk_limit = 1;
 	e->disks[0].present = true;
+	e->disks[0].track.size_bytes = PLAIN_BYTES;
 	e->cut_at_us = clock_us - EPOCH_US;
 	*state = e;
 	return 0;
@@ -112,6 +119,21 @@ static void a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after
 	assert_int_equal(e->aim.time_us, clock_us);
 }
 
+static void a_disk_that_has_grown_makes_no_point_until_it_is_known(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_write(e->tracker, 0, 8, 1, true);
+	disk_bytes = PLAIN_BYTES + SECTOR_BYTES;
+	assert_false(cut_look_clean(e));
+	cut_run(e);
+	assert_false(e->aim.set);
+	e->disks[0].track.size_bytes = disk_bytes;
+	clock_us += LOOK_AGAIN_US;
+	cut_run(e);
+	assert_true(e->aim.set && e->aim.clean);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -119,6 +141,7 @@ int main(void)
 			something_dirty_is_looked_at_again_after_a_while_however_often_there_is_something_to_do, begin, end),
 		cmocka_unit_test_setup_teardown(the_first_point_does_not_wait_for_it, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_known_to_be_pending_is_not_looked_at, begin, end),
+		cmocka_unit_test_setup_teardown(a_disk_that_has_grown_makes_no_point_until_it_is_known, begin, end),
 		cmocka_unit_test_setup_teardown(a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after_it, begin,
 						end),
 	};
