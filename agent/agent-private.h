@@ -28,6 +28,10 @@ struct attached {
 	bool in_engine;
 	uint64_t sequence;	/* diskseq: another one behind the same name has another */
 	bool told_gone;
+	bool unfollowed;	/* its maps were made anew and the engine lacks them: nothing may be connected */
+	bool in_trouble;	/* it is there, and not followed as it is now: why, until it is */
+	struct fault trouble;
+	uint64_t again_us, pause_us; /* when it is tried again */
 	unsigned int healed;	/* places that can be read again, since the last tick */
 	uint64_t healed_sector; /* one of them */
 };
@@ -107,6 +111,8 @@ _must_check_ int attach_all(struct agent *a, struct fault *ret_fault);
 void attach_done(struct agent *a);
 void attach_tick(struct agent *a);
 void attach_unclaim(struct agent *a);
+/* The session, if it is wished and nothing in the engine forbids it. */
+void attach_let_session(struct agent *a);
 
 /* control.c */
 void control_receive(struct agent *a);

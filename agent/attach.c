@@ -14,6 +14,7 @@
 #include "attach.h"
 #include "fileio.h"
 #include "log.h"
+#include "wallclock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,7 +85,7 @@ void attach_unclaim(struct agent *a)
 			(void)!unlink(claim_path(a->settings.disks[i].info.device, path));
 }
 
-/* --- one disk ------------------------------------------------------------------ */
+/* --- where it is --------------------------------------------------------------- */
 
 /* Does the hardware, or the loop device, say which one it is? */
 static bool is_named(const struct disk_identity *id)
@@ -105,6 +106,52 @@ static int locate(const struct settings_disk *d, struct disk_info *ret)
 		return 0;
 	return -ENODEV;
 }
+
+/* --- trouble -------------------------------------------------------------------- */
+
+#define PAUSE_FIRST_US (2 * USEC_PER_SEC)
+#define PAUSE_LAST_US  (300 * USEC_PER_SEC)
+
+/* To try takes the session down: not each second. */
+static void back_off(struct attached *at)
+{
+	at->pause_us = at->pause_us ? MIN(2 * at->pause_us, PAUSE_LAST_US) : PAUSE_FIRST_US;
+	at->again_us = monotonic_now_us() + at->pause_us;
+}
+
+static void in_trouble(struct agent *a, struct attached *at, const struct fault *f)
+{
+	if (!at->in_trouble || at->trouble.code != f->code)
+		agent_tell(a, f);
+	at->in_trouble = true;
+	at->trouble = *f;
+}
+
+static void out_of_trouble(struct attached *at)
+{
+	at->in_trouble = false;
+	at->again_us = at->pause_us = 0;
+}
+
+/* A disk never shrinks (docs/protocol.md), and there is a limit to growth. */
+static int judge_size(struct agent *a, struct attached *at, const char *path, uint64_t size)
+{
+	uint64_t old_size = at->settings->info.size_bytes;
+	char old[24], new[24];
+	struct fault f;
+	int err = disks_check_size(path, size, &f);
+
+	if (size < old_size) {
+		snprintf(old, sizeof(old), "%llu", (unsigned long long)old_size);
+		snprintf(new, sizeof(new), "%llu", (unsigned long long)size);
+		err = fault_set(&f, -ERANGE, MSG_DISK_SHRANK, "disk", path, "old", old, "new", new, NULL);
+	}
+	if (err)
+		in_trouble(a, at, &f);
+	return err;
+}
+
+/* --- one disk ------------------------------------------------------------------ */
 
 static int open_disk(struct attached *at)
 {
@@ -156,6 +203,11 @@ static int attach(struct agent *a, struct attached *at, struct fault *f)
 
 	if (err)
 		return fault_set(f, err, MSG_DISK_GONE, "disk", d->info.path, NULL);
+	err = judge_size(a, at, info.path, info.size_bytes);
+	if (err) {
+		*f = at->trouble;
+		return err;
+	}
 	if (attach_claimed(info.device, a->settings.folder, other, sizeof(other)))
 		return fault_set(f, -EBUSY, MSG_DISK_ALREADY_PROTECTED, "disk", info.path, "machine", other, NULL);
 	d->info = info;
@@ -175,10 +227,19 @@ static int attach(struct agent *a, struct attached *at, struct fault *f)
 	if (err)
 		return fault_set(f, err, MSG_DISK_BUSY_ELSEWHERE, "disk", info.path, "reason", strerror(-err), NULL);
 	at->in_engine = true;
+	out_of_trouble(at);
 	claim(a, info.device);
 	log_info("disk %s, %llu bytes, is followed%s", info.path, (unsigned long long)info.size_bytes,
 		 kept && a->resumed ? ", and was while no agent ran" : "");
 	return 0;
+}
+
+/* The engine may have made other buffers for its reads. */
+static void renew_reads(struct agent *a)
+{
+	struct iovec buffers[ENGINE_READS_MAX];
+
+	uring_register(a->uring, buffers, engine_read_buffers(a->engine, buffers));
 }
 
 int attach_all(struct agent *a, struct fault *ret_fault)
@@ -191,8 +252,9 @@ int attach_all(struct agent *a, struct fault *ret_fault)
 
 		*at = (struct attached){ .settings = &a->settings.disks[i], .fd = -1 };
 		err = attach(a, at, ret_fault);
-		if (err == -ENODEV) { /* perhaps it comes later */
-			agent_tell(a, ret_fault);
+		if (err == -ENODEV || at->in_trouble) { /* perhaps it comes later */
+			if (!at->in_trouble)
+				agent_tell(a, ret_fault);
 			at->told_gone = true;
 			continue;
 		}
@@ -202,6 +264,7 @@ int attach_all(struct agent *a, struct fault *ret_fault)
 	}
 	if (!attached && a->settings.disk_count)
 		return -ENODEV;
+	renew_reads(a);
 	return settings_save(&a->settings);
 }
 
@@ -226,22 +289,39 @@ static void lose(struct agent *a, struct attached *at)
 	at->told_gone = true;
 }
 
+void attach_let_session(struct agent *a)
+{
+	bool may = a->wish == STAGE_WISH_STARTED;
+
+	for (unsigned int i = 0; i < a->settings.disk_count; i++)
+		may = may && !a->disks[i].unfollowed;
+	session_set_enabled(a->session, may);
+}
+
 static void grow(struct agent *a, struct attached *at, uint64_t size)
 {
 	char old[24], new[24];
+	struct fault f;
 	int err;
 
 	session_set_enabled(a->session, false);
 	err = tracker_resize_disk(a->tracker, at->settings->disk, size);
-	if (!err)
+	if (!err) {
 		err = engine_disk_resized(a->engine, at->settings->disk);
-	session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
-	if (err) {
-		log_error("%s grew, and cannot be followed: %s", at->settings->info.path, strerror(-err));
-		return;
+		at->unfollowed = err != 0;
 	}
+	renew_reads(a);
+	attach_let_session(a);
 	snprintf(old, sizeof(old), "%llu", (unsigned long long)at->settings->info.size_bytes);
 	snprintf(new, sizeof(new), "%llu", (unsigned long long)size);
+	if (err) {
+		(void)fault_set(&f, err, MSG_DISK_NOT_FOLLOWED, "disk", at->settings->info.path, "new", new, "reason",
+				strerror(-err), NULL);
+		in_trouble(a, at, &f);
+		back_off(at);
+		return;
+	}
+	out_of_trouble(at);
 	agent_tell_code(a, MSG_DISK_GREW, "disk", at->settings->info.path, "old", old, "new", new, NULL);
 	at->settings->info.size_bytes = size;
 	(void)!settings_save(&a->settings);
@@ -251,17 +331,19 @@ static void grow(struct agent *a, struct attached *at, uint64_t size)
 static int regain(struct agent *a, struct attached *at, const struct disk_info *info)
 {
 	struct settings_disk *d = at->settings;
-	uint64_t old_size = d->info.size_bytes;
 	bool kept;
-	int err;
+	int err, taken;
 
 	d->info = *info;
-	d->info.size_bytes = MAX(old_size, info->size_bytes);
 	err = track(a, d, &kept, NULL);
 	if (!err)
 		err = open_disk(at);
-	if (!err)
-		err = engine_disk_back(a->engine, d->disk);
+	taken = engine_disk_back(a->engine, d->disk); /* whatever failed, the maps may be others now */
+	at->unfollowed = taken != 0;
+	if (!err && taken)
+		err = taken;
+	if (err)
+		engine_disk_missing(a->engine, d->disk, true);
 	return err;
 }
 
@@ -271,12 +353,18 @@ static void look_for(struct agent *a, struct attached *at)
 	struct fault f;
 	int err;
 
-	if (locate(at->settings, &info) < 0)
+	if (locate(at->settings, &info) < 0) {
+		at->in_trouble = false;
+		return;
+	}
+	if (judge_size(a, at, info.path, info.size_bytes) < 0)
 		return;
 	session_set_enabled(a->session, false);
 	err = at->in_engine ? regain(a, at, &info) : attach(a, at, &f); /* not there when the agent started */
-	session_set_enabled(a->session, a->wish == STAGE_WISH_STARTED);
+	renew_reads(a);
+	attach_let_session(a);
 	if (err) {
+		back_off(at);
 		log_warn("%s is back and cannot be followed yet: %s", info.path, strerror(-err));
 		if (at->fd >= 0)
 			close(at->fd);
@@ -284,25 +372,46 @@ static void look_for(struct agent *a, struct attached *at)
 		return;
 	}
 	at->told_gone = false;
+	out_of_trouble(at);
 	claim(a, info.device);
 	agent_tell_code(a, MSG_DISK_BACK, "disk", info.path, NULL);
 	(void)!settings_save(&a->settings);
 }
 
+/* It is there, and not as long as it was. */
+static void resized(struct agent *a, struct attached *at, uint64_t size)
+{
+	int err = judge_size(a, at, at->settings->info.path, size);
+
+	if (!err)
+		grow(a, at, size);
+	if (err != -ERANGE)
+		return;
+	at->told_gone = true; /* in other words */
+	lose(a, at);
+}
+
 void attach_tick(struct agent *a)
 {
+	uint64_t now = monotonic_now_us();
+
 	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
 		struct attached *at = &a->disks[i];
 		const struct disk_info *info = &at->settings->info;
 		uint64_t size;
 
 		if (at->fd < 0) {
-			look_for(a, at);
+			if (now >= at->again_us)
+				look_for(a, at);
 			continue;
 		}
-		if (disks_size_now(info->path, info->device, &size) < 0 || disk_sequence(info->device) != at->sequence)
+		if (disks_size_now(info->path, info->device, &size) < 0 || disk_sequence(info->device) != at->sequence) {
+			out_of_trouble(at);
 			lose(a, at);
-		else if (size > info->size_bytes)
-			grow(a, at, size);
+		} else if (size == info->size_bytes && !at->unfollowed) {
+			out_of_trouble(at);
+		} else if (now >= at->again_us) {
+			resized(a, at, size);
+		}
 	}
 }

@@ -94,7 +94,7 @@ static void apply_desired(struct agent *a, const json_t *desired)
 	a->wish = wish;
 	apply_settings(a, json_object_get(desired, "settings"));
 	apply_server(a, json_object_get(desired, "server"));
-	session_set_enabled(a->session, wish == STAGE_WISH_STARTED);
+	attach_let_session(a);
 }
 
 /* Without a console: the same object, from a file put there by hand. */

@@ -17,9 +17,10 @@
  *
  * It is a point (I4) only if after that position was taken no region was live,
  * no disk had outgrown what is known of it, nothing is pending, hash-pending or
- * asked, and no read that is part of the replica ended after the position: it might hold writes from beyond it.
- * Writes that were still in flight at the position may be in such a read or
- * not; a power cut at that moment would have left the same choice.
+ * asked, and no read that is part of the replica ended after the position: it
+ * might hold writes from beyond it.  Writes that were still in flight at the
+ * position may be in such a read or not; a power cut at that moment would have
+ * left the same choice.
  */
 #include "engine-private.h"
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "disks.h"
+#include "engine.h"
 #include "fileio.h"
 
 #include <blkid/blkid.h>
@@ -341,6 +342,17 @@ static bool store_of(const char *state, char *ret, size_t size)
 		snprintf(ret, size, "%s", full);
 	free(full);
 	return full != NULL;
+}
+
+int disks_check_size(const char *path, uint64_t size_bytes, struct fault *ret_fault)
+{
+	char size[24], most[24];
+
+	if (size_bytes <= ENGINE_DISK_BYTES_MAX)
+		return 0;
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)size_bytes);
+	snprintf(most, sizeof(most), "%llu", (unsigned long long)ENGINE_DISK_BYTES_MAX);
+	return fault_set(ret_fault, -EFBIG, MSG_DISK_TOO_LARGE, "disk", path, "size", size, "most", most, NULL);
 }
 
 static int judge_state(const char *path, const struct disk_info *info, const char *state, struct fault *f)

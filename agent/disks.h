@@ -36,6 +36,9 @@ struct disk_info {
  */
 _must_check_ int disks_probe(const char *path, const char *state, struct disk_info *ret, struct fault *ret_fault);
 
+/* -EFBIG: there is more of it than can be replicated. */
+_must_check_ int disks_check_size(const char *path, uint64_t size_bytes, struct fault *ret_fault);
+
 /* The same disk, as far as can be seen? */
 bool disks_same(const struct disk_identity *a, const struct disk_identity *b);
 

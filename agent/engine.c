@@ -138,7 +138,7 @@ static int take_maps(struct engine *e, uint16_t disk)
 	int r = tracker_disk(e->tracker, disk, &track);
 
 	if (!r)
-		r = enlarge_reads(e, 1ULL << track.region_shift);
+		r = 1ULL << track.region_shift < BLOCK_BYTES ? -EINVAL : enlarge_reads(e, 1ULL << track.region_shift);
 	return r ? r : take_planes(e, &e->disks[disk], &track);
 }
 

@@ -25,6 +25,8 @@ static int take_disk(struct settings *s, const char *path, const char *state, st
 	if (s->disk_count == DISKS_MAX)
 		return fault_set(f, -E2BIG, MSG_AGENT_USAGE, "reason", "a machine has at most 64 disks", NULL);
 	err = disks_probe(path, state, &d->info, f);
+	if (!err)
+		err = disks_check_size(path, d->info.size_bytes, f);
 	if (err)
 		return err;
 	for (unsigned int i = 0; i < s->disk_count; i++)

@@ -88,7 +88,9 @@ static void say_problems(struct agent *a, uint64_t now_us, const struct engine_f
 	if (a->read_failed && f->unreadable_regions)
 		status_problem(a, &a->read_fault);
 	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
-		if (!a->disks[i].told_gone)
+		if (a->disks[i].in_trouble)
+			status_problem(a, &a->disks[i].trouble);
+		if (!a->disks[i].told_gone || a->disks[i].in_trouble)
 			continue;
 		(void)fault_set(&fault, 0, MSG_DISK_GONE, "disk", a->settings.disks[i].info.path, NULL);
 		status_problem(a, &fault);

@@ -75,6 +75,57 @@ teardown() { test_end; }
 	ledger_judge grows "$D" "$T/log" 8
 }
 
+problem_is() { wait_status 180 "$1" ".problems | any(.code == \"$2\")"; }
+no_problem() { wait_status 180 "$1" ".problems | all(.code != \"$2\")"; }
+grow_to() {
+	truncate -s "$1" "$D_file"
+	losetup -c "$D"
+}
+
+@test "a disk whose regions become larger than reads were is followed, also by an agent that was not there" {
+	disk_make D 1T
+	instance_start
+	protect huge "$D"
+	wait_status 180 huge '.disks[0].scanned_bytes > 0'
+	pid=$(agent_pid huge)
+	grow_to 5T
+	wait_status 180 huge ".disks[0].size_bytes == $((5 << 40))"
+	wait_status 180 huge ".disks[0].scanned_bytes > $((64 << 20))"
+	[ "$(agent_pid huge)" = "$pid" ]
+	agent_kill huge
+	grow_to 10T
+	agent_start huge
+	wait_status 180 huge ".disks[0].size_bytes == $((10 << 40))"
+	wait_status 180 huge ".disks[0].scanned_bytes > $((64 << 20))"
+}
+
+@test "a disk that shrank or grew past what can be protected is named as such until it is not any more" {
+	disk_make D 32M
+	disk_make E 32M
+	instance_start
+	protect odd "$D" "$E"
+	wait_continuous odd
+	grow_to 16M
+	problem_is odd DISK_SHRANK
+	[ "$(status odd '.stage')" != continuous ]
+	status odd '.problems[] | .text, .remedy'
+	# An agent that begins says the same, and its other disk goes on.
+	agent_stop odd
+	agent_start odd
+	problem_is odd DISK_SHRANK
+	grow_to 32M
+	wait_continuous odd
+	no_problem odd DISK_SHRANK
+	grow_to 33T
+	problem_is odd DISK_TOO_LARGE
+	status odd '.problems[] | .text, .remedy'
+	grow_to 32M
+	no_problem odd DISK_TOO_LARGE
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	wait_continuous odd
+	equal odd "$D" "$E"
+}
+
 # A loop device of a number so high that nobody who looks for a free one is given it, before there is it or after.
 loop_add() { python3 -c 'import fcntl, sys; fcntl.ioctl(open("/dev/loop-control"), 0x4C80, int(sys.argv[1]))' "$1" 2>/dev/null; }
 loop_remove() { python3 -c 'import fcntl, sys; fcntl.ioctl(open("/dev/loop-control"), 0x4C81, int(sys.argv[1]))' "$1" 2>/dev/null; }
