@@ -87,16 +87,16 @@ grow_to() {
 	instance_start
 	protect huge "$D"
 	wait_status 180 huge '.disks[0].scanned_bytes > 0'
-	pid=$(agent_pid huge)
+	agent_kill huge
 	grow_to 5T
+	agent_start huge
 	wait_status 180 huge ".disks[0].size_bytes == $((5 << 40))"
 	wait_status 180 huge ".disks[0].scanned_bytes > $((64 << 20))"
-	[ "$(agent_pid huge)" = "$pid" ]
-	agent_kill huge
+	pid=$(agent_pid huge)
 	grow_to 10T
-	agent_start huge
 	wait_status 180 huge ".disks[0].size_bytes == $((10 << 40))"
-	wait_status 180 huge ".disks[0].scanned_bytes > $((64 << 20))"
+	wait_status 180 huge ".disks[0].scanned_bytes > $((256 << 20))"
+	[ "$(agent_pid huge)" = "$pid" ]
 }
 
 @test "a disk that shrank or grew past what can be protected is named as such until it is not any more" {
