@@ -201,6 +201,8 @@ int tracker_disk(const struct tracker *t, uint16_t disk, struct tracker_disk *re
 	return 0;
 }
 
+#define REGION_SHIFT_MOST 22u /* of a disk of 32 TiB */
+
 /* Now and then with larger regions, as where the maps would become too large.  Nothing is left
  * of the old maps. */
 int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
@@ -208,6 +210,7 @@ int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
 	struct fake_disk old = t->disks[disk], *f = &t->disks[disk];
 	unsigned int shift = (unsigned int)(world_chance(t->w, 50) ? world_random(t->w, 4) : 0);
 
+	shift = MIN(shift, REGION_SHIFT_MOST - old.d.region_shift);
 	maybe_die(t);
 	fake_disk_make(f, size_bytes, old.d.region_shift + shift);
 	for (uint64_t r = 0; r < old.d.region_count; r++) {
