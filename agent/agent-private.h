@@ -25,11 +25,17 @@
 struct attached {
 	struct settings_disk *settings;
 	int fd;			/* -1: not there */
-	bool in_engine;
-	uint64_t sequence;	/* diskseq: another one behind the same name has another */
-	bool told_gone;
+	bool unfollowed;	/* it is there again, and yet not attached, ... */
+	struct fault why;	/* ... for this reason */
 	unsigned int healed;	/* places that can be read again, since the last tick */
 	uint64_t healed_sector; /* one of them */
+};
+
+/* The search for disks that are missing (attach.c). */
+struct attach_search {
+	uint64_t present; /* disks_present() at the last look; 0: none yet */
+	bool settled;	  /* and at the look before it */
+	uint64_t next_us, pause_us;
 };
 
 /* `mark' commands, answered when their point is durable. */
@@ -64,6 +70,7 @@ struct agent {
 	struct facts *facts;
 	struct priority priority;
 	struct attached disks[DISKS_MAX]; /* as in settings.disks */
+	struct attach_search search;	  /* for those that are missing */
 	char pin_dir[128];
 	int signal_fd;
 	bool stopping, removing;
@@ -107,6 +114,8 @@ _must_check_ int attach_all(struct agent *a, struct fault *ret_fault);
 void attach_done(struct agent *a);
 void attach_tick(struct agent *a);
 void attach_unclaim(struct agent *a);
+void attach_say_problems(struct agent *a);
+bool attach_still_gone(void *agent); /* engine_ops */
 
 /* control.c */
 void control_receive(struct agent *a);

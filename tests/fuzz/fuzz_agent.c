@@ -300,7 +300,7 @@ static void on_welcomed(void *context)
 {
 }
 
-static const struct engine_ops ops = { on_read, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops ops = { on_read, on_wall, on_now, on_event, on_durable, NULL };
 
 static void agent_begin(void)
 {

@@ -124,7 +124,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 		  commit->flags & WIRE_COMMIT_POINT ? ", a point" : "");
 }
 
-static const struct engine_ops ops = { start_read, wall, now, on_event, on_durable };
+static const struct engine_ops ops = { start_read, wall, now, on_event, on_durable, NULL };
 
 /* --- a life ------------------------------------------------------------------------- */
 
