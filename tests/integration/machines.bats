@@ -212,6 +212,40 @@ disk_put() {
 	equal torn "$D" "$E"
 }
 
+@test "while a disk is back and cannot be followed no point is called, and what is written to it then is found" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	instance_start
+	protect held "$D" "$E"
+	wait_continuous held
+	disk_pull
+	wait_status 180 held '.problems | any(.code == "DISK_GONE")'
+	mark held # as it was
+	# Another agent was quicker to take it.
+	agent=$(agent_pid held)
+	wait_until 60 "end of $D" detached
+	kill -STOP "$agent"
+	on_end "kill -CONT $agent 2>/dev/null || :"
+	disk_put "$D_file"
+	mkdir "$T/other"
+	touch "$T/other/agent.json"
+	printf 'other\n%s\n%s\n' "$T/other" "$(cat "/sys/block/loop$NUMBER/diskseq")" >"/run/godwit/disks/7:$NUMBER"
+	on_end "rm -f /run/godwit/disks/7:$NUMBER"
+	kill -CONT "$agent"
+	wait_status 180 held '.problems | any(.code == "DISK_NOT_FOLLOWED")'
+	status held '.problems[] | .code, .text, .remedy'
+	before=$(status held .newest_point.id)
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	sent=$(status held .sent_bytes)
+	dd if=/dev/urandom of="$E" bs=1M count=8 oflag=direct status=none
+	wait_status 180 held ".sent_bytes > $((sent + 8000000))" # the others are replicated
+	[ "$(status held .newest_point.id)" = "$before" ]
+	rm "$T/other/agent.json" # it is gone
+	wait_continuous held
+	equal held "$D" "$E"
+}
+
 @test "a disk with 4 KiB sectors is replicated like any other" {
 	disk_make D 64M 4096
 	[ "$(blockdev --getss "$D")" = 4096 ] || skip "no 4 KiB sectors here"
