@@ -19,10 +19,14 @@
 /* Two paths of one LUN, of which multipath knows nothing: each would lack the other's writes. */
 static int judge_twice(const struct settings *s, const struct disk_info *info, const char *path, struct fault *f)
 {
-	for (unsigned int i = 0; i < s->disk_count; i++)
-		if (info->identity.wwid[0] && strcmp(s->disks[i].info.identity.wwid, info->identity.wwid) == 0)
-			return fault_set(f, -EEXIST, MSG_DISK_SAME_LUN, "disk", path, "other", s->disks[i].info.path, "wwid",
+	for (unsigned int i = 0; i < s->disk_count; i++) {
+		const struct disk_info *other = &s->disks[i].info;
+
+		if (info->identity.wwid[0] && strcmp(other->identity.wwid, info->identity.wwid) == 0 &&
+		    other->size_bytes == info->size_bytes)
+			return fault_set(f, -EEXIST, MSG_DISK_SAME_LUN, "disk", path, "other", other->path, "wwid",
 					 info->identity.wwid, NULL);
+	}
 	return 0;
 }
 
