@@ -152,6 +152,31 @@ disk_put() {
 	equal lost "$D" "$E"
 }
 
+@test "nor is it captured while nobody has noticed that the disk vanished" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	instance_start
+	protect unnoticed "$D" "$E"
+	wait_continuous unnoticed
+	mark unnoticed # all of it is durable
+	agent_kill unnoticed
+	losetup -d "$D"
+	truncate -s 48M "$T/stranger"
+	disk_put "$T/stranger"
+	dd if=/dev/urandom of="$D" bs=1M count=24 oflag=direct status=none
+	agent_start unnoticed
+	wait_status 180 unnoticed '.problems | any(.code == "DISK_GONE")'
+	mark unnoticed
+	disk_copy unnoticed "$LABEL" "$D" "$T/copy.img"
+	imgdiff "$D_file" "$T/copy.img"
+	losetup -d "$D"
+	disk_put "$D_file"
+	wait_continuous unnoticed
+	equal unnoticed "$D" "$E"
+}
+
 @test "while no agent ran a disk was changed elsewhere and came back under its number: it is compared" {
 	needs python3
 	disk_apart 32M
