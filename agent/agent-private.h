@@ -25,15 +25,20 @@
 struct attached {
 	struct settings_disk *settings;
 	int fd;			/* -1: not there */
-	bool in_engine;
-	uint64_t sequence;	/* diskseq: another one behind the same name has another */
-	bool told_gone;
-	bool unfollowed;	/* its maps were made anew and the engine lacks them: nothing may be connected */
-	bool in_trouble;	/* it is there, and not followed as it is now: why, until it is */
-	struct fault trouble;
-	uint64_t again_us, pause_us; /* when it is tried again */
+	bool unfollowed;	/* it is there again, and yet not attached, or ... */
+	bool outgrown;		/* it is followed to its old end only, ... */
+	struct fault why;	/* ... or outgrown, for this reason */
+	uint64_t again_us, pause_us; /* when growth is tried again */
+	bool unmapped;		/* its maps were made anew and the engine lacks them: nothing may be connected */
 	unsigned int healed;	/* places that can be read again, since the last tick */
 	uint64_t healed_sector; /* one of them */
+};
+
+/* The search for disks that are missing (attach.c). */
+struct attach_search {
+	uint64_t present; /* disks_present() at the last look; 0: none yet */
+	bool settled;	  /* and at the look before it */
+	uint64_t next_us, pause_us;
 };
 
 /* `mark' commands, answered when their point is durable. */
@@ -68,6 +73,7 @@ struct agent {
 	struct facts *facts;
 	struct priority priority;
 	struct attached disks[DISKS_MAX]; /* as in settings.disks */
+	struct attach_search search;	  /* for those that are missing */
 	char pin_dir[128];
 	int signal_fd;
 	bool stopping, removing;
@@ -113,6 +119,8 @@ void attach_tick(struct agent *a);
 void attach_unclaim(struct agent *a);
 /* The session, if it is wished and nothing in the engine forbids it. */
 void attach_let_session(struct agent *a);
+void attach_say_problems(struct agent *a);
+bool attach_still_gone(void *agent); /* engine_ops */
 
 /* control.c */
 void control_receive(struct agent *a);

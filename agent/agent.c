@@ -189,7 +189,8 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 	control_durable(a, commit);
 }
 
-static const struct engine_ops engine_ops = { on_read, on_size, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops engine_ops = { on_read, on_size, on_wall, on_now, on_event, on_durable,
+					       attach_still_gone };
 
 static void on_session_fault(void *context, const struct fault *f)
 {

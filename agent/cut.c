@@ -21,6 +21,9 @@
  * might hold writes from beyond it.  Writes that were still in flight at the
  * position may be in such a read or not; a power cut at that moment would have
  * left the same choice.
+ *
+ * Of a disk that is missing the replica is what the disk was, if nothing of it is live,
+ * pending or in doubt; it must be looked after the position, too, that it is still away.
  */
 #include "engine-private.h"
 #include <errno.h>
@@ -73,6 +76,16 @@ static bool has_outgrown(const struct engine *e)
 	return false;
 }
 
+/* Is every disk either followed or certainly away, so that nothing of it goes unseen? */
+static bool no_disk_unseen(const struct engine *e)
+{
+	bool missing = false;
+
+	for (unsigned int i = 0; i < e->disk_limit; i++)
+		missing = missing || (e->disks[i].present && e->disks[i].missing);
+	return !missing || (e->o.ops->still_gone && e->o.ops->still_gone(e->o.context));
+}
+
 bool cut_look_clean(struct engine *e)
 {
 	bool live = false, sure = true;
@@ -84,7 +97,7 @@ bool cut_look_clean(struct engine *e)
 			sure = false;
 	}
 	e->live_seen = e->live_seen || !sure;
-	if (!sure || !cut_nothing_pending(e))
+	if (!sure || !cut_nothing_pending(e) || !no_disk_unseen(e))
 		return false; /* counting what is live as well would be for nothing */
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		live = live || (e->disks[i].present && tracker_live_count(e->tracker, (uint16_t)i) > 0);

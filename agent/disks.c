@@ -2,6 +2,7 @@
 #include "disks.h"
 #include "engine.h"
 #include "fileio.h"
+#include "multipath.h"
 
 #include <blkid/blkid.h>
 #include <dirent.h>
@@ -257,9 +258,9 @@ static void read_content(const char *path, struct disk_identity *id)
 	blkid_free_probe(probe);
 }
 
-static void read_identity(const char *path, dev_t device, struct disk_identity *ret)
+/* What /sys says: the disk itself is not asked. */
+static void read_names(dev_t device, struct disk_identity *ret)
 {
-	*ret = (struct disk_identity){ 0 };
 	if (!sys_line(device, "wwid", ret->wwid, sizeof(ret->wwid)))
 		sys_line(device, "device/wwid", ret->wwid, sizeof(ret->wwid));
 	if (!sys_line(device, "serial", ret->serial, sizeof(ret->serial)))
@@ -267,18 +268,36 @@ static void read_identity(const char *path, dev_t device, struct disk_identity *
 	sys_line(device, "loop/backing_file", ret->backing, sizeof(ret->backing));
 	trim(ret->wwid);
 	trim(ret->serial);
-	read_content(path, ret);
+}
+
+/* 1, 0: the first of the pairs that both sides have says so; -ENOENT: there is none. */
+static int compare(const char *pairs[][2], size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (pairs[i][0][0] && pairs[i][1][0])
+			return strcmp(pairs[i][0], pairs[i][1]) == 0;
+	return -ENOENT;
+}
+
+static int compare_names(const struct disk_identity *a, const struct disk_identity *b)
+{
+	const char *pairs[][2] = { { a->wwid, b->wwid }, { a->serial, b->serial }, { a->backing, b->backing } };
+
+	return compare(pairs, ARRAY_LEN(pairs));
+}
+
+static int compare_content(const struct disk_identity *a, const struct disk_identity *b)
+{
+	const char *pairs[][2] = { { a->table, b->table }, { a->content, b->content } };
+
+	return compare(pairs, ARRAY_LEN(pairs));
 }
 
 bool disks_same(const struct disk_identity *a, const struct disk_identity *b)
 {
-	const char *pairs[][2] = { { a->wwid, b->wwid }, { a->serial, b->serial }, { a->backing, b->backing },
-				   { a->table, b->table }, { a->content, b->content } };
+	int names = compare_names(a, b);
 
-	for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
-		if (pairs[i][0][0] && pairs[i][1][0])
-			return strcmp(pairs[i][0], pairs[i][1]) == 0;
-	return false;
+	return (names < 0 ? compare_content(a, b) : names) == 1;
 }
 
 /* --- judging a path --------------------------------------------------------------------- */
@@ -309,9 +328,18 @@ static char *format_size(uint64_t bytes, char ret[32])
 	return ret;
 }
 
+int disks_judge_path(const char *path, dev_t device, struct fault *ret_fault)
+{
+	char folder[PATH_MAX], name[MULTIPATH_NAME_MAX];
+
+	if (multipath_above(sys_path(device, "", folder), name))
+		return fault_set(ret_fault, -EOPNOTSUPP, MSG_DISK_IS_PATH, "disk", path, "multipath", name, NULL);
+	return 0;
+}
+
 static int judge_kind(const char *path, dev_t device, const char *name, struct fault *f)
 {
-	char whole[64], below[160], zoned[32];
+	char whole[64], below[160], zoned[32], folder[PATH_MAX], multipath[MULTIPATH_NAME_MAX];
 
 	if (sys_has(device, "partition")) {
 		dev_t disk = whole_of(device);
@@ -319,6 +347,8 @@ static int judge_kind(const char *path, dev_t device, const char *name, struct f
 		snprintf(below, sizeof(below), "/dev/%s", kernel_name(disk, whole) ? whole : "?");
 		return fault_set(f, -ENOTBLK, MSG_DISK_IS_PARTITION, "disk", path, "whole", below, NULL);
 	}
+	if (multipath_below(sys_path(device, "", folder), multipath))
+		return fault_set(f, -EOPNOTSUPP, MSG_DISK_IS_MULTIPATH, "disk", path, "multipath", multipath, NULL);
 	name_bottom(device, below, sizeof(below));
 	if (below[0])
 		return fault_set(f, -ENOTBLK, MSG_DISK_IS_VOLUME, "disk", path, "whole", below, NULL);
@@ -402,7 +432,24 @@ int disks_probe(const char *path, const char *state, struct disk_info *ret, stru
 	err = judge_state(path, &info, state, ret_fault);
 	if (err)
 		return err;
-	read_identity(info.path, info.device, &info.identity);
+	read_names(info.device, &info.identity);
+	read_content(info.path, &info.identity);
+	*ret = info;
+	return 0;
+}
+
+int disks_match(const char *path, const struct disk_identity *identity, struct disk_info *ret)
+{
+	struct disk_identity names = { 0 };
+	struct disk_info info;
+	struct stat st;
+
+	if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
+		return -ENODEV;
+	read_names(st.st_rdev, &names);
+	if (compare_names(&names, identity) == 0 || disks_probe(path, NULL, &info, NULL) < 0 ||
+	    !disks_same(&info.identity, identity))
+		return -ENODEV;
 	*ret = info;
 	return 0;
 }
@@ -411,10 +458,9 @@ int disks_find(const struct disk_identity *identity, struct disk_info *ret)
 {
 	DIR *d = opendir("/sys/block");
 	struct dirent *entry;
-	int err = -ENOENT;
+	int err = -ENODEV;
 
 	while (d && err && (entry = readdir(d))) {
-		struct disk_info info;
 		char path[300];
 
 		if (entry->d_name[0] == '.')
@@ -422,14 +468,39 @@ int disks_find(const struct disk_identity *identity, struct disk_info *ret)
 		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
 		for (char *c = path; *c; c++)
 			*c = *c == '!' ? '/' : *c;
-		if (disks_probe(path, NULL, &info, NULL) < 0 || !disks_same(&info.identity, identity))
-			continue;
-		*ret = info;
-		err = 0;
+		err = disks_match(path, identity, ret);
 	}
 	if (d)
 		closedir(d);
 	return err;
+}
+
+uint64_t disks_present(void)
+{
+	DIR *d = opendir("/sys/block");
+	struct dirent *entry;
+	uint64_t sum = 0;
+
+	while (d && (entry = readdir(d))) {
+		char path[320], line[64] = "";
+		uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/sys/block/%s/diskseq", entry->d_name);
+		if (fileio_read_line(path, line, sizeof(line)) < 0) { /* before 5.15 */
+			snprintf(path, sizeof(path), "/sys/block/%s/size", entry->d_name);
+			(void)!fileio_read_line(path, line, sizeof(line));
+		}
+		for (const char *text = entry->d_name; *text; text++)
+			hash = (hash ^ (uint8_t)*text) * 0x100000001b3ULL;
+		for (const char *text = line; *text; text++)
+			hash = (hash ^ (uint8_t)*text ^ 0x80) * 0x100000001b3ULL;
+		sum += hash; /* in whatever order they are listed */
+	}
+	if (d)
+		closedir(d);
+	return sum;
 }
 
 int disks_size_now(const char *path, dev_t device, uint64_t *ret_bytes)

@@ -38,12 +38,20 @@ _must_check_ int disks_probe(const char *path, const char *state, struct disk_in
 
 /* -EFBIG: there is more of it than can be replicated. */
 _must_check_ int disks_check_size(const char *path, uint64_t size_bytes, struct fault *ret_fault);
+/* Is it one path of several?  -EOPNOTSUPP. */
+_must_check_ int disks_judge_path(const char *path, dev_t device, struct fault *ret_fault);
 
 /* The same disk, as far as can be seen? */
 bool disks_same(const struct disk_identity *a, const struct disk_identity *b);
 
-/* Find a disk by identity among all there are.  -ENOENT. */
+/* Is it at @path?  -ENODEV: no.  Nothing is read from a disk that says by its name that it is another. */
+_must_check_ int disks_match(const char *path, const struct disk_identity *identity, struct disk_info *ret);
+
+/* Find a disk by identity among all there are.  -ENODEV. */
 _must_check_ int disks_find(const struct disk_identity *identity, struct disk_info *ret);
+
+/* A number that is another when a disk has come or gone; 0: that cannot be seen.  No disk is touched. */
+uint64_t disks_present(void);
 
 /* Size now, or -errno when it is gone or another. */
 int disks_size_now(const char *path, dev_t device, uint64_t *ret_bytes);

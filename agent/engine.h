@@ -98,6 +98,9 @@ struct engine_ops {
 	void (*event)(void *context, enum engine_event event, uint16_t disk, uint64_t value, const char *text);
 	/* @cut is durable; @label is NULL or that of engine_mark(). */
 	void (*durable)(void *context, const struct wire_commit *commit, const struct wire_durable *answer);
+	/* Is every disk that is missing away still, so that it cannot be written to unseen?  NULL: that is
+	 * not known. */
+	bool (*still_gone)(void *context);
 };
 
 #define ENGINE_READS_MAX 16u
@@ -151,7 +154,12 @@ struct engine_disk_options {
  */
 _must_check_ int engine_add_disk(struct engine *e, const struct engine_disk_options *o);
 
-/* No more reads of it for now; what is marked stays marked. */
+/*
+ * It is gone: no more reads of it for now, and what is marked stays marked.  While anything
+ * is, what it was is not known, and no point is called (I4); else its replica is what it was,
+ * and points go on for as long as ops->still_gone() says that it cannot have come back.  Where
+ * it may have been written to unseen, engine_rescan() marks all of it.
+ */
 void engine_disk_missing(struct engine *e, uint16_t disk, bool missing);
 
 /*

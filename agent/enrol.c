@@ -16,6 +16,20 @@
 
 /* --- disks --------------------------------------------------------------------- */
 
+/* Two paths of one LUN, of which multipath knows nothing: each would lack the other's writes. */
+static int judge_twice(const struct settings *s, const struct disk_info *info, const char *path, struct fault *f)
+{
+	for (unsigned int i = 0; i < s->disk_count; i++) {
+		const struct disk_info *other = &s->disks[i].info;
+
+		if (info->identity.wwid[0] && strcmp(other->identity.wwid, info->identity.wwid) == 0 &&
+		    other->size_bytes == info->size_bytes)
+			return fault_set(f, -EEXIST, MSG_DISK_SAME_LUN, "disk", path, "other", other->path, "wwid",
+					 info->identity.wwid, NULL);
+	}
+	return 0;
+}
+
 static int take_disk(struct settings *s, const char *path, const char *state, struct fault *f)
 {
 	struct settings_disk *d = &s->disks[s->disk_count];
@@ -32,6 +46,11 @@ static int take_disk(struct settings *s, const char *path, const char *state, st
 	for (unsigned int i = 0; i < s->disk_count; i++)
 		if (s->disks[i].info.device == d->info.device)
 			return 0; /* named twice */
+	err = disks_judge_path(path, d->info.device, f);
+	if (!err)
+		err = judge_twice(s, &d->info, path, f);
+	if (err)
+		return err;
 	if (attach_claimed(d->info.device, s->folder, other, sizeof(other)))
 		return fault_set(f, -EBUSY, MSG_DISK_ALREADY_PROTECTED, "disk", path, "machine", other, NULL);
 	d->id = uuid_random();

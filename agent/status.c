@@ -87,14 +87,7 @@ static void say_problems(struct agent *a, uint64_t now_us, const struct engine_f
 		status_problem(a, &a->connection_fault);
 	if (a->read_failed && f->unreadable_regions)
 		status_problem(a, &a->read_fault);
-	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
-		if (a->disks[i].in_trouble)
-			status_problem(a, &a->disks[i].trouble);
-		if (!a->disks[i].told_gone || a->disks[i].in_trouble)
-			continue;
-		(void)fault_set(&fault, 0, MSG_DISK_GONE, "disk", a->settings.disks[i].info.path, NULL);
-		status_problem(a, &fault);
-	}
+	attach_say_problems(a);
 	if (a->stuck) {
 		snprintf(seconds, sizeof(seconds), "%llu",
 			 (unsigned long long)((now_us - MAX(a->durable_at_us, a->connected_at_us)) / USEC_PER_SEC));
@@ -129,7 +122,7 @@ static void add_disk(struct agent *a, unsigned int i, struct sums *s)
 		s->disks, json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "id", uuid_format(&d->id, id), "device", d->info.path,
 				    "size_bytes", (json_int_t)f.size_bytes, "scanned_bytes",
 				    (json_int_t)(f.size_bytes - MIN(f.pending_bytes + f.hash_bytes, f.size_bytes)),
-				    "dirty_bytes", (json_int_t)dirty, "present", !a->disks[i].told_gone));
+				    "dirty_bytes", (json_int_t)dirty, "present", a->disks[i].fd >= 0));
 }
 
 static uint64_t lag_us(const struct engine_figures *f)

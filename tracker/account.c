@@ -121,6 +121,8 @@ int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 		*ret_why = "an operation completed whose range is not known";
 		return 1;
 	}
+	if (d->device && !tracker_is_there(t, disk)) /* the agent is about to find out */
+		return -EAGAIN;
 	switch (books_look(t, disk)) {
 	case BOOKS_DISAGREE:
 		*ret_why = "the kernel has written more to the disk than capture saw";

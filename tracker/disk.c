@@ -11,11 +11,13 @@
  * named), and everything is marked.
  */
 #include "tracker-private.h"
+#include "fileio.h"
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -27,6 +29,14 @@ _Static_assert(TRACKER_REGIONS_MAX == SHARED_PAGES_MAX << SHARED_PAGE_SHIFT, "so
 uint32_t disk_kernel_device(dev_t device)
 {
 	return (uint32_t)major(device) << 20 | (uint32_t)minor(device);
+}
+
+uint64_t tracker_sequence(dev_t device)
+{
+	char path[64], line[32];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/diskseq", major(device), minor(device));
+	return fileio_read_line(path, line, sizeof(line)) == 0 ? strtoull(line, NULL, 10) : 0;
 }
 
 void disk_close(struct disk *d)
@@ -65,13 +75,14 @@ static void slot_remove(struct shared_config *c, uint16_t disk)
 }
 
 /* From the moment the second store is seen, BPF tracks the disk (I1). */
-static int slot_add(struct shared_config *c, uint32_t device, uint16_t disk)
+static int slot_add(struct shared_config *c, uint32_t device, uint64_t sequence, uint16_t disk)
 {
 	struct shared_slot *s = &c->slots[shared_slot_of(device)];
 
 	for (int i = 0; i < SHARED_PROBES; i++) {
 		if (s[i].disk_plus_1)
 			continue;
+		s[i].sequence = sequence;
 		__atomic_store_n(&s[i].disk_plus_1, disk + 1u, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&s[i].device, device, __ATOMIC_SEQ_CST);
 		return 0;
@@ -335,6 +346,7 @@ int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
 		return err;
 	d.info.disk = disk;
 	d.info.device = old->info.device;
+	d.info.sequence = old->info.sequence;
 	d.info.size_bytes = size_bytes;
 	d.info.kept = old->info.kept;
 	live_set(&d.live, old_bytes >> shift, UINT64_MAX); /* what is new, and what was marked "beyond" */
@@ -348,32 +360,60 @@ int tracker_resize_disk(struct tracker *t, uint16_t disk, uint64_t size_bytes)
 	return 0;
 }
 
+/* Follow nothing under the number that it has had, and this one from now on; 0: none. */
+static int renumber(struct tracker *t, uint16_t disk, uint32_t device, uint64_t sequence)
+{
+	struct shared_disk *s = &t->config->disks[disk];
+
+	slot_remove(t->config, disk);
+	s->device = device;
+	s->sequence = sequence;
+	books_begin(t, disk);
+	return device ? slot_add(t->config, device, sequence, disk) : 0;
+}
+
 int tracker_add_disk(struct tracker *t, struct tracker_disk *disk, struct fault *ret_fault)
 {
 	struct shared_disk *s = &t->config->disks[disk->disk];
 	uint32_t device = disk_kernel_device(disk->device);
 	struct disk *d = &t->disks[disk->disk];
-	bool there, kept;
+	bool there, followed;
 	int err;
 
-	assert(disk->disk < DISKS_MAX && disk->size_bytes > 0 && device != 0);
+	assert(disk->disk < DISKS_MAX && disk->size_bytes > 0);
+	disk->sequence = device ? tracker_sequence(disk->device) : 0;
 	there = d->open || add_pinned(t, disk->disk) == 0;
-	kept = there && s->device == device;
+	followed = there && s->device == device && s->sequence == disk->sequence;
 	err = there ? tracker_resize_disk(t, disk->disk, disk->size_bytes) : add_new(t, disk->disk, disk->size_bytes);
-	if (!err && !kept) {
-		slot_remove(t->config, disk->disk);
-		s->device = device;
-		books_begin(t, disk->disk);
-		err = slot_add(t->config, device, disk->disk);
-	}
+	if (!err && !followed)
+		err = renumber(t, disk->disk, device, disk->sequence);
 	if (err)
 		return fault_set(ret_fault, err, MSG_CAPTURE_UNAVAILABLE, "folder", t->pin_dir, "reason", strerror(-err),
 				 NULL);
 	disk->region_shift = d->info.region_shift;
 	disk->region_count = d->info.region_count;
-	disk->kept = kept;
+	disk->kept = followed || (there && !device);
 	d->info = *disk;
 	return 0;
+}
+
+void tracker_lose_disk(struct tracker *t, uint16_t disk)
+{
+	int err;
+
+	assert(disk < DISKS_MAX && t->disks[disk].open);
+	err = renumber(t, disk, 0, 0);
+	assert(err == 0);
+	t->disks[disk].info.device = 0;
+	t->disks[disk].info.sequence = 0;
+}
+
+bool tracker_is_there(const struct tracker *t, uint16_t disk)
+{
+	const struct tracker_disk *d = &t->disks[disk].info;
+
+	assert(disk < DISKS_MAX && t->disks[disk].open);
+	return d->device && tracker_sequence(d->device) == d->sequence;
 }
 
 int tracker_remove_disk(struct tracker *t, uint16_t disk)

@@ -287,18 +287,6 @@ uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, u
 	return n;
 }
 
-uint64_t tracker_live_move(struct tracker *t, uint16_t disk, unsigned int plane, uint64_t *region, uint64_t max)
-{
-	uint64_t n = tracker_live_next(t, disk, region, max), words;
-	uint64_t *bits = tracker_plane(t, disk, plane, &words);
-
-	for (uint64_t r = *region; n > 0 && r < *region + n; r++)
-		bits[r / 64] |= 1ULL << r % 64;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	clear_run(live_of(t, disk), *region, n);
-	return n;
-}
-
 void tracker_live_set(struct tracker *t, uint16_t disk, uint64_t region, uint64_t count)
 {
 	live_set(live_of(t, disk), region, count);

@@ -19,7 +19,8 @@
  *	may happen.
  * T3	A write that completes after another, with which it overlapped in flight, is
  *	marked live at its completion (I5).
- * T4	The live map is only ever set by BPF; only tracker_live_take() clears.
+ * T4	A region of the live map is cleared by tracker_live_take() alone.  Anybody may set
+ *	one: BPF, and whoever is in doubt.
  * T5	Anything the programs could not see at all (a missed run of theirs, a
  *	passthrough command) makes the disk suspect; tracker_suspect() says so.
  *
@@ -64,14 +65,15 @@ struct tracker_options {
 
 struct tracker_disk {
 	uint16_t disk;		  /* index within the machine, < DISKS_MAX */
-	dev_t device;		  /* of the whole disk */
+	dev_t device;		  /* of the whole disk; 0: it is not there, and only what is known of it is wanted */
 	uint64_t size_bytes;
 	/* Set by tracker_add_disk() / tracker_disk(): */
 	unsigned int region_shift; /* a region is 1 << region_shift bytes, 4 KiB at least */
 	uint64_t region_count;
+	uint64_t sequence;	  /* tracker_sequence() of the device */
 	/* Its live map and planes were there before tracker_add_disk() and nothing
-	 * since is missing from them.  False: new, or it came back under another
-	 * device number; what was written meanwhile was not seen: rescan. */
+	 * since is missing from them.  False: new, or it was away in between, so that
+	 * its number or its sequence is another; what was written meanwhile was not seen: rescan. */
 	bool kept;
 };
 
@@ -131,10 +133,24 @@ int tracker_remove(const char *pin_dir);
 /*
  * Begin to track a disk, or find it again after a resume (-EEXIST is never
  * returned: the same index with the same device and size is found; with
- * another device number, the old one is replaced and the planes kept).
+ * another device number or sequence, the old one is replaced and the planes kept).
  * The planes are zeroed when new.
  */
 _must_check_ int tracker_add_disk(struct tracker *t, struct tracker_disk *disk, struct fault *ret_fault);
+
+/*
+ * The disk is gone, and so is what was followed under its number: another disk that
+ * is given it is a stranger.  Maps and planes stay; tracker_add_disk() goes on with them.
+ */
+void tracker_lose_disk(struct tracker *t, uint16_t disk);
+
+/* What the kernel gives a disk, and gives anew to another one of the same number (diskseq, since
+ * 5.15); 0: it does not, or there is none. */
+uint64_t tracker_sequence(dev_t device);
+
+/* Is what has the disk's number still it? */
+bool tracker_is_there(const struct tracker *t, uint16_t disk);
+
 _must_check_ int tracker_remove_disk(struct tracker *t, uint16_t disk);
 
 /*
@@ -222,16 +238,10 @@ int64_t tracker_clock_offset_us(const struct tracker *t);
 uint64_t tracker_live_take(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
 
 /*
- * The same, and the regions are set in @plane before they are cleared here, so
- * that a process killed at any instruction has them in one or the other (I3).
- * An agent uses this one.
- */
-uint64_t tracker_live_move(struct tracker *t, uint16_t disk, unsigned int plane, uint64_t *region, uint64_t max);
-
-/*
  * The same without clearing: for who must note the regions in a plane before
- * they leave the live map, so that nothing is lost if he is killed in between
- * (BPF only ever sets, so the run is still there for tracker_live_take()).
+ * they leave the live map, so that a process killed at any instruction has them in
+ * one or the other (I3; BPF only ever sets, so the run is still there for
+ * tracker_live_take()).  An agent uses both.
  */
 uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max);
 
@@ -256,7 +266,7 @@ _must_check_ int tracker_counters(struct tracker *t, uint16_t disk, struct track
 /*
  * Has anything happened that could have escaped both ring and live map (T5)?
  * 1: yes, the whole disk needs a rescan by hashes; *@ret_why is a static text.
- * -EAGAIN: it looks so; call again, at least 50 ms later.  0: no.  It stays 1, agent restarts included, until tracker_suspect_clear(),
+ * -EAGAIN: it looks so, or another disk has its number; call again, at least 50 ms later.  0: no.  It stays 1, agent restarts included, until tracker_suspect_clear(),
  * which is called when the rescan is noted where a crash does not lose it; what
  * happens between the two calls makes it 1 again.
  */

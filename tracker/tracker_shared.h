@@ -69,11 +69,13 @@ union shared_live_page {
 struct shared_slot {
 	uint32_t device; /* major << 20 | minor, as the kernel has it */
 	uint32_t disk_plus_1;
+	uint64_t sequence; /* the kernel's diskseq: another disk of that number has another; 0: not known */
 };
 
 struct shared_disk {
 	uint64_t size_bytes;
-	uint32_t device;
+	uint64_t sequence; /* as in its slot */
+	uint32_t device;   /* 0: it is not there */
 	uint32_t generation; /* of its maps: the number in their names; 0: not tracked */
 	uint64_t passthrough_seen, blind_seen; /* what tracker_suspect_clear() has settled */
 	int64_t base_excess;		       /* books.c */

@@ -307,7 +307,7 @@ static void on_welcomed(void *context)
 {
 }
 
-static const struct engine_ops ops = { on_read, on_size, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops ops = { on_read, on_size, on_wall, on_now, on_event, on_durable, NULL };
 
 static void agent_begin(void)
 {

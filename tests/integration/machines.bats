@@ -136,22 +136,36 @@ loop_attach() {
 	losetup "/dev/loop$NUMBER" "$1"
 }
 
-@test "a disk that vanishes is said to be missing, and is found when it comes back" {
-	needs python3
+# disk_apart SIZE: a disk of such a number, D, in front of D_file, that can be pulled and put in again.
+disk_apart() {
 	wait_until 60 "a number of its own" loop_choose
 	D=/dev/loop$NUMBER D_file=$T/disk.apart
 	on_end "rm -f $D; wait_until 60 'end of $D' loop_remove $NUMBER"
-	on_end "disk_detach $D $D_file"
-	truncate -s 32M "$D_file"
+	on_end "losetup -d $D 2>/dev/null || :"
+	truncate -s "$1" "$D_file"
 	loop_attach "$D_file"
+}
+# What is open goes when it is closed; a disk that is pulled takes its node away, and so the agent lets go.
+disk_pull() {
+	losetup -d "$D"
+	rm "$D"
+}
+detached() { [ ! -e "/sys/block/loop$NUMBER/loop/backing_file" ]; }
+# disk_put FILE: another disk of the same number, or the same one again.
+disk_put() {
+	wait_until 60 "end of $D" detached
+	loop_attach "$1"
+}
+
+@test "a disk that vanishes is said to be missing, and is found when it comes back" {
+	needs python3
+	disk_apart 32M
 	disk_make E 32M
 	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
 	instance_start
 	protect lost "$D" "$E"
 	wait_continuous lost
-	# What is open goes when it is closed; a disk that is pulled takes its node away, and so the agent lets go.
-	losetup -d "$D"
-	rm "$D"
+	disk_pull
 	wait_status 180 lost '(.problems | any(.code == "DISK_GONE")) and .stage != "continuous"'
 	status lost '.problems[] | .code, .text, .remedy'
 	# Changed behind everybody's back, at the same name.
@@ -161,6 +175,151 @@ loop_attach() {
 	loop_attach "$D_file"
 	wait_continuous lost
 	equal lost "$D" "$E"
+}
+
+@test "what is written to another disk that has a vanished one's number does not go into its replica" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	instance_start
+	protect lost "$D" "$E"
+	wait_continuous lost
+	disk_pull
+	wait_status 180 lost '.problems | any(.code == "DISK_GONE")'
+	truncate -s 48M "$T/stranger"
+	disk_put "$T/stranger"
+	dd if=/dev/urandom of="$D" bs=1M count=24 oflag=direct status=none
+	dd if=/dev/urandom of="$E" bs=1M count=4 oflag=direct status=none
+	# Nothing of the vanished one had been left to send: it is what it was, and points go on.
+	mark lost
+	disk_copy lost "$LABEL" "$D" "$T/copy.img"
+	imgdiff "$D_file" "$T/copy.img"
+	disk_copy lost "$LABEL" "$E" "$T/copy.img"
+	imgdiff "$E" "$T/copy.img"
+	losetup -d "$D"
+	disk_put "$D_file"
+	wait_continuous lost
+	equal lost "$D" "$E"
+}
+
+@test "nor is it captured while nobody has noticed that the disk vanished" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	instance_start
+	protect unnoticed "$D" "$E"
+	wait_continuous unnoticed
+	mark unnoticed # all of it is durable
+	agent_kill unnoticed
+	losetup -d "$D"
+	truncate -s 48M "$T/stranger"
+	disk_put "$T/stranger"
+	dd if=/dev/urandom of="$D" bs=1M count=24 oflag=direct status=none
+	agent_start unnoticed
+	wait_status 180 unnoticed '.problems | any(.code == "DISK_GONE")'
+	mark unnoticed
+	disk_copy unnoticed "$LABEL" "$D" "$T/copy.img"
+	imgdiff "$D_file" "$T/copy.img"
+	losetup -d "$D"
+	disk_put "$D_file"
+	wait_continuous unnoticed
+	equal unnoticed "$D" "$E"
+}
+
+@test "while no agent ran a disk was changed elsewhere and came back under its number: it is compared" {
+	needs python3
+	disk_apart 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	instance_start
+	protect rescued "$D"
+	wait_continuous rescued
+	agent_kill rescued
+	losetup -d "$D"
+	dd if=/dev/urandom of="$D_file" bs=1M count=4 seek=10 conv=notrunc status=none
+	disk_put "$D_file"
+	agent_start rescued
+	wait_continuous rescued
+	equal rescued "$D"
+}
+
+@test "a disk that is not there when the agent starts, and comes later, is compared" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	instance_start
+	protect late "$D" "$E"
+	wait_continuous late
+	server=$(server_pid)
+	kill -STOP "$server" # what is written stays in the ring
+	on_end "kill -CONT $server 2>/dev/null || :"
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	agent_kill late
+	disk_pull
+	agent_start late
+	kill -CONT "$server"
+	wait_status 180 late '.problems | any(.code == "DISK_GONE" or .code == "DISK_GONE_UNSENT")'
+	dd if=/dev/urandom of="$E" bs=1M count=4 oflag=direct status=none
+	dd if=/dev/urandom of="$D_file" bs=1M count=4 seek=20 conv=notrunc status=none
+	disk_put "$D_file"
+	wait_continuous late
+	equal late "$D" "$E"
+}
+
+@test "of a machine whose vanished disk had something that was not sent no point is called until it is back" {
+	needs python3
+	disk_apart 64M
+	disk_make E 32M
+	dd if=/dev/urandom of="$D" bs=1M count=64 oflag=direct status=none
+	instance_start
+	protect_throttled torn 8 "$D" "$E"
+	wait_status 180 torn '.sent_bytes > 1000000'
+	disk_pull
+	wait_status 180 torn '.problems | any(.code == "DISK_GONE_UNSENT")'
+	status torn '.problems[] | .code, .text, .remedy'
+	setting torn throttle_mbit_per_second=0
+	dd if=/dev/urandom of="$E" bs=1M count=4 oflag=direct status=none
+	E_id=$(status torn ".disks[] | select(.device == \"$E\") | .id")
+	wait_status 180 torn ".disks | any(.id == \"$E_id\" and .dirty_bytes == 0)" # the others are replicated
+	[ "$(status torn .newest_point)" = null ]
+	disk_put "$D_file"
+	wait_continuous torn
+	equal torn "$D" "$E"
+}
+
+@test "while a disk is back and cannot be followed no point is called, and what is written to it then is found" {
+	needs python3
+	disk_apart 32M
+	disk_make E 32M
+	instance_start
+	protect held "$D" "$E"
+	wait_continuous held
+	disk_pull
+	wait_status 180 held '.problems | any(.code == "DISK_GONE")'
+	mark held # as it was
+	# Another agent was quicker to take it.
+	agent=$(agent_pid held)
+	wait_until 60 "end of $D" detached
+	kill -STOP "$agent"
+	on_end "kill -CONT $agent 2>/dev/null || :"
+	disk_put "$D_file"
+	mkdir "$T/other"
+	touch "$T/other/agent.json"
+	printf 'other\n%s\n%s\n' "$T/other" "$(cat "/sys/block/loop$NUMBER/diskseq")" >"/run/godwit/disks/7:$NUMBER"
+	on_end "rm -f /run/godwit/disks/7:$NUMBER"
+	kill -CONT "$agent"
+	wait_status 180 held '.problems | any(.code == "DISK_NOT_FOLLOWED")'
+	status held '.problems[] | .code, .text, .remedy'
+	before=$(status held .newest_point.id)
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	sent=$(status held .sent_bytes)
+	dd if=/dev/urandom of="$E" bs=1M count=8 oflag=direct status=none
+	wait_status 180 held ".sent_bytes > $((sent + 8000000))" # the others are replicated
+	[ "$(status held .newest_point.id)" = "$before" ]
+	rm "$T/other/agent.json" # it is gone
+	wait_continuous held
+	equal held "$D" "$E"
 }
 
 @test "a disk with 4 KiB sectors is replicated like any other" {

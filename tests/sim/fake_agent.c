@@ -131,7 +131,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 		  commit->flags & WIRE_COMMIT_POINT ? ", a point" : "");
 }
 
-static const struct engine_ops ops = { start_read, size, wall, now, on_event, on_durable };
+static const struct engine_ops ops = { start_read, size, wall, now, on_event, on_durable, NULL };
 
 /* --- growth ------------------------------------------------------------------------- */
 

@@ -210,8 +210,11 @@ static bool read_marked(struct follow *f, unsigned int max)
 	for (uint16_t disk = 0; disk < f->count; disk++) {
 		uint64_t most = READ_BYTES >> f->disks[disk].info.region_shift, region = 0, n;
 
-		while ((n = tracker_live_move(f->t, disk, PENDING, &region, UINT64_MAX)) > 0)
+		while ((n = tracker_live_next(f->t, disk, &region, UINT64_MAX)) > 0) {
+			plane_set(f, disk, PENDING, region, n); /* first (I3) */
+			n = tracker_live_take(f->t, disk, &region, n);
 			region += n;
+		}
 		region = 0;
 		while (max > 0 && (n = plane_run(f, disk, PENDING, &region, MAX(most, 1))) > 0) {
 			read_run(f, disk, region, n);

@@ -41,7 +41,14 @@ static uint64_t on_size(void *context, uint16_t disk)
 	return disk_bytes;
 }
 
-static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall, .size = on_size };
+static bool away;
+
+static bool on_still_gone(void *context)
+{
+	return away;
+}
+
+static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall, .size = on_size, .still_gone = on_still_gone };
 
 /* Connected, something written, and its epoch just over. */
 static int begin(void **state)
@@ -108,6 +115,45 @@ static void what_is_known_to_be_pending_is_not_looked_at(void **state)
 	assert_int_equal(looks, 1);
 }
 
+static void of_a_missing_disk_with_nothing_left_to_send_points_go_on_while_it_is_certainly_away(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_write(e->tracker, 0, 8, 1, true);
+	engine_disk_missing(e, 0, true);
+	away = false;
+	cut_run(e);
+	assert_false(e->aim.set);
+	away = true;
+	clock_us += LOOK_AGAIN_US;
+	cut_run(e);
+	assert_true(e->aim.set && e->aim.clean);
+}
+
+static void of_a_missing_disk_with_something_left_to_send_there_is_no_point_and_the_others_go_on(void **state)
+{
+	struct engine *e = *state;
+
+	plain_tracker_write(e->tracker, 0, 8, 1, true);
+	engine_disk_missing(e, 0, true);
+	away = true;
+	e->disks[0].planes[PLANE_HASH].count = 1;
+	clock_us += EPOCH_US;
+	cut_run(e);
+	assert_true(e->aim.set && !e->aim.clean);
+}
+
+static void of_a_missing_disk_with_a_lost_write_there_is_no_point(void **state)
+{
+	struct engine *e = *state;
+
+	engine_disk_missing(e, 0, true);
+	away = true;
+	plain_tracker_write(e->tracker, 0, 8, 1, false);
+	cut_run(e);
+	assert_false(e->aim.set);
+}
+
 static void a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after_it(void **state)
 {
 	struct engine *e = *state;
@@ -142,6 +188,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_first_point_does_not_wait_for_it, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_known_to_be_pending_is_not_looked_at, begin, end),
 		cmocka_unit_test_setup_teardown(a_disk_that_has_grown_makes_no_point_until_it_is_known, begin, end),
+		cmocka_unit_test_setup_teardown(
+			of_a_missing_disk_with_nothing_left_to_send_points_go_on_while_it_is_certainly_away, begin, end),
+		cmocka_unit_test_setup_teardown(
+			of_a_missing_disk_with_something_left_to_send_there_is_no_point_and_the_others_go_on, begin, end),
+		cmocka_unit_test_setup_teardown(of_a_missing_disk_with_a_lost_write_there_is_no_point, begin, end),
 		cmocka_unit_test_setup_teardown(a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after_it, begin,
 						end),
 	};

@@ -15,7 +15,6 @@
 struct fixture {
 	struct tracker t;
 	bool model[REGIONS];
-	uint64_t plane[(REGIONS + 63) / 64 * TRACKER_PLANES];
 	uint64_t random;
 };
 
@@ -42,8 +41,6 @@ static int setup(void **state)
 	if (live_open(&f->t.disks[0].live, fd))
 		return -1;
 	f->t.disks[0].open = true;
-	f->t.disks[0].planes = f->plane;
-	f->t.disks[0].plane_words = (REGIONS + 63) / 64;
 	return 0;
 }
 
@@ -133,23 +130,6 @@ static void whole_pages_and_the_last_short_one(void **state)
 	assert_int_equal(tracker_live_take(&f->t, 0, &region, UINT64_MAX), 0);
 }
 
-static void what_is_moved_is_in_the_plane(void **state)
-{
-	struct fixture *f = begin(state);
-	uint64_t region = 0, n = 0, got;
-
-	bpf_mark(f, 60, 10);
-	bpf_mark(f, 20000, 70);
-	while ((got = tracker_live_move(&f->t, 0, 2, &region, UINT64_MAX)) > 0) {
-		region += got;
-		n += got;
-	}
-	assert_int_equal(n, 80);
-	for (uint64_t r = 0; r < REGIONS; r++)
-		assert_int_equal(f->plane[2 * f->t.disks[0].plane_words + r / 64] >> r % 64 & 1, f->model[r]);
-	assert_int_equal(tracker_live_count(&f->t, 0), 0);
-}
-
 static void random_marks_and_takes_agree_with_the_model(void **state)
 {
 	struct fixture *f = begin(state);
@@ -222,7 +202,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_marked_is_found_taken_once_and_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole_pages_and_the_last_short_one, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_moved_is_in_the_plane, setup, teardown),
 		cmocka_unit_test_setup_teardown(random_marks_and_takes_agree_with_the_model, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_process_finds_what_was_marked_before_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(folded_into_larger_regions_nothing_is_missing, setup, teardown),

@@ -50,6 +50,7 @@ enum {
 struct gendisk {
 	int major;
 	int first_minor;
+	uint64_t diskseq; /* since 5.15 */
 };
 
 struct request_queue {

@@ -137,30 +137,44 @@ static __always_inline struct shared_counters *get_counters(uint32_t disk)
 
 /* --- which disk -------------------------------------------------------------- */
 
-static __always_inline uint32_t request_device(struct request *rq)
+static __always_inline struct gendisk *request_disk(struct request *rq)
 {
 	struct request___disk *old = (void *)rq;
-	struct gendisk *disk;
 
 	/* Not rq_disk where there is a choice: of a command through /dev/sgN that is sg's own. */
 	if (bpf_core_field_exists(rq->q->disk))
-		disk = rq->q->disk;
-	else
-		disk = old->rq_disk;
-	if (!disk)
-		return 0;
+		return rq->q->disk;
+	return old->rq_disk;
+}
+
+static __always_inline uint32_t device_of(struct gendisk *disk)
+{
 	return (uint32_t)disk->major << 20 | (uint32_t)disk->first_minor;
 }
 
-/* Index of the disk plus one; 0: not ours. */
-static __always_inline uint32_t find_disk(struct shared_config *c, uint32_t device)
+static __always_inline uint32_t request_device(struct request *rq)
 {
-	uint32_t slot = shared_slot_of(device);
+	struct gendisk *disk = request_disk(rq);
 
-	if (!device)
+	return disk ? device_of(disk) : 0;
+}
+
+/* Is it the disk that had the number when it was added?  Before 5.15 there is but the number. */
+static __always_inline bool is_same_disk(const struct shared_slot *s, struct gendisk *disk)
+{
+	return !bpf_core_field_exists(disk->diskseq) || !s->sequence || s->sequence == disk->diskseq;
+}
+
+/* Index of the disk plus one; 0: not ours. */
+static __always_inline uint32_t find_disk(struct shared_config *c, struct request *rq)
+{
+	struct gendisk *disk = request_disk(rq);
+	uint32_t device = disk ? device_of(disk) : 0, slot = shared_slot_of(device);
+
+	if (!disk || !device)
 		return 0;
 	for (int i = 0; i < SHARED_PROBES; i++)
-		if (c->slots[slot + i].device == device)
+		if (c->slots[slot + i].device == device && is_same_disk(&c->slots[slot + i], disk))
 			return c->slots[slot + i].disk_plus_1;
 	return 0;
 }

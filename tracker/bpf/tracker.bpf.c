@@ -63,7 +63,7 @@ int BPF_PROG(issue, struct request *rq)
 	c = get_config();
 	if (!c)
 		return 0;
-	disk = find_disk(c, request_device(rq));
+	disk = find_disk(c, rq);
 	bytes = rq->__data_len;
 	if (!disk || !bytes || !rq->bio)
 		return 0;
@@ -293,7 +293,7 @@ static __always_inline uint32_t ours(struct shared_config *c, struct request *rq
 {
 	if (!(rq->cmd_flags & 1))
 		return 0;
-	return c ? find_disk(c, request_device(rq)) : 0;
+	return c ? find_disk(c, rq) : 0;
 }
 
 /* Has an earlier program handled it?  @ret_token: to be left by whoever does; 0: nobody asks for it. */
