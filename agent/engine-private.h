@@ -79,6 +79,7 @@ struct scan_read {
 struct asked {
 	uint16_t disk;
 	bool verify;
+	bool outdated; /* in doubt once more since: that it is the same says nothing */
 	uint64_t offset;
 	uint32_t length;
 };
@@ -269,6 +270,7 @@ bool sectors_any(const struct sector_set *s, uint32_t first, uint32_t count);
 bool scanner_is_idle(const struct engine *e);
 
 /* hashes.c */
+void hashes_doubt(struct engine *e, struct disk_state *d);
 bool hashes_submit(struct engine *e);
 void hashes_emit(struct engine *e, struct scan_read *r);
 int hashes_differ(struct engine *e, const struct wire_differ *m);

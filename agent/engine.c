@@ -178,10 +178,8 @@ int engine_disk_back(struct engine *e, uint16_t disk)
 
 void engine_rescan(struct engine *e, uint16_t disk)
 {
-	struct disk_state *d = &e->disks[disk];
-
-	if (d->present)
-		plane_set(&d->planes[PLANE_HASH], 0, d->track.region_count);
+	if (e->disks[disk].present)
+		hashes_doubt(e, &e->disks[disk]);
 }
 
 /* The server has nothing, or nothing to compare with: all of it must travel. */

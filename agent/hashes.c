@@ -14,7 +14,9 @@
  * So a chunk is asked about only if nothing that the read may hold is still
  * here: no record of the open epoch, none that came during the read.
  *
- * A region's bit leaves `hash' when its answer is there, not when it is asked.
+ * A region's bit leaves `hash' when its answer is there, not when it is asked;
+ * and not by an answer, or a read, that is older than the doubt (I3): whatever
+ * made the disk suspect may have been written after.
  * An answer that rests on frames that are not durable yet is safe: if they are
  * lost their regions are in their generation.
  */
@@ -94,6 +96,23 @@ static bool next_stretch(struct engine *e, struct disk_state *d, uint64_t *ret_o
 	return true;
 }
 
+/* All of the disk is in doubt from now on. */
+void hashes_doubt(struct engine *e, struct disk_state *d)
+{
+	plane_set(&d->planes[PLANE_HASH], 0, d->track.region_count);
+	for (unsigned int i = 0; i < e->read_count; i++) {
+		struct scan_read *r = &e->reads[i];
+
+		if (r->state != READ_FREE && r->disk == d->track.disk && r->purpose == READ_HASH)
+			memset(&r->again, 0xff, sizeof(r->again));
+	}
+	for (unsigned int i = 0; i < e->asked_count; i++) {
+		struct asked *a = &e->asked[(e->asked_first + i) % HASHES_MAX];
+
+		a->outdated = a->outdated || a->disk == d->track.disk;
+	}
+}
+
 static bool submit_disk(struct engine *e, struct disk_state *d)
 {
 	struct scan_read *r = scanner_free_read(e);
@@ -103,9 +122,11 @@ static bool submit_disk(struct engine *e, struct disk_state *d)
 		return false;
 	if (!next_stretch(e, d, &offset, &end)) {
 		/* What is left is being read or asked; else something was set behind the cursor. */
-		if (!count_reads(e, READ_HASH) && !count_asked(e, false))
-			d->hash_cursor = 0;
-		return false;
+		if (count_reads(e, READ_HASH) || count_asked(e, false))
+			return false;
+		d->hash_cursor = 0;
+		if (!next_stretch(e, d, &offset, &end))
+			return false;
 	}
 	if (scanner_begin(e, r, READ_HASH, d->track.disk, offset, (uint32_t)(end - offset)) < 0)
 		return false;
@@ -336,7 +357,7 @@ int hashes_differ(struct engine *e, const struct wire_differ *m)
 	} else if (m->differs) {
 		e->figures.differing_bytes += a.length;
 		to_pending(e, d, a.offset, end);
-	} else if (end % region_bytes(d) == 0 || end == d->track.size_bytes) {
+	} else if (!a.outdated && (end % region_bytes(d) == 0 || end == d->track.size_bytes)) {
 		/* A region larger than a chunk: its other chunks were answered before this one. */
 		uint64_t first = region_first(d, a.offset);
 

@@ -26,6 +26,7 @@ struct fake_disk {
 	uint8_t *live;
 	uint64_t live_count;
 	uint64_t *planes[TRACKER_PLANES];
+	bool suspect;
 };
 
 struct tracker {
@@ -149,6 +150,11 @@ void fake_tracker_complete(struct tracker *t, uint32_t write)
 					.offset_bytes = (uint64_t)x->sector * SECTOR_BYTES,
 					.length_bytes = (uint64_t)x->count * SECTOR_BYTES } };
 
+	if (world_chance(w, w->s.unseen_percent)) {
+		t->disks[x->disk].suspect = true;
+		w->stats.unseen++;
+		return;
+	}
 	if (t->mode == TRACKER_DIRTY_MAP) {
 		mark(t, x->disk, x->sector, x->count);
 		return;
@@ -352,9 +358,22 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 {
-	return 0;
+	world_meanwhile(t->w);
+	if (t->disks[disk].suspect)
+		*ret_why = "a write that no program saw";
+	return t->disks[disk].suspect;
 }
 
 void tracker_suspect_clear(struct tracker *t, uint16_t disk)
 {
+	maybe_die(t);
+	t->disks[disk].suspect = false;
+}
+
+bool fake_tracker_is_suspect(const struct tracker *t)
+{
+	for (unsigned int i = 0; i < t->w->s.disks; i++)
+		if (t->disks[i].suspect)
+			return true;
+	return false;
 }

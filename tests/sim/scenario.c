@@ -43,6 +43,7 @@ void scenario_draw(struct sim_world *w)
 	s->load_us = PICK(w, 500, 1500, 3000) * 1000;
 	s->dirty_map_only = world_chance(w, 5);
 	s->verify = world_chance(w, 30);
+	s->unseen_percent = (unsigned int)PICK(w, 0, 0, 0, 1);
 }
 
 void scenario_print(const struct sim_world *w, FILE *out)
@@ -61,6 +62,6 @@ void scenario_print(const struct sim_world *w, FILE *out)
 		(unsigned long long)s->sync_us, (unsigned long long)s->cut_every_us / 1000,
 		(unsigned long long)s->kill_every_us / 1000, (unsigned long long)s->server_crash_every_us / 1000,
 		(unsigned long long)s->reboot_every_us / 1000, (unsigned long long)s->bad_every_us / 1000);
-	fprintf(out, "  false marks %u %%, lost %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
-		s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
+	fprintf(out, "  false marks %u %%, lost %u %%, unseen %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
+		s->unseen_percent, s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
 }

@@ -142,8 +142,8 @@ static void add(struct sim_stats *sum, const struct sim_stats *one)
 
 static void print_stats(const struct sim_stats *s, unsigned long runs)
 {
-	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping), %llu epochs, %llu points, %llu sectors checked\n",
-	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps,
+	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping, %llu unseen), %llu epochs, %llu points, %llu sectors checked\n",
+	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps, (unsigned long long)s->unseen,
 	       (unsigned long long)s->epochs, (unsigned long long)s->points, (unsigned long long)s->checked_sectors);
 	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu samples and %llu chunks found wrong\n",
 	       (unsigned long long)s->kills, (unsigned long long)s->cuts, (unsigned long long)s->server_crashes,

@@ -44,6 +44,7 @@ struct scenario {
 	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us;
 	unsigned int false_mark_percent; /* of writes mark regions for nothing */
 	unsigned int lost_percent;	 /* cannot be read by the tracker */
+	unsigned int unseen_percent;	 /* no program sees their completion: the disk is suspect */
 	unsigned int wrong_percent;	 /* carried with a wrong payload: capture is broken */
 	uint64_t load_us;		 /* then it becomes quiet */
 	bool dirty_map_only, verify, grow;
@@ -88,7 +89,7 @@ struct sim_event {
 };
 
 struct sim_stats {
-	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, reads, bad, resent,
+	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, unseen, reads, bad, resent,
 		replayed, skipped, mismatches, verify_differs, checked_sectors;
 };
 
@@ -152,6 +153,7 @@ uint64_t sector_stamp(struct sim_world *w, const uint8_t bytes[SECTOR_BYTES], co
 struct tracker *fake_tracker_new(struct sim_world *w);
 void fake_tracker_free(struct tracker *t);
 void fake_tracker_complete(struct tracker *t, uint32_t write);
+bool fake_tracker_is_suspect(const struct tracker *t);
 void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *ret_from, uint64_t *ret_to);
 
 /* fake_server.c */

@@ -14,6 +14,7 @@ struct tracker {
 	unsigned int first, count;
 	enum tracker_mode mode;
 	bool full; /* T7 */
+	bool suspect;
 	uint8_t disk[PLAIN_BYTES], live[REGIONS];
 	uint64_t planes[TRACKER_PLANES][REGIONS / 64 + 1];
 };
@@ -72,13 +73,24 @@ static bool record(struct tracker *t, uint32_t sector, uint32_t count, enum trac
 	return true;
 }
 
-void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp, bool carry)
+static void fill(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp)
 {
 	assert(count && count <= CHUNK_SECTORS && sector + count <= PLAIN_SECTORS);
 	for (uint32_t i = 0; i < count * (SECTOR_BYTES / 8); i++)
 		put_le64(t->disk + (uint64_t)sector * SECTOR_BYTES + i * 8, stamp);
+}
+
+void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp, bool carry)
+{
+	fill(t, sector, count, stamp);
 	if (!carry || !record(t, sector, count, TRACKER_WRITE))
 		mark(t, sector, count);
+}
+
+void plain_tracker_write_unseen(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp)
+{
+	fill(t, sector, count, stamp);
+	t->suspect = true;
 }
 
 void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count)
@@ -215,9 +227,12 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 {
-	return 0;
+	if (t->suspect)
+		*ret_why = "a write that nobody saw";
+	return t->suspect;
 }
 
 void tracker_suspect_clear(struct tracker *t, uint16_t disk)
 {
+	t->suspect = false;
 }

@@ -25,4 +25,7 @@ void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uin
 /* One that completes as a discard. */
 void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count);
 
+/* One whose completion nobody saw: neither carried nor marked, and the disk is suspect. */
+void plain_tracker_write_unseen(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp);
+
 #endif
