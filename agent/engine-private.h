@@ -150,27 +150,31 @@ struct engine {
 
 	/* the open epoch */
 	uint64_t open_number;
-	uint64_t open_since_us;	      /* wall: its first record, or the last cut */
+	uint64_t open_since_us;	      /* boot_us: its first record, or the last cut */
 	bool touched;		      /* something is in it, or was sent as part of it */
 	uint64_t cut_at_us;	      /* now_us of the last cut */
 	uint64_t look_again_us;	      /* the look before it found something dirty: not before then */
 	bool live_seen;		      /* something was live when last looked at */
 	struct {
 		bool set, clean;
-		uint64_t position, time_us;
+		uint64_t position, boot_us;
 	} aim;
+	struct timeline timeline;
+	uint64_t begun_us;	      /* boot_us */
+	uint64_t point_us;	      /* boot_us of the newest durable point; 0: it is from before this engine */
 	struct flight closing;	      /* of `closed' */
 	struct flight flights[ENGINE_FLIGHTS_MAX];
 	unsigned int flight_count;
 	char label[WIRE_LABEL_MAX + 1];
 	bool label_wanted;
-	uint64_t label_since_us;      /* wall: points before it are not what was asked for */
+	uint64_t label_since_us;      /* boot_us: points before it are not what was asked for */
 
 	struct disk_state disks[DISKS_MAX];
 	unsigned int disk_limit;      /* one more than the highest present */
 	unsigned int next_disk;	      /* round robin of the scanner */
 	struct scan_read reads[ENGINE_READS_MAX];
 	unsigned int read_count;      /* slots in use of `reads' */
+	uint64_t submitted_us;	      /* now_us: what was due then was begun, or must wait for something else */
 
 	struct asked asked[HASHES_MAX];
 	unsigned int asked_first, asked_count;

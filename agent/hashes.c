@@ -294,7 +294,7 @@ uint64_t verify_deadline(const struct engine *e)
 	uint64_t soonest = UINT64_MAX;
 
 	for (unsigned int i = 0; e->verify.running && i < e->verify.doubt_count; i++)
-		if (!e->verify.doubts[i].flying)
+		if (!e->verify.doubts[i].flying && e->verify.doubts[i].not_before_us > e->submitted_us)
 			soonest = MIN(soonest, e->verify.doubts[i].not_before_us);
 	return soonest;
 }

@@ -373,11 +373,13 @@ static bool submit_pending(struct engine *e, struct disk_state *d)
 		return false;
 	count = next_run(e, d, &region);
 	if (!count) {
-		if (!pass_has_reads(e, d->track.disk)) {
-			d->in_pass = false;
-			look_synced(e, d);
-		}
-		return false;
+		if (pass_has_reads(e, d->track.disk))
+			return false;
+		d->in_pass = false;
+		look_synced(e, d);
+		/* The next one may have been due already: nothing else would wake it. */
+		if (!arrange_pass(e, d) || !(count = next_run(e, d, &region)))
+			return false;
 	}
 	if (is_being_read(e, d, region, count))
 		return false; /* after an error the cursor went back: wait for the others */
@@ -402,11 +404,9 @@ static bool submit_leisure(struct engine *e, struct disk_state *d)
 	for (unsigned int i = 0; i < e->read_count; i++)
 		if (e->reads[i].state != READ_FREE && e->reads[i].purpose == READ_LEISURE)
 			return false;
+	if (!plane_next(p, &region, 1))
+		region = 0;
 	count = plane_next(p, &region, MAX(e->o.read_bytes >> d->track.region_shift, 1));
-	if (!count) {
-		d->leisure_cursor = 0;
-		return false;
-	}
 	offset = region << d->track.region_shift;
 	if (scanner_begin(e, r, READ_LEISURE, d->track.disk, offset,
 			  (uint32_t)(MIN(offset + count * region_bytes(d), d->track.size_bytes) - offset)) < 0)
@@ -422,6 +422,7 @@ void scanner_submit(struct engine *e)
 
 	if (!e->connected)
 		return;
+	e->submitted_us = now_us(e);
 	do {
 		began = false;
 		for (unsigned int i = 0; i < e->disk_limit; i++) {
@@ -584,6 +585,13 @@ bool scanner_emit(struct engine *e)
 	return moved;
 }
 
+/* What was due already when reads were last submitted waits for something else than time: a
+ * read's end, an answer, the end of a pass.  Whoever sees that runs the engine. */
+static uint64_t sooner(const struct engine *e, uint64_t soonest, uint64_t due_us)
+{
+	return due_us > e->submitted_us ? MIN(soonest, due_us) : soonest;
+}
+
 uint64_t scanner_deadline(const struct engine *e)
 {
 	uint64_t soonest = UINT64_MAX;
@@ -594,11 +602,12 @@ uint64_t scanner_deadline(const struct engine *e)
 		if (!d->present || d->missing)
 			continue;
 		if (!d->in_pass && (d->planes[PLANE_PENDING].count || e->live_seen))
-			soonest = MIN(soonest, d->pass_began_us + PASS_PAUSE_US);
+			soonest = sooner(e, soonest, d->pass_began_us + PASS_PAUSE_US);
 		if (d->planes[PLANE_LEISURE].count)
-			soonest = MIN(soonest, d->leisure_next_us);
+			soonest = sooner(e, soonest, d->leisure_next_us);
+		soonest = sooner(e, soonest, d->bad_hold_us);
 		for (unsigned int b = 0; b < d->bad_count; b++)
-			soonest = MIN(soonest, d->bad[b].retry_us);
+			soonest = sooner(e, soonest, d->bad[b].retry_us);
 	}
 	return soonest;
 }
