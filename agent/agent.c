@@ -114,9 +114,9 @@ static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t lengt
 	return at && at->fd >= 0 ? uring_read(a->uring, at->fd, buffer, length, offset, slot) : -ENODEV;
 }
 
-static uint64_t on_wall(void *context)
+static uint64_t on_boot(void *context)
 {
-	return wallclock_now_us();
+	return boottime_now_us();
 }
 
 static uint64_t on_now(void *context)
@@ -179,7 +179,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 	control_durable(a, commit);
 }
 
-static const struct engine_ops engine_ops = { on_read, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops engine_ops = { on_read, on_boot, on_now, on_event, on_durable };
 
 static void on_session_fault(void *context, const struct fault *f)
 {

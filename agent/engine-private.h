@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine-private - what the files of the engine share: engine.c (life, connection),
- * merge.c (ring to epoch), cut.c (epochs), scanner.c (reads), hashes.c (rescan and
+ * merge.c (ring to epoch), cut.c (epochs), timeline.c (their times), scanner.c (reads), hashes.c (rescan and
  * verify), sample.c (re-reading what was captured). */
 #ifndef GODWIT_ENGINE_PRIVATE_H
 #define GODWIT_ENGINE_PRIVATE_H
@@ -10,6 +10,7 @@
 #include "epoch.h"
 #include "plane.h"
 #include <assert.h>
+#include <stdlib.h>
 
 #define READ_BYTES_MAX	 (4u * 1024u * 1024u)
 #define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
@@ -87,6 +88,7 @@ struct asked {
 struct flight {
 	struct wire_commit commit;
 	uint64_t position;
+	uint64_t boot_us; /* CLOCK_BOOTTIME of the cut */
 	uint64_t ends_at; /* of all bytes ever put into the outbox */
 };
 
@@ -127,6 +129,15 @@ struct overload {
 	uint64_t looked_us, skipped_bytes, scanned_bytes; /* of the figures, then */
 	uint64_t vain_bytes; /* carried, skipped and not made up for */
 	uint64_t read_after_us;
+};
+
+struct timeline {
+	bool begun;
+	int64_t offset_us;	   /* of the times so far to CLOCK_BOOTTIME */
+	bool waiting;		   /* the wall clock is far ahead of that: */
+	int64_t waiting_us;	   /* by this offset */
+	uint64_t waiting_since_us; /* now_us */
+	bool unsure;
 };
 
 struct engine {
@@ -193,6 +204,11 @@ static inline uint64_t now_us(const struct engine *e)
 	return e->o.ops->now_us(e->o.context);
 }
 
+static inline uint64_t boot_us(const struct engine *e)
+{
+	return e->o.ops->boot_us(e->o.context);
+}
+
 static inline void report(const struct engine *e, enum engine_event event, uint16_t disk, uint64_t value,
 			  const char *text)
 {
@@ -250,12 +266,16 @@ void cut_begin_epoch(struct engine *e, uint64_t number);
 bool cut_can_close(const struct engine *e);
 bool cut_look_clean(struct engine *e);
 bool cut_nothing_pending(const struct engine *e);
-void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean);
+void cut_close(struct engine *e, uint64_t position, uint64_t cut_us, bool clean);
 void cut_soon(struct engine *e);
 void cut_run(struct engine *e);
 bool cut_send(struct engine *e);
 uint64_t cut_deadline(const struct engine *e);
 int cut_durable(struct engine *e, const struct wire_durable *m);
+
+/* timeline.c */
+int64_t timeline_offset_us(struct engine *e);
+bool timeline_is_sure(struct engine *e);
 
 /* scanner.c */
 void scanner_submit(struct engine *e);

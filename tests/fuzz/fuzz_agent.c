@@ -272,7 +272,7 @@ static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t lengt
 	return 0;
 }
 
-static uint64_t on_wall(void *context)
+static uint64_t on_boot(void *context)
 {
 	return 1700000000000000ULL + w.now_us;
 }
@@ -300,7 +300,7 @@ static void on_welcomed(void *context)
 {
 }
 
-static const struct engine_ops ops = { on_read, on_wall, on_now, on_event, on_durable };
+static const struct engine_ops ops = { on_read, on_boot, on_now, on_event, on_durable };
 
 static void agent_begin(void)
 {

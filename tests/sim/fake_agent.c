@@ -85,13 +85,6 @@ static int start_read(void *context, uint16_t disk, uint64_t offset, uint32_t le
 	return 0;
 }
 
-static uint64_t wall(void *context)
-{
-	struct sim_agent *a = context;
-
-	return a->w->now + SIM_WALL_ZERO;
-}
-
 static uint64_t now(void *context)
 {
 	struct sim_agent *a = context;
@@ -124,7 +117,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 		  commit->flags & WIRE_COMMIT_POINT ? ", a point" : "");
 }
 
-static const struct engine_ops ops = { start_read, wall, now, on_event, on_durable };
+static const struct engine_ops ops = { start_read, now, now, on_event, on_durable };
 
 /* --- a life ------------------------------------------------------------------------- */
 

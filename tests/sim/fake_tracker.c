@@ -301,7 +301,7 @@ void tracker_consume(struct tracker *t, uint64_t position)
 
 int64_t tracker_clock_offset_us(const struct tracker *t)
 {
-	return SIM_WALL_ZERO;
+	return (int64_t)SIM_WALL_ZERO + t->w->clock_wrong_us;
 }
 
 uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)

@@ -41,7 +41,7 @@ struct scenario {
 	unsigned int discard_percent, zero_percent;
 	bool overlaps;			 /* may writes in flight overlap */
 	uint64_t link_bytes_per_ms, latency_us, sync_us, read_us;
-	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us;
+	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us, clock_every_us;
 	unsigned int false_mark_percent; /* of writes mark regions for nothing */
 	unsigned int lost_percent;	 /* cannot be read by the tracker */
 	unsigned int unseen_percent;	 /* no program sees their completion: the disk is suspect */
@@ -90,12 +90,13 @@ struct sim_event {
 
 struct sim_stats {
 	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, unseen, reads, bad, resent,
-		replayed, skipped, mismatches, verify_differs, checked_sectors;
+		replayed, skipped, clocks, mismatches, verify_differs, checked_sectors;
 };
 
 struct sim_world {
 	uint64_t seed, random;
 	uint64_t now;
+	int64_t clock_wrong_us; /* what the source's wall clock is ahead */
 	struct sim_event *events;
 	size_t event_count, event_max;
 	uint64_t event_order;

@@ -15,6 +15,7 @@ struct tracker {
 	enum tracker_mode mode;
 	bool full; /* T7 */
 	bool suspect;
+	int64_t wall_offset_us;
 	uint8_t disk[PLAIN_BYTES], live[REGIONS];
 	uint64_t planes[TRACKER_PLANES][REGIONS / 64 + 1];
 };
@@ -101,6 +102,12 @@ void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count)
 		mark(t, sector, count);
 }
 
+void plain_tracker_set_clock(struct tracker *t, uint64_t boot_us, int64_t wall_offset_us)
+{
+	t->clock_us = boot_us - 1;
+	t->wall_offset_us = wall_offset_us;
+}
+
 /* --- tracker.h --------------------------------------------------------------------- */
 
 int tracker_disk(const struct tracker *t, uint16_t disk, struct tracker_disk *ret)
@@ -178,7 +185,7 @@ void tracker_consume(struct tracker *t, uint64_t position)
 
 int64_t tracker_clock_offset_us(const struct tracker *t)
 {
-	return 0;
+	return t->wall_offset_us;
 }
 
 uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)
