@@ -312,17 +312,22 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 	cut_begin_epoch(e, durable + 1);
 }
 
+/* A label that is not durable is wanted still, unless it was given up. */
+static void want_label_again(struct engine *e, const struct wire_commit *m)
+{
+	if (m->flags & WIRE_COMMIT_LABELLED && strcmp(m->label, e->label) == 0)
+		e->label_wanted = true;
+}
+
 void engine_disconnected(struct engine *e)
 {
 	if (!e->connected)
 		return;
 	e->connected = false;
-	/* A label that is not durable is wanted still. */
-	if (e->closed && e->closing.commit.flags & WIRE_COMMIT_LABELLED)
-		e->label_wanted = true;
+	if (e->closed)
+		want_label_again(e, &e->closing.commit);
 	for (unsigned int i = 0; i < e->flight_count; i++)
-		if (e->flights[i].commit.flags & WIRE_COMMIT_LABELLED)
-			e->label_wanted = true;
+		want_label_again(e, &e->flights[i].commit);
 	hashes_forget(e);
 	sample_forget(e);
 	scanner_stale(e);
@@ -414,6 +419,7 @@ int engine_mark(struct engine *e, const char *label)
 void engine_unmark(struct engine *e)
 {
 	e->label_wanted = false;
+	e->label[0] = '\0'; /* nor if it is in flight and gets lost */
 }
 
 /* --- figures ---------------------------------------------------------------------- */

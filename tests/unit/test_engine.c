@@ -35,7 +35,7 @@ static struct world {
 	unsigned int commit_count;
 	uint64_t durable;
 	struct wire_commit point;	     /* the newest that is durable */
-	unsigned int point_count;
+	unsigned int point_count, labelled;
 } w;
 
 static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t length, void *buffer, unsigned int slot)
@@ -70,6 +70,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 	assert_true(commit->time_us > w.point.time_us);
 	w.point = *commit;
 	w.point_count++;
+	w.labelled += commit->flags & WIRE_COMMIT_LABELLED ? 1 : 0;
 }
 
 static const struct engine_ops ops = { on_read, on_boot, on_now, on_event, on_durable };
@@ -325,6 +326,40 @@ static void a_bad_sector_that_takes_long_to_fail_again_is_waited_for_without_a_b
 	assert_int_equal(w.engine->disks[0].bad_count, 0);
 }
 
+/* --- labels -------------------------------------------------------------------------- */
+
+/* Asked for, and sent with an epoch that is not durable. */
+static void send_label(const char *label)
+{
+	assert_int_equal(engine_mark(w.engine, label), 0);
+	for (unsigned int i = 0; i < 100 && w.engine->label_wanted; i++, w.now_us += 10000)
+		run();
+	assert_false(w.engine->label_wanted);
+}
+
+static void a_label_that_was_sent_is_wanted_again_after_a_lost_connection(void **state)
+{
+	go_on(5);
+	send_label("a");
+	engine_disconnected(w.engine);
+	welcome(w.durable);
+	go_on(2);
+	assert_int_equal(w.labelled, 1);
+}
+
+static void a_label_that_was_given_up_is_not(void **state)
+{
+	go_on(5);
+	send_label("a");
+	engine_unmark(w.engine);
+	engine_disconnected(w.engine);
+	welcome(w.durable);
+	assert_int_equal(engine_mark(w.engine, "b"), 0); /* and is in nobody's way */
+	engine_unmark(w.engine);
+	go_on(2);
+	assert_int_equal(w.labelled, 0);
+}
+
 /* --- times of points ------------------------------------------------------------- */
 
 static void set_clock(int64_t offset_us)
@@ -478,6 +513,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_read_at_leisure_that_takes_long_is_waited_for_without_a_busy_loop, begin, end),
 		cmocka_unit_test_setup_teardown(a_bad_sector_that_takes_long_to_fail_again_is_waited_for_without_a_busy_loop,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_label_that_was_sent_is_wanted_again_after_a_lost_connection, begin, end),
+		cmocka_unit_test_setup_teardown(a_label_that_was_given_up_is_not, begin, end),
 		cmocka_unit_test_setup_teardown(a_clock_that_is_ahead_for_less_than_a_minute_leaves_no_trace, begin, end),
 		cmocka_unit_test_setup_teardown(a_clock_that_was_set_ahead_is_followed_after_a_minute, begin, end),
 		cmocka_unit_test_setup_teardown(
