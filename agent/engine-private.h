@@ -282,6 +282,7 @@ void scanner_submit(struct engine *e);
 bool scanner_emit(struct engine *e);
 void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint64_t count);
 void scanner_mark_leisure(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length);
+unsigned int scanner_count_reads(const struct engine *e, enum read_purpose purpose);
 bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t first, uint64_t position);
 void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length, uint64_t position);
 void scanner_stale(struct engine *e);

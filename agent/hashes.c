@@ -37,15 +37,6 @@ bool hashes_have_room(const struct engine *e)
 	return e->asked_count < HASHES_MAX;
 }
 
-static unsigned int count_reads(const struct engine *e, enum read_purpose purpose)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < e->read_count; i++)
-		n += e->reads[i].state != READ_FREE && e->reads[i].purpose == purpose;
-	return n;
-}
-
 static unsigned int count_asked(const struct engine *e, bool verify)
 {
 	unsigned int n = 0;
@@ -122,7 +113,7 @@ static bool submit_disk(struct engine *e, struct disk_state *d)
 		return false;
 	if (!next_stretch(e, d, &offset, &end)) {
 		/* What is left is being read or asked; else something was set behind the cursor. */
-		if (count_reads(e, READ_HASH) || count_asked(e, false))
+		if (scanner_count_reads(e, READ_HASH) || count_asked(e, false))
 			return false;
 		d->hash_cursor = 0;
 		if (!next_stretch(e, d, &offset, &end))
@@ -138,7 +129,7 @@ bool hashes_submit(struct engine *e)
 {
 	bool began = false;
 
-	if (count_reads(e, READ_HASH) >= MAX(e->read_count / 2, 1u))
+	if (scanner_count_reads(e, READ_HASH) >= MAX(e->read_count / 2, 1u))
 		return false;
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		if (e->disks[i].present && !e->disks[i].missing)
@@ -167,6 +158,19 @@ static struct doubt *find_doubt(struct engine *e, uint16_t disk, uint64_t offset
 	return NULL;
 }
 
+static struct doubt *have_doubt(struct engine *e, uint16_t disk, uint64_t offset)
+{
+	struct verify *v = &e->verify;
+	struct doubt *q = find_doubt(e, disk, offset);
+
+	if (q)
+		return q;
+	assert(v->doubt_count < DOUBTS_MAX);
+	q = &v->doubts[v->doubt_count++];
+	*q = (struct doubt){ .disk = disk, .offset = offset };
+	return q;
+}
+
 static void settle_doubt(struct engine *e, struct doubt *q)
 {
 	*q = e->verify.doubts[--e->verify.doubt_count];
@@ -176,13 +180,8 @@ static void settle_doubt(struct engine *e, struct doubt *q)
 static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint32_t length, bool differed)
 {
 	struct verify *v = &e->verify;
-	struct doubt *q = find_doubt(e, d->track.disk, offset);
+	struct doubt *q = have_doubt(e, d->track.disk, offset);
 
-	if (!q) {
-		assert(v->doubt_count < DOUBTS_MAX);
-		q = &v->doubts[v->doubt_count++];
-		*q = (struct doubt){ .disk = d->track.disk, .offset = offset };
-	}
 	q->flying = false;
 	q->not_before_us = now_us(e) + 2 * e->o.epoch_us;
 	q->tries++;
@@ -267,13 +266,13 @@ void verify_submit(struct engine *e)
 	struct verify *v = &e->verify;
 	struct scan_read *r;
 
-	while (v->running && count_reads(e, READ_VERIFY) < VERIFY_READS && (r = scanner_free_read(e))) {
+	while (v->running && scanner_count_reads(e, READ_VERIFY) < VERIFY_READS && (r = scanner_free_read(e))) {
 		unsigned int chunks = (unsigned int)(e->o.read_bytes / CHUNK_BYTES);
 
 		if (submit_doubt(e, r))
 			continue;
 		if (!verify_find_disk(e)) {
-			if (!v->doubt_count && !count_reads(e, READ_VERIFY) && !count_asked(e, true)) {
+			if (!v->doubt_count && !scanner_count_reads(e, READ_VERIFY) && !count_asked(e, true)) {
 				v->running = false;
 				report(e, ENGINE_VERIFY_DONE, 0, v->figures.differing_bytes, NULL);
 			}
@@ -374,16 +373,15 @@ void hashes_forget(struct engine *e)
 	for (unsigned int i = e->asked_count; v->running && i-- > 0;) {
 		const struct asked *a = &e->asked[(e->asked_first + i) % HASHES_MAX];
 
-		if (a->verify && !find_doubt(e, a->disk, a->offset))
-			v->doubts[v->doubt_count++] = (struct doubt){ .disk = a->disk, .offset = a->offset };
+		if (a->verify)
+			have_doubt(e, a->disk, a->offset);
 	}
 	for (unsigned int i = 0; v->running && i < e->read_count; i++) {
 		const struct scan_read *r = &e->reads[i];
 
 		for (uint64_t at = r->offset + r->emitted; r->state != READ_FREE && r->purpose == READ_VERIFY && !r->stale &&
 		     at < r->offset + r->length; at += CHUNK_BYTES)
-			if (!find_doubt(e, r->disk, at))
-				v->doubts[v->doubt_count++] = (struct doubt){ .disk = r->disk, .offset = at };
+			have_doubt(e, r->disk, at);
 	}
 	for (unsigned int i = 0; i < v->doubt_count; i++)
 		v->doubts[i].flying = false;
