@@ -173,7 +173,8 @@ void fake_tracker_complete(struct tracker *t, uint32_t write)
 }
 
 /* Between which moments was the ring's position this: after the last record
- * before it, before the first one behind it. */
+ * before it, before the first one behind it.  What was given up says nothing: a cut
+ * that was aimed before it may be closed when the agent has gone past it. */
 void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *ret_from, uint64_t *ret_to)
 {
 	size_t low = 0, high = t->count;
@@ -186,8 +187,10 @@ void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *r
 		else
 			high = mid;
 	}
-	*ret_from = low ? t->records[low - 1].reserved_at : 0;
 	*ret_to = low < t->count ? t->records[low].reserved_at - 1 : t->w->now;
+	while (low && t->records[low - 1].given_up)
+		low--;
+	*ret_from = low ? t->records[low - 1].reserved_at : 0;
 }
 
 /* --- the agent's side ------------------------------------------------------------- */
