@@ -46,6 +46,7 @@ struct mark {
 	char id[ID_MAX];
 	char label[WIRE_LABEL_MAX + 1];
 	uint64_t until_us;
+	bool given; /* to the engine */
 };
 
 /* Commands answered not long ago: the console may hand one out again. */

@@ -124,9 +124,9 @@ static uint64_t on_size(void *context, uint16_t disk)
 	return at && at->fd >= 0 && ioctl(at->fd, BLKGETSIZE64, &bytes) == 0 ? bytes : 0;
 }
 
-static uint64_t on_wall(void *context)
+static uint64_t on_boot(void *context)
 {
-	return wallclock_now_us();
+	return boottime_now_us();
 }
 
 static uint64_t on_now(void *context)
@@ -189,7 +189,7 @@ static void on_durable(void *context, const struct wire_commit *commit, const st
 	control_durable(a, commit);
 }
 
-static const struct engine_ops engine_ops = { on_read, on_size, on_wall, on_now, on_event, on_durable,
+static const struct engine_ops engine_ops = { on_read, on_size, on_boot, on_now, on_event, on_durable,
 					       attach_still_gone };
 
 static void on_session_fault(void *context, const struct fault *f)

@@ -157,10 +157,11 @@ static bool answer_again(struct agent *a, const char *id)
 
 /* --- mark -------------------------------------------------------------------------------- */
 
+/* The engine takes one at a time.  Refused, it is tried again at the next tick. */
 static void next_mark(struct agent *a)
 {
-	if (a->mark_count)
-		(void)!engine_mark(a->engine, a->marks[0].label);
+	if (a->mark_count && !a->marks[0].given)
+		a->marks[0].given = engine_mark(a->engine, a->marks[0].label) == 0;
 }
 
 static void drop_mark(struct agent *a)
@@ -208,9 +209,11 @@ void control_tick(struct agent *a, uint64_t now_us)
 {
 	while (a->mark_count && a->marks[0].until_us <= now_us) {
 		refuse(a, a->marks[0].id, MSG_MARK_TIMED_OUT, "label", a->marks[0].label);
-		engine_unmark(a->engine);
+		if (a->marks[0].given)
+			engine_unmark(a->engine);
 		drop_mark(a);
 	}
+	next_mark(a);
 }
 
 /* --- commands -------------------------------------------------------------------------------- */

@@ -5,7 +5,8 @@
  *	open --cut_close()--> closed --cut_send()--> in flight --cut_durable()--> gone
  *
  * A cut is a position in the ring and a time such that every write
- * acknowledged before the time lies before the position:
+ * acknowledged before the time lies before the position.  Until it is closed the
+ * time is one of CLOCK_BOOTTIME, as records have it; timeline.c makes it one of day:
  *
  *	live cut	the time is taken, then at once the position of "now", so that
  *			little is in it that was written after its time; the epoch
@@ -88,7 +89,7 @@ static bool no_disk_unseen(const struct engine *e)
 
 bool cut_look_clean(struct engine *e)
 {
-	bool live = false, sure = true;
+	bool live = false, sure = timeline_is_sure(e);
 
 	for (unsigned int i = 0; i < e->disk_limit; i++) {
 		struct disk_state *d = &e->disks[i];
@@ -121,19 +122,19 @@ static void remember(struct engine *e, const struct flight *f)
 	memory_set_cut(e->memory, f->commit.epoch, f->position, f->commit.time_us);
 }
 
-static void take_label(struct engine *e, struct wire_commit *m)
+static void take_label(struct engine *e, struct wire_commit *m, uint64_t cut_us)
 {
-	if (!e->label_wanted || !(m->flags & WIRE_COMMIT_POINT) || m->time_us < e->label_since_us)
+	if (!e->label_wanted || !(m->flags & WIRE_COMMIT_POINT) || cut_us < e->label_since_us)
 		return;
 	m->flags |= WIRE_COMMIT_LABELLED;
 	memcpy(m->label, e->label, sizeof(m->label));
 	e->label_wanted = false;
 }
 
-void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean)
+void cut_close(struct engine *e, uint64_t position, uint64_t cut_us, bool clean)
 {
-	uint64_t last = e->memory->last_time_us;
-	struct flight f = { .position = position, .commit = { .epoch = e->open_number } };
+	uint64_t last = e->memory->last_time_us, time_us = cut_us + (uint64_t)timeline_offset_us(e);
+	struct flight f = { .position = position, .boot_us = cut_us, .commit = { .epoch = e->open_number } };
 
 	assert(cut_can_close(e) && position >= e->merged);
 	clean = clean && cut_nothing_pending(e) && position >= e->memory->horizon;
@@ -144,11 +145,11 @@ void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean
 	}
 	f.commit.time_us = time_us;
 	f.commit.flags = clean ? WIRE_COMMIT_POINT : 0;
-	take_label(e, &f.commit);
+	take_label(e, &f.commit, cut_us);
 	e->closing = f;
 	e->closed = e->open;
 	e->open = e->open == e->epochs[0] ? e->epochs[1] : e->epochs[0];
-	e->open_since_us = time_us;
+	e->open_since_us = cut_us;
 	remember(e, &f);
 	e->figures.epochs++;
 	e->figures.points += clean;
@@ -216,12 +217,12 @@ void cut_soon(struct engine *e)
 #define AIM_TRIES    8u
 
 /* First the time, then the position, and at once: what is written in between is in the point. */
-static void take_aim(struct engine *e, uint64_t *ret_time_us, uint64_t *ret_position)
+static void take_aim(struct engine *e, uint64_t *ret_cut_us, uint64_t *ret_position)
 {
 	for (unsigned int i = 0; i < AIM_TRIES; i++) {
 		uint64_t begun = now_us(e);
 
-		*ret_time_us = e->o.ops->wall_us(e->o.context);
+		*ret_cut_us = boot_us(e);
 		*ret_position = tracker_position(e->tracker);
 		if (now_us(e) - begun <= AIM_STALL_US)
 			break;
@@ -231,7 +232,7 @@ static void take_aim(struct engine *e, uint64_t *ret_time_us, uint64_t *ret_posi
 /* A live cut, if it is time for one. */
 void cut_run(struct engine *e)
 {
-	uint64_t now = now_us(e), elapsed = now - e->cut_at_us, position, time_us;
+	uint64_t now = now_us(e), elapsed = now - e->cut_at_us, position, cut_us;
 	bool wanted = e->label_wanted, clean;
 
 	if (!cut_can_close(e))
@@ -245,7 +246,7 @@ void cut_run(struct engine *e)
 		 * nor as often as there is something to do. */
 		if ((!overdue && !cut_nothing_pending(e)) || now < e->look_again_us)
 			return;
-		take_aim(e, &time_us, &position);
+		take_aim(e, &cut_us, &position);
 		clean = cut_look_clean(e); /* after the position: I4 */
 		if (!clean)
 			e->look_again_us = now + LOOK_AGAIN_US;
@@ -253,11 +254,11 @@ void cut_run(struct engine *e)
 			return;
 		e->aim.set = true;
 		e->aim.clean = clean;
-		e->aim.time_us = time_us;
+		e->aim.boot_us = cut_us;
 		e->aim.position = position;
 	}
 	if (e->merged >= e->aim.position)
-		cut_close(e, MAX(e->aim.position, e->merged), e->aim.time_us, e->aim.clean);
+		cut_close(e, MAX(e->aim.position, e->merged), e->aim.boot_us, e->aim.clean);
 }
 
 /* Has the server been sent all of it?  What is not sent cannot be durable (I6). */
@@ -285,8 +286,10 @@ int cut_durable(struct engine *e, const struct wire_durable *m)
 		e->memory->durable_time_us = f->commit.time_us;
 		if (f->position > tracker_consumed(e->tracker))
 			tracker_consume(e->tracker, f->position);
-		if (f->commit.flags & WIRE_COMMIT_POINT)
+		if (f->commit.flags & WIRE_COMMIT_POINT) {
 			memory_set_point(e->memory, f->commit.epoch, f->commit.time_us);
+			e->point_us = f->boot_us;
+		}
 		e->o.ops->durable(e->o.context, &f->commit, m);
 	}
 	memmove(e->flights, e->flights + n, (e->flight_count - n) * sizeof(*e->flights));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine-private - what the files of the engine share: engine.c (life, connection),
- * merge.c (ring to epoch), cut.c (epochs), scanner.c (reads), hashes.c (rescan and
+ * merge.c (ring to epoch), cut.c (epochs), timeline.c (their times), scanner.c (reads), hashes.c (rescan and
  * verify), sample.c (re-reading what was captured). */
 #ifndef GODWIT_ENGINE_PRIVATE_H
 #define GODWIT_ENGINE_PRIVATE_H
@@ -10,6 +10,7 @@
 #include "epoch.h"
 #include "plane.h"
 #include <assert.h>
+#include <stdlib.h>
 
 #define READ_BYTES_MAX	 (4u * 1024u * 1024u)
 #define READ_SECTORS_MAX (READ_BYTES_MAX / SECTOR_BYTES)
@@ -82,6 +83,7 @@ struct scan_read {
 struct asked {
 	uint16_t disk;
 	bool verify;
+	bool outdated; /* in doubt once more since: that it is the same says nothing */
 	uint64_t offset;
 	uint32_t length;
 };
@@ -89,6 +91,7 @@ struct asked {
 struct flight {
 	struct wire_commit commit;
 	uint64_t position;
+	uint64_t boot_us; /* CLOCK_BOOTTIME of the cut */
 	uint64_t ends_at; /* of all bytes ever put into the outbox */
 };
 
@@ -131,6 +134,15 @@ struct overload {
 	uint64_t read_after_us;
 };
 
+struct timeline {
+	bool begun;
+	int64_t offset_us;	   /* of the times so far to CLOCK_BOOTTIME */
+	bool waiting;		   /* the wall clock is far ahead of that: */
+	int64_t waiting_us;	   /* by this offset */
+	uint64_t waiting_since_us; /* now_us */
+	bool unsure;
+};
+
 struct engine {
 	struct engine_options o;
 	struct tracker *tracker;
@@ -152,27 +164,31 @@ struct engine {
 
 	/* the open epoch */
 	uint64_t open_number;
-	uint64_t open_since_us;	      /* wall: its first record, or the last cut */
+	uint64_t open_since_us;	      /* boot_us: its first record, or the last cut */
 	bool touched;		      /* something is in it, or was sent as part of it */
 	uint64_t cut_at_us;	      /* now_us of the last cut */
 	uint64_t look_again_us;	      /* the look before it found something dirty: not before then */
 	bool live_seen;		      /* something was live when last looked at */
 	struct {
 		bool set, clean;
-		uint64_t position, time_us;
+		uint64_t position, boot_us;
 	} aim;
+	struct timeline timeline;
+	uint64_t begun_us;	      /* boot_us */
+	uint64_t point_us;	      /* boot_us of the newest durable point; 0: it is from before this engine */
 	struct flight closing;	      /* of `closed' */
 	struct flight flights[ENGINE_FLIGHTS_MAX];
 	unsigned int flight_count;
 	char label[WIRE_LABEL_MAX + 1];
 	bool label_wanted;
-	uint64_t label_since_us;      /* wall: points before it are not what was asked for */
+	uint64_t label_since_us;      /* boot_us: points before it are not what was asked for */
 
 	struct disk_state disks[DISKS_MAX];
 	unsigned int disk_limit;      /* one more than the highest present */
 	unsigned int next_disk;	      /* round robin of the scanner */
 	struct scan_read reads[ENGINE_READS_MAX];
 	unsigned int read_count;      /* slots in use of `reads' */
+	uint64_t submitted_us;	      /* now_us: what was due then was begun, or must wait for something else */
 
 	struct asked asked[HASHES_MAX];
 	unsigned int asked_first, asked_count;
@@ -189,6 +205,11 @@ struct engine {
 static inline uint64_t now_us(const struct engine *e)
 {
 	return e->o.ops->now_us(e->o.context);
+}
+
+static inline uint64_t boot_us(const struct engine *e)
+{
+	return e->o.ops->boot_us(e->o.context);
 }
 
 static inline void report(const struct engine *e, enum engine_event event, uint16_t disk, uint64_t value,
@@ -247,18 +268,23 @@ void cut_begin_epoch(struct engine *e, uint64_t number);
 bool cut_can_close(const struct engine *e);
 bool cut_look_clean(struct engine *e);
 bool cut_nothing_pending(const struct engine *e);
-void cut_close(struct engine *e, uint64_t position, uint64_t time_us, bool clean);
+void cut_close(struct engine *e, uint64_t position, uint64_t cut_us, bool clean);
 void cut_soon(struct engine *e);
 void cut_run(struct engine *e);
 bool cut_send(struct engine *e);
 uint64_t cut_deadline(const struct engine *e);
 int cut_durable(struct engine *e, const struct wire_durable *m);
 
+/* timeline.c */
+int64_t timeline_offset_us(struct engine *e);
+bool timeline_is_sure(struct engine *e);
+
 /* scanner.c */
 void scanner_submit(struct engine *e);
 bool scanner_emit(struct engine *e);
 void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint64_t count);
 void scanner_mark_leisure(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length);
+unsigned int scanner_count_reads(const struct engine *e, enum read_purpose purpose);
 bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t first, uint64_t position);
 void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t length, uint64_t position);
 void scanner_stale(struct engine *e);
@@ -271,6 +297,7 @@ uint64_t scanner_deadline(const struct engine *e);
 bool sectors_any(const struct sector_set *s, uint32_t first, uint32_t count);
 
 /* hashes.c */
+void hashes_doubt(struct engine *e, struct disk_state *d);
 bool hashes_submit(struct engine *e);
 void hashes_emit(struct engine *e, struct scan_read *r);
 int hashes_differ(struct engine *e, const struct wire_differ *m);

@@ -27,6 +27,7 @@ int engine_new(const struct engine_options *o, struct engine **ret)
 	set_defaults(&e->o);
 	e->tracker = o->tracker;
 	e->memory = o->memory;
+	e->begun_us = boot_us(e);
 	e->sample_seed = o->hash_seed;
 	if (arena_new(e->o.arena_bytes, &e->arena) < 0 || epoch_new(e->arena, &e->epochs[0]) < 0 ||
 	    epoch_new(e->arena, &e->epochs[1]) < 0 || outbox_init(&e->outbox, (size_t)e->o.outbox_bytes) < 0)
@@ -217,10 +218,8 @@ int engine_disk_back(struct engine *e, uint16_t disk)
 
 void engine_rescan(struct engine *e, uint16_t disk)
 {
-	struct disk_state *d = &e->disks[disk];
-
-	if (d->present)
-		plane_set(&d->planes[PLANE_HASH], 0, d->track.region_count);
+	if (e->disks[disk].present)
+		hashes_doubt(e, &e->disks[disk]);
 }
 
 /* The server has nothing, or nothing to compare with: all of it must travel. */
@@ -348,8 +347,15 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 	e->merged = tracker_consumed(e->tracker);
 	memory_set_durable(e->memory, durable);
 	e->memory->durable_time_us = cut ? cut->time_us : e->memory->durable_time_us;
-	e->open_since_us = cut ? cut->time_us : 0;
+	e->open_since_us = 0;
 	cut_begin_epoch(e, durable + 1);
+}
+
+/* A label that is not durable is wanted still, unless it was given up. */
+static void want_label_again(struct engine *e, const struct wire_commit *m)
+{
+	if (m->flags & WIRE_COMMIT_LABELLED && strcmp(m->label, e->label) == 0)
+		e->label_wanted = true;
 }
 
 void engine_disconnected(struct engine *e)
@@ -357,12 +363,10 @@ void engine_disconnected(struct engine *e)
 	if (!e->connected)
 		return;
 	e->connected = false;
-	/* A label that is not durable is wanted still. */
-	if (e->closed && e->closing.commit.flags & WIRE_COMMIT_LABELLED)
-		e->label_wanted = true;
+	if (e->closed)
+		want_label_again(e, &e->closing.commit);
 	for (unsigned int i = 0; i < e->flight_count; i++)
-		if (e->flights[i].commit.flags & WIRE_COMMIT_LABELLED)
-			e->label_wanted = true;
+		want_label_again(e, &e->flights[i].commit);
 	hashes_forget(e);
 	sample_forget(e);
 	scanner_stale(e);
@@ -446,7 +450,7 @@ int engine_mark(struct engine *e, const char *label)
 	if (e->label_wanted)
 		return -EBUSY;
 	snprintf(e->label, sizeof(e->label), "%s", label);
-	e->label_since_us = e->o.ops->wall_us(e->o.context);
+	e->label_since_us = boot_us(e);
 	e->label_wanted = true;
 	return 0;
 }
@@ -454,6 +458,7 @@ int engine_mark(struct engine *e, const char *label)
 void engine_unmark(struct engine *e)
 {
 	e->label_wanted = false;
+	e->label[0] = '\0'; /* nor if it is in flight and gets lost */
 }
 
 /* --- figures ---------------------------------------------------------------------- */
@@ -468,9 +473,24 @@ static bool point_in_flight(const struct engine *e)
 	return false;
 }
 
+static uint64_t lag_us(const struct engine *e, uint64_t wall_us)
+{
+	uint64_t boot = boot_us(e), point = e->memory->point_time_us;
+
+	if (!e->memory->point_epoch)
+		return 0;
+	if (e->point_us)
+		return boot > e->point_us ? boot - e->point_us : 0;
+	/* It is older than this engine, whatever the wall clock is now. */
+	return MAX(wall_us > point ? wall_us - point : 0, boot - e->begun_us);
+}
+
+#define AHEAD_US 2000000u
+
 void engine_figures(struct engine *e, struct engine_figures *ret)
 {
 	struct engine_figures *f = &e->figures;
+	uint64_t wall_us = boot_us(e) + (uint64_t)tracker_clock_offset_us(e->tracker);
 
 	f->connected = e->connected;
 	f->clean = cut_nothing_pending(e);
@@ -496,6 +516,8 @@ void engine_figures(struct engine *e, struct engine_figures *ret)
 	f->newest_point_epoch = e->memory->point_epoch;
 	f->newest_point_us = e->memory->point_epoch ? e->memory->point_time_us : 0;
 	f->newest_durable_us = e->memory->durable_time_us;
+	f->lag_us = lag_us(e, wall_us);
+	f->ahead_until_us = e->memory->last_time_us > wall_us + AHEAD_US ? e->memory->last_time_us : 0;
 	f->open_epoch = e->open_number;
 	f->flights = e->flight_count + (e->closed != NULL);
 	f->ring_bytes = tracker_ring_bytes(e->tracker);

@@ -93,8 +93,8 @@ struct engine_ops {
 	int (*read)(void *context, uint16_t disk, uint64_t offset, uint32_t length, void *buffer, unsigned int slot);
 	/* How many bytes the disk has at this moment; 0: it is not there. */
 	uint64_t (*size)(void *context, uint16_t disk);
-	uint64_t (*wall_us)(void *context);
-	uint64_t (*now_us)(void *context); /* monotonic */
+	uint64_t (*boot_us)(void *context); /* CLOCK_BOOTTIME, that of the records; > 0 */
+	uint64_t (*now_us)(void *context);  /* monotonic */
 	void (*event)(void *context, enum engine_event event, uint16_t disk, uint64_t value, const char *text);
 	/* @cut is durable; @label is NULL or that of engine_mark(). */
 	void (*durable)(void *context, const struct wire_commit *commit, const struct wire_durable *answer);
@@ -235,6 +235,8 @@ struct engine_figures {
 	uint64_t durable_epoch, open_epoch;
 	uint64_t newest_point_epoch, newest_point_us; /* durable; 0: none */
 	uint64_t newest_durable_us;
+	uint64_t lag_us;	       /* since the cut of the newest durable point, whatever the wall clock does; 0: none */
+	uint64_t ahead_until_us;       /* wall: points' times are ahead of the clock until then; 0: they are not */
 	unsigned int flights;
 	uint64_t epoch_us;
 	uint64_t scan_in_flight_bytes; /* regions in generations: sent, not durable */

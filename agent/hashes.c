@@ -14,7 +14,9 @@
  * So a chunk is asked about only if nothing that the read may hold is still
  * here: no record of the open epoch, none that came during the read.
  *
- * A region's bit leaves `hash' when its answer is there, not when it is asked.
+ * A region's bit leaves `hash' when its answer is there, not when it is asked;
+ * and not by an answer, or a read, that is older than the doubt (I3): whatever
+ * made the disk suspect may have been written after.
  * An answer that rests on frames that are not durable yet is safe: if they are
  * lost their regions are in their generation.
  */
@@ -33,15 +35,6 @@ static uint64_t chunk_end(const struct disk_state *d, uint64_t offset)
 bool hashes_have_room(const struct engine *e)
 {
 	return e->asked_count < HASHES_MAX;
-}
-
-static unsigned int count_reads(const struct engine *e, enum read_purpose purpose)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < e->read_count; i++)
-		n += e->reads[i].state != READ_FREE && e->reads[i].purpose == purpose;
-	return n;
 }
 
 static unsigned int count_asked(const struct engine *e, bool verify)
@@ -94,6 +87,23 @@ static bool next_stretch(struct engine *e, struct disk_state *d, uint64_t *ret_o
 	return true;
 }
 
+/* All of the disk is in doubt from now on. */
+void hashes_doubt(struct engine *e, struct disk_state *d)
+{
+	plane_set(&d->planes[PLANE_HASH], 0, d->track.region_count);
+	for (unsigned int i = 0; i < e->read_count; i++) {
+		struct scan_read *r = &e->reads[i];
+
+		if (r->state != READ_FREE && r->disk == d->track.disk && r->purpose == READ_HASH)
+			memset(&r->again, 0xff, sizeof(r->again));
+	}
+	for (unsigned int i = 0; i < e->asked_count; i++) {
+		struct asked *a = &e->asked[(e->asked_first + i) % HASHES_MAX];
+
+		a->outdated = a->outdated || a->disk == d->track.disk;
+	}
+}
+
 static bool submit_disk(struct engine *e, struct disk_state *d)
 {
 	struct scan_read *r = scanner_free_read(e);
@@ -103,9 +113,11 @@ static bool submit_disk(struct engine *e, struct disk_state *d)
 		return false;
 	if (!next_stretch(e, d, &offset, &end)) {
 		/* What is left is being read or asked; else something was set behind the cursor. */
-		if (!count_reads(e, READ_HASH) && !count_asked(e, false))
-			d->hash_cursor = 0;
-		return false;
+		if (scanner_count_reads(e, READ_HASH) || count_asked(e, false))
+			return false;
+		d->hash_cursor = 0;
+		if (!next_stretch(e, d, &offset, &end))
+			return false;
 	}
 	if (scanner_begin(e, r, READ_HASH, d->track.disk, offset, (uint32_t)(end - offset)) < 0)
 		return false;
@@ -117,7 +129,7 @@ bool hashes_submit(struct engine *e)
 {
 	bool began = false;
 
-	if (count_reads(e, READ_HASH) >= MAX(e->read_count / 2, 1u))
+	if (scanner_count_reads(e, READ_HASH) >= MAX(e->read_count / 2, 1u))
 		return false;
 	for (unsigned int i = 0; i < e->disk_limit; i++)
 		if (e->disks[i].present && !e->disks[i].missing)
@@ -146,6 +158,19 @@ static struct doubt *find_doubt(struct engine *e, uint16_t disk, uint64_t offset
 	return NULL;
 }
 
+static struct doubt *have_doubt(struct engine *e, uint16_t disk, uint64_t offset)
+{
+	struct verify *v = &e->verify;
+	struct doubt *q = find_doubt(e, disk, offset);
+
+	if (q)
+		return q;
+	assert(v->doubt_count < DOUBTS_MAX);
+	q = &v->doubts[v->doubt_count++];
+	*q = (struct doubt){ .disk = disk, .offset = offset };
+	return q;
+}
+
 static void settle_doubt(struct engine *e, struct doubt *q)
 {
 	*q = e->verify.doubts[--e->verify.doubt_count];
@@ -155,13 +180,8 @@ static void settle_doubt(struct engine *e, struct doubt *q)
 static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint32_t length, bool differed)
 {
 	struct verify *v = &e->verify;
-	struct doubt *q = find_doubt(e, d->track.disk, offset);
+	struct doubt *q = have_doubt(e, d->track.disk, offset);
 
-	if (!q) {
-		assert(v->doubt_count < DOUBTS_MAX);
-		q = &v->doubts[v->doubt_count++];
-		*q = (struct doubt){ .disk = d->track.disk, .offset = offset };
-	}
 	q->flying = false;
 	q->not_before_us = now_us(e) + 2 * e->o.epoch_us;
 	q->tries++;
@@ -246,13 +266,13 @@ void verify_submit(struct engine *e)
 	struct verify *v = &e->verify;
 	struct scan_read *r;
 
-	while (v->running && count_reads(e, READ_VERIFY) < VERIFY_READS && (r = scanner_free_read(e))) {
+	while (v->running && scanner_count_reads(e, READ_VERIFY) < VERIFY_READS && (r = scanner_free_read(e))) {
 		unsigned int chunks = (unsigned int)(e->o.read_bytes / CHUNK_BYTES);
 
 		if (submit_doubt(e, r))
 			continue;
 		if (!verify_find_disk(e)) {
-			if (!v->doubt_count && !count_reads(e, READ_VERIFY) && !count_asked(e, true)) {
+			if (!v->doubt_count && !scanner_count_reads(e, READ_VERIFY) && !count_asked(e, true)) {
 				v->running = false;
 				report(e, ENGINE_VERIFY_DONE, 0, v->figures.differing_bytes, NULL);
 			}
@@ -273,7 +293,7 @@ uint64_t verify_deadline(const struct engine *e)
 	uint64_t soonest = UINT64_MAX;
 
 	for (unsigned int i = 0; e->verify.running && i < e->verify.doubt_count; i++)
-		if (!e->verify.doubts[i].flying)
+		if (!e->verify.doubts[i].flying && e->verify.doubts[i].not_before_us > e->submitted_us)
 			soonest = MIN(soonest, e->verify.doubts[i].not_before_us);
 	return soonest;
 }
@@ -336,7 +356,7 @@ int hashes_differ(struct engine *e, const struct wire_differ *m)
 	} else if (m->differs) {
 		e->figures.differing_bytes += a.length;
 		to_pending(e, d, a.offset, end);
-	} else if (end % region_bytes(d) == 0 || end == d->track.size_bytes) {
+	} else if (!a.outdated && (end % region_bytes(d) == 0 || end == d->track.size_bytes)) {
 		/* A region larger than a chunk: its other chunks were answered before this one. */
 		uint64_t first = region_first(d, a.offset);
 
@@ -353,16 +373,15 @@ void hashes_forget(struct engine *e)
 	for (unsigned int i = e->asked_count; v->running && i-- > 0;) {
 		const struct asked *a = &e->asked[(e->asked_first + i) % HASHES_MAX];
 
-		if (a->verify && !find_doubt(e, a->disk, a->offset))
-			v->doubts[v->doubt_count++] = (struct doubt){ .disk = a->disk, .offset = a->offset };
+		if (a->verify)
+			have_doubt(e, a->disk, a->offset);
 	}
 	for (unsigned int i = 0; v->running && i < e->read_count; i++) {
 		const struct scan_read *r = &e->reads[i];
 
 		for (uint64_t at = r->offset + r->emitted; r->state != READ_FREE && r->purpose == READ_VERIFY && !r->stale &&
 		     at < r->offset + r->length; at += CHUNK_BYTES)
-			if (!find_doubt(e, r->disk, at))
-				v->doubts[v->doubt_count++] = (struct doubt){ .disk = r->disk, .offset = at };
+			have_doubt(e, r->disk, at);
 	}
 	for (unsigned int i = 0; i < v->doubt_count; i++)
 		v->doubts[i].flying = false;

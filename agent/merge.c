@@ -125,7 +125,7 @@ static int merge_zero(struct engine *e, struct disk_state *d, const struct track
 	return 0;
 }
 
-static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t wall_us)
+static int merge_record(struct engine *e, struct tracker_record *rec)
 {
 	struct disk_state *d = clip(e, rec);
 	uint64_t skipped = e->figures.skipped_bytes;
@@ -148,7 +148,7 @@ static int merge_record(struct engine *e, struct tracker_record *rec, uint64_t w
 			sample_consider(e, rec);
 	}
 	if (first && e->touched)
-		e->open_since_us = MAX(e->open_since_us, wall_us);
+		e->open_since_us = MAX(e->open_since_us, rec->time_us);
 	e->merged = rec->next;
 	return 0;
 }
@@ -160,24 +160,24 @@ static bool should_wait(const struct engine *e)
 }
 
 /* Is it time to cut before a record of this time?  @times: epochs long. */
-static bool is_due(const struct engine *e, uint64_t wall_us, unsigned int times)
+static bool is_due(const struct engine *e, uint64_t time_us, unsigned int times)
 {
-	return e->touched && wall_us >= e->open_since_us + times * e->o.epoch_us;
+	return e->touched && time_us >= e->open_since_us + times * e->o.epoch_us;
 }
 
 /* The cut before @rec, if it is time for it.  While something is dirty a little
  * later, for the scan to be done and the cut to be a point.  false: wait. */
-static bool cut_if_due(struct engine *e, const struct tracker_record *rec, uint64_t wall_us)
+static bool cut_if_due(struct engine *e, const struct tracker_record *rec)
 {
 	bool dirty = e->live_seen || !cut_nothing_pending(e);
 
-	if (!is_due(e, wall_us, dirty ? 2 : 1))
+	if (!is_due(e, rec->time_us, dirty ? 2 : 1))
 		return true;
 	if (!cut_can_close(e))
 		return !should_wait(e);
 	dirty = !cut_look_clean(e);
-	if (!dirty || is_due(e, wall_us, 2))
-		cut_close(e, rec->position, wall_us, !dirty);
+	if (!dirty || is_due(e, rec->time_us, 2))
+		cut_close(e, rec->position, rec->time_us, !dirty);
 	return true;
 }
 
@@ -185,7 +185,6 @@ static bool cut_if_due(struct engine *e, const struct tracker_record *rec, uint6
 static bool merge_step(struct engine *e)
 {
 	struct tracker_record rec = { .next = e->merged };
-	uint64_t wall_us;
 
 	e->blocked = false;
 	e->caught_up = tracker_peek(e->tracker, e->merged, &rec) != 1;
@@ -193,17 +192,16 @@ static bool merge_step(struct engine *e)
 		e->merged = MAX(e->merged, rec.next);
 		return false;
 	}
-	wall_us = rec.time_us + (uint64_t)tracker_clock_offset_us(e->tracker);
 	if (e->aim.set && rec.position >= e->aim.position) {
-		cut_close(e, e->aim.position, e->aim.time_us, e->aim.clean);
-	} else if (!e->aim.set && !cut_if_due(e, &rec, wall_us)) {
+		cut_close(e, e->aim.position, e->aim.boot_us, e->aim.clean);
+	} else if (!e->aim.set && !cut_if_due(e, &rec)) {
 		return !(e->blocked = true);
 	}
-	if (merge_record(e, &rec, wall_us) == 0)
+	if (merge_record(e, &rec) == 0)
 		return true;
 	/* The epoch is full: close it here, or wait for room. */
 	if (cut_can_close(e) && e->touched) {
-		cut_close(e, rec.position, wall_us, cut_look_clean(e));
+		cut_close(e, rec.position, rec.time_us, cut_look_clean(e));
 		return true;
 	}
 	e->blocked = true;

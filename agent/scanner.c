@@ -86,12 +86,18 @@ void scanner_punch(struct engine *e, uint16_t disk, uint64_t offset, uint64_t le
 	}
 }
 
-/* Does a read of this region, begun before @position, wait to be emitted? */
-bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t region, uint64_t position)
+unsigned int scanner_count_reads(const struct engine *e, enum read_purpose purpose)
 {
-	const struct disk_state *d = &e->disks[disk];
-	uint64_t start = region << d->track.region_shift, end = start + region_bytes(d);
+	unsigned int n = 0;
 
+	for (unsigned int i = 0; i < e->read_count; i++)
+		n += e->reads[i].state != READ_FREE && e->reads[i].purpose == purpose;
+	return n;
+}
+
+/* Is a read of what is pending in [@start, @end) under way that was begun before @position? */
+static bool is_under_way(const struct engine *e, uint16_t disk, uint64_t start, uint64_t end, uint64_t position)
+{
 	for (unsigned int i = 0; i < e->read_count; i++) {
 		const struct scan_read *r = &e->reads[i];
 
@@ -100,6 +106,14 @@ bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t region, uint
 			return true;
 	}
 	return false;
+}
+
+/* Does a read of this region, begun before @position, wait to be emitted? */
+bool scanner_covers(const struct engine *e, uint16_t disk, uint64_t region, uint64_t position)
+{
+	unsigned int shift = e->disks[disk].track.region_shift;
+
+	return is_under_way(e, disk, region << shift, (region + 1) << shift, position);
 }
 
 void scanner_mark_pending(struct engine *e, uint16_t disk, uint64_t first, uint64_t count)
@@ -277,10 +291,7 @@ void engine_read_done(struct engine *e, unsigned int slot, int error)
 
 static bool pass_has_reads(const struct engine *e, uint16_t disk)
 {
-	for (unsigned int i = 0; i < e->read_count; i++)
-		if (e->reads[i].state != READ_FREE && e->reads[i].disk == disk && e->reads[i].purpose == READ_PENDING)
-			return true;
-	return false;
+	return is_under_way(e, disk, 0, UINT64_MAX, UINT64_MAX);
 }
 
 /* Everything live becomes pending.  Noted in the plane first: an agent killed
@@ -359,16 +370,9 @@ static uint64_t next_run(struct engine *e, struct disk_state *d, uint64_t *regio
 /* Is a read of any of these regions under way already? */
 static bool is_being_read(const struct engine *e, const struct disk_state *d, uint64_t region, uint64_t count)
 {
-	uint64_t start = region << d->track.region_shift, end = (region + count) << d->track.region_shift;
+	unsigned int shift = d->track.region_shift;
 
-	for (unsigned int i = 0; i < e->read_count; i++) {
-		const struct scan_read *r = &e->reads[i];
-
-		if (r->state != READ_FREE && r->disk == d->track.disk && r->purpose == READ_PENDING && r->offset < end &&
-		    r->offset + r->length > start)
-			return true;
-	}
-	return false;
+	return is_under_way(e, d->track.disk, region << shift, (region + count) << shift, UINT64_MAX);
 }
 
 static bool submit_pending(struct engine *e, struct disk_state *d)
@@ -380,11 +384,13 @@ static bool submit_pending(struct engine *e, struct disk_state *d)
 		return false;
 	count = next_run(e, d, &region);
 	if (!count) {
-		if (!pass_has_reads(e, d->track.disk)) {
-			d->in_pass = false;
-			look_synced(e, d);
-		}
-		return false;
+		if (pass_has_reads(e, d->track.disk))
+			return false;
+		d->in_pass = false;
+		look_synced(e, d);
+		/* The next one may have been due already: nothing else would wake it. */
+		if (!arrange_pass(e, d) || !(count = next_run(e, d, &region)))
+			return false;
 	}
 	if (is_being_read(e, d, region, count))
 		return false; /* after an error the cursor went back: wait for the others */
@@ -404,16 +410,12 @@ static bool submit_leisure(struct engine *e, struct disk_state *d)
 	struct scan_read *r = scanner_free_read(e);
 	uint64_t region = d->leisure_cursor, count, offset;
 
-	if (!p->count || d->in_pass || !r || pass_has_reads(e, d->track.disk) || now_us(e) < d->leisure_next_us)
+	if (!p->count || d->in_pass || !r || pass_has_reads(e, d->track.disk) || now_us(e) < d->leisure_next_us ||
+	    scanner_count_reads(e, READ_LEISURE))
 		return false;
-	for (unsigned int i = 0; i < e->read_count; i++)
-		if (e->reads[i].state != READ_FREE && e->reads[i].purpose == READ_LEISURE)
-			return false;
+	if (!plane_next(p, &region, 1))
+		region = 0;
 	count = plane_next(p, &region, e->o.read_bytes >> d->track.region_shift);
-	if (!count) {
-		d->leisure_cursor = 0;
-		return false;
-	}
 	offset = region << d->track.region_shift;
 	if (scanner_begin(e, r, READ_LEISURE, d->track.disk, offset,
 			  (uint32_t)(MIN(offset + count * region_bytes(d), d->track.size_bytes) - offset)) < 0)
@@ -429,6 +431,7 @@ void scanner_submit(struct engine *e)
 
 	if (!e->connected)
 		return;
+	e->submitted_us = now_us(e);
 	do {
 		began = false;
 		for (unsigned int i = 0; i < e->disk_limit; i++) {
@@ -591,6 +594,13 @@ bool scanner_emit(struct engine *e)
 	return moved;
 }
 
+/* What was due already when reads were last submitted waits for something else than time: a
+ * read's end, an answer, the end of a pass.  Whoever sees that runs the engine. */
+static uint64_t sooner(const struct engine *e, uint64_t soonest, uint64_t due_us)
+{
+	return due_us > e->submitted_us ? MIN(soonest, due_us) : soonest;
+}
+
 uint64_t scanner_deadline(const struct engine *e)
 {
 	uint64_t soonest = UINT64_MAX;
@@ -601,11 +611,12 @@ uint64_t scanner_deadline(const struct engine *e)
 		if (!d->present || d->missing)
 			continue;
 		if (!d->in_pass && (d->planes[PLANE_PENDING].count || e->live_seen))
-			soonest = MIN(soonest, d->pass_began_us + PASS_PAUSE_US);
+			soonest = sooner(e, soonest, d->pass_began_us + PASS_PAUSE_US);
 		if (d->planes[PLANE_LEISURE].count)
-			soonest = MIN(soonest, d->leisure_next_us);
+			soonest = sooner(e, soonest, d->leisure_next_us);
+		soonest = sooner(e, soonest, d->bad_hold_us);
 		for (unsigned int b = 0; b < d->bad_count; b++)
-			soonest = MIN(soonest, d->bad[b].retry_us);
+			soonest = sooner(e, soonest, d->bad[b].retry_us);
 	}
 	return soonest;
 }

@@ -19,7 +19,7 @@
 
 #define BACKOFF_FIRST_US  (1 * USEC_PER_SEC)
 #define BACKOFF_LAST_US	  (30 * USEC_PER_SEC)
-#define CONNECT_US	  (10 * USEC_PER_SEC) /* each of connecting, handshake, greeting */
+#define CONNECT_US	  (10 * USEC_PER_SEC) /* each of connecting (to each address), handshake, greeting */
 #define PING_US		  (3 * USEC_PER_SEC)  /* when nothing was sent for so long */
 /* A dead network is noticed by the kernel: what it sent is not acknowledged.  A
  * server that is alive and silent may be writing for long. */
@@ -37,6 +37,7 @@ struct session {
 	char address[256], peer[PEER_TEXT];
 	uint16_t port;
 	int fd;
+	struct addrinfo *addresses, *next; /* of the server; not yet tried */
 	struct tls *tls;
 	uint64_t entered_us, retry_at_us, backoff_us;
 	uint64_t heard_us, spoke_us, moved_us; /* moved: the socket took something after it had not */
@@ -70,8 +71,16 @@ static void move(struct session *s, enum session_state to)
 	s->entered_us = monotonic_now_us();
 }
 
+static void forget_addresses(struct session *s)
+{
+	if (s->addresses)
+		freeaddrinfo(s->addresses);
+	s->addresses = s->next = NULL;
+}
+
 static void hang_up(struct session *s)
 {
+	forget_addresses(s);
 	if (s->state == SESSION_STREAMING)
 		engine_disconnected(s->o.engine);
 	tls_free(s->tls);
@@ -197,31 +206,63 @@ static void name_peer(struct session *s, const struct sockaddr *sa)
 	snprintf(s->peer, sizeof(s->peer), sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, s->port);
 }
 
-/* Begin to connect.  A name is resolved here, and that may take its time: the
- * ring goes on filling meanwhile, nothing else waits. */
+static int try_address(struct session *s, const struct addrinfo *a)
+{
+	int one = 1, unacked = UNACKED_MS;
+
+	name_peer(s, a->ai_addr);
+	s->entered_us = monotonic_now_us();
+	s->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return -errno;
+	(void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
+	return connect(s->fd, a->ai_addr, a->ai_addrlen) < 0 && errno != EINPROGRESS ? -errno : 0;
+}
+
+/* Begin to connect to the next of the server's addresses, each of which is given its
+ * time: one whose way is filtered must not hide the others.  false: there is none
+ * that would have it. */
+static bool dial_next(struct session *s, int *ret_err)
+{
+	while (s->next) {
+		const struct addrinfo *a = s->next;
+		int err;
+
+		s->next = a->ai_next;
+		if (s->fd >= 0)
+			close(s->fd);
+		err = try_address(s, a);
+		if (!err)
+			return true;
+		*ret_err = err;
+	}
+	return false;
+}
+
+/*
+ * Begin to connect.  A name is resolved here, and everything in the agent's loop
+ * waits for it: ticks, the console's wishes, signals, disks that come and go.
+ * Capture does not, the ring and the maps take what is written meanwhile.  A name
+ * server that does not answer holds it up for as long as resolv.conf lets it,
+ * every time; an address instead of a name is never waited for.
+ */
 static void dial(struct session *s)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	char port[8];
-	int r, one = 1, unacked = UNACKED_MS;
+	int r;
 
 	snprintf(port, sizeof(port), "%u", s->port);
 	move(s, SESSION_CONNECTING);
-	r = getaddrinfo(s->address, port, &hints, &list);
+	r = getaddrinfo(s->address, port, &hints, &s->addresses);
 	if (r) {
+		s->addresses = NULL;
 		fail(s, MSG_REPLICATION_NAME_UNKNOWN, gai_strerror(r));
 		return;
 	}
-	name_peer(s, list->ai_addr);
-	s->fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	r = s->fd < 0 ? -errno : 0;
-	if (!r) {
-		(void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		(void)setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
-		r = connect(s->fd, list->ai_addr, list->ai_addrlen) < 0 && errno != EINPROGRESS ? -errno : 0;
-	}
-	freeaddrinfo(list);
-	if (r)
+	s->next = s->addresses;
+	if (!dial_next(s, &r))
 		fail_errno(s, r);
 }
 
@@ -235,12 +276,16 @@ static void finish_connect(struct session *s)
 		return;
 	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
 		err = errno;
+	err = -err;
+	if (err && dial_next(s, &err))
+		return;
 	if (!err)
-		err = -tls_new(s->o.tls, s->fd, false, &s->tls);
+		err = tls_new(s->o.tls, s->fd, false, &s->tls);
 	if (err) {
-		fail_errno(s, -err);
+		fail_errno(s, err);
 		return;
 	}
+	forget_addresses(s);
 	move(s, SESSION_HANDSHAKE);
 }
 
@@ -500,6 +545,8 @@ static void run_stream(struct session *s, uint64_t now)
 
 uint64_t session_run(struct session *s, uint64_t now)
 {
+	int err = 0;
+
 	account(s, now);
 	if (s->state == SESSION_WAITING && now >= s->retry_at_us)
 		dial(s);
@@ -510,7 +557,7 @@ uint64_t session_run(struct session *s, uint64_t now)
 	if (s->state == SESSION_GREETING || s->state == SESSION_STREAMING)
 		run_stream(s, now);
 	if ((s->state == SESSION_CONNECTING || s->state == SESSION_HANDSHAKE || s->state == SESSION_GREETING) &&
-	    now >= s->entered_us + CONNECT_US)
+	    now >= s->entered_us + CONNECT_US && !(s->state == SESSION_CONNECTING && dial_next(s, &err)))
 		fail(s, s->state == SESSION_CONNECTING ? MSG_REPLICATION_NO_ANSWER : MSG_REPLICATION_TLS_FAILED,
 		     "no answer within 10 seconds");
 	return deadline(s, now);

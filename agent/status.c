@@ -81,7 +81,7 @@ static void say_convergence(struct agent *a)
 static void say_problems(struct agent *a, uint64_t now_us, const struct engine_figures *f)
 {
 	struct fault fault;
-	char seconds[24];
+	char seconds[24], until[WALLCLOCK_TEXT_LEN + 1];
 
 	if (a->connection_failed && !f->connected && a->wish == STAGE_WISH_STARTED)
 		status_problem(a, &a->connection_fault);
@@ -92,6 +92,11 @@ static void say_problems(struct agent *a, uint64_t now_us, const struct engine_f
 		snprintf(seconds, sizeof(seconds), "%llu",
 			 (unsigned long long)((now_us - MAX(a->durable_at_us, a->connected_at_us)) / USEC_PER_SEC));
 		(void)fault_set(&fault, 0, MSG_REPLICATION_STALLED, "seconds", seconds, NULL);
+		status_problem(a, &fault);
+	}
+	if (f->ahead_until_us) {
+		(void)fault_set(&fault, 0, MSG_POINTS_AHEAD, "machine", a->settings.name, "until",
+				wallclock_format(f->ahead_until_us, until), NULL);
 		status_problem(a, &fault);
 	}
 	say_convergence(a);
@@ -125,13 +130,6 @@ static void add_disk(struct agent *a, unsigned int i, struct sums *s)
 				    "dirty_bytes", (json_int_t)dirty, "present", a->disks[i].fd >= 0));
 }
 
-static uint64_t lag_us(const struct engine_figures *f)
-{
-	uint64_t now = wallclock_now_us();
-
-	return f->newest_point_epoch && now > f->newest_point_us ? now - f->newest_point_us : 0;
-}
-
 static unsigned int percent(uint64_t part, uint64_t whole)
 {
 	return whole ? (unsigned int)MIN(part * 100 / whole, 100) : 0;
@@ -149,7 +147,7 @@ static struct stage_input stage_input_of(const struct agent *a, uint64_t now_us,
 {
 	return (struct stage_input){
 		.now_us = now_us, .wish = a->wish, .connected = f->connected, .synced = f->synced, .clean = f->clean,
-		.rescanning = f->rescanning, .missing = disk_is_missing(a), .had_point = f->newest_point_epoch, .lag_us = lag_us(f),
+		.rescanning = f->rescanning, .missing = disk_is_missing(a), .had_point = f->newest_point_epoch, .lag_us = f->lag_us,
 		.durable_age_us = now_us - MAX(a->durable_at_us, a->connected_at_us), .backlog_bytes = a->backlog,
 		.drained_bytes = f->payload_bytes + f->zero_bytes, .payload_bytes = f->payload_bytes,
 		.stored_bytes = f->stored_bytes, .epoch_us = f->epoch_us, .throttle_mbit = a->throttle_mbit,
@@ -274,7 +272,7 @@ static json_t *details_json(const struct agent *a, const struct engine_figures *
 static json_t *status_json(struct agent *a, const struct engine_figures *f, struct sums *s)
 {
 	json_t *j = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:I}, s:o}", "stage", stage_name(a->stages.stage), "lag_seconds",
-			      f->newest_point_epoch ? json_real((double)(lag_us(f) / 1000) / 1000) : json_null(),
+			      f->newest_point_epoch ? json_real((double)(f->lag_us / 1000) / 1000) : json_null(),
 			      "backlog_bytes", (json_int_t)a->backlog, "newest_point", point_json(a, f), "capture", "mode",
 			      tracker_mode(a->tracker) == TRACKER_PAYLOAD ? "payload" : "dirty-map",
 			      "lost_to_dirty_map_bytes", (json_int_t)s->lost, "disks", s->disks);

@@ -103,6 +103,7 @@ static int status_of(enum message_code code)
 	switch (code) {
 	case MSG_POINT_NONE:
 	case MSG_POINT_OUT_OF_RANGE:
+	case MSG_POINT_TIME_AHEAD:
 	case MSG_POINT_UNKNOWN:
 	case MSG_EXPORT_UNKNOWN:
 	case MSG_LAUNCH_UNKNOWN:

@@ -102,6 +102,10 @@ static void explain_lookup(const struct store_points *points, int err)
 		nbdkit_error("there is no recovery point at %s; those kept are from %s to %s", wanted_at,
 			     wallclock_format(store_points_get(points, 0)->time_us, first),
 			     wallclock_format(store_points_get(points, count - 1)->time_us, last));
+	else if (err == -ETIME)
+		nbdkit_error("which point is of %s cannot be told: the source's clock was ahead, and its points have times "
+			     "up to %s; choose one by id or label",
+			     wanted_at, wallclock_format(store_points_get(points, count - 1)->time_us, last));
 	else
 		nbdkit_error("%s is not a recovery point that is kept, nor a label, nor a time", wanted_at);
 }

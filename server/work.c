@@ -169,11 +169,13 @@ static int fault_lookup(const struct work_request *r, const struct store_points 
 	uuid_format(&r->machine, id);
 	if (err == -ENODATA)
 		return fault_set(f, err, MSG_POINT_NONE, "machine", id, NULL);
+	wallclock_format(store_points_get(p, count - 1)->time_us, last);
+	if (err == -ETIME)
+		return fault_set(f, err, MSG_POINT_TIME_AHEAD, "at", r->at, "machine", id, "last", last, NULL);
 	if (err != -ERANGE)
 		return fault_set(f, err, MSG_POINT_UNKNOWN, "at", r->at, "machine", id, NULL);
 	return fault_set(f, err, MSG_POINT_OUT_OF_RANGE, "at", r->at, "first",
-			 wallclock_format(store_points_get(p, 0)->time_us, first), "last",
-			 wallclock_format(store_points_get(p, count - 1)->time_us, last), NULL);
+			 wallclock_format(store_points_get(p, 0)->time_us, first), "last", last, NULL);
 }
 
 /* The point that @r names; a fault has been left if it is none. */

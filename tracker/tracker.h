@@ -84,7 +84,9 @@ struct tracker_record {
 				     tracker_clock_offset_us() for the wall clock */
 	uint16_t disk;
 	uint8_t op;		  /* enum tracker_op */
-	bool request_end;	  /* last record of its completion; none has it if its end could not be carried */
+	bool request_end;	  /* last record of its completion; none has it if its end could not be carried.
+				     For tests and for looking at rings: cuts do not go by it, so that a
+				     point may hold part of a request (docs/capture.md, limits) */
 	/*
 	 * The disk may hold something else in this range, though a power cut could
 	 * have left what the record says: a discard (later reads may return

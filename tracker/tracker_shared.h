@@ -19,7 +19,7 @@
 enum shared_op { SHARED_WRITE = 1, SHARED_ZERO = 2 };
 
 enum shared_record_flags {
-	SHARED_END = 1,	   /* last of its completion */
+	SHARED_END = 1,	   /* last of its completion; for tests, see struct tracker_record */
 	SHARED_REREAD = 2, /* the disk may hold something else */
 };
 

@@ -37,12 +37,23 @@ static int find_label(const struct store_points *points, const char *label, size
 	return -ENOENT;
 }
 
+/* What agents do not believe of a clock at once (agent/timeline.c) is no mere difference. */
+#define AHEAD_US (60 * USEC_PER_SEC)
+
 static int find_time(const struct store_points *points, uint64_t time_us, size_t *ret_index)
 {
 	const struct store_epoch *last = store_points_get(points, store_points_count(points) - 1);
+	uint64_t ahead_us = wallclock_now_us() + AHEAD_US;
+	size_t index;
 
-	if (time_us > last->time_us || store_points_find(points, time_us, ret_index))
+	if (time_us > last->time_us || store_points_find(points, time_us, &index))
 		return -ERANGE;
+	/* Between it and the next the source's clock went ahead, and was perhaps set right
+	 * since: then points of that time have later times, and this one is older. */
+	if (time_us < ahead_us && index + 1 < store_points_count(points) &&
+	    store_points_get(points, index + 1)->time_us > ahead_us)
+		return -ETIME;
+	*ret_index = index;
 	return 0;
 }
 

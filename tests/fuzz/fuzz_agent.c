@@ -279,7 +279,7 @@ static uint64_t on_size(void *context, uint16_t disk)
 	return tracker_disk(w.tracker, disk, &d) == 0 ? d.size_bytes : 0;
 }
 
-static uint64_t on_wall(void *context)
+static uint64_t on_boot(void *context)
 {
 	return 1700000000000000ULL + w.now_us;
 }
@@ -307,7 +307,7 @@ static void on_welcomed(void *context)
 {
 }
 
-static const struct engine_ops ops = { on_read, on_size, on_wall, on_now, on_event, on_durable, NULL };
+static const struct engine_ops ops = { on_read, on_size, on_boot, on_now, on_event, on_durable, NULL };
 
 static void agent_begin(void)
 {

@@ -263,11 +263,12 @@ static void on_commit(struct sim_server *s, const uint8_t *body, uint32_t length
 	if (cut->epoch != e->commit.epoch || cut->time_us != e->commit.time_us)
 		world_fail(w, "the agent does not remember the cut of epoch %llu", (unsigned long long)e->commit.epoch);
 	fake_tracker_moment(w->tracker, cut->position, &e->from, &e->to);
-	if (e->commit.flags & WIRE_COMMIT_POINT && e->commit.time_us - SIM_WALL_ZERO > e->to + 1)
+	if (!w->s.clock_every_us && e->commit.flags & WIRE_COMMIT_POINT && e->commit.time_us - SIM_WALL_ZERO > e->to + 1)
 		world_fail(w, "point %llu has the time %llu, and a write that was recorded at %llu is not in it",
 			   (unsigned long long)e->commit.epoch, (unsigned long long)(e->commit.time_us - SIM_WALL_ZERO),
 			   (unsigned long long)e->to + 1);
-	e->from = MIN(MAX(e->commit.time_us - SIM_WALL_ZERO, e->from), e->to);
+	if (!w->s.clock_every_us) /* else its time says nothing */
+		e->from = MIN(MAX(e->commit.time_us - SIM_WALL_ZERO, e->from), e->to);
 	assert(s->queued < QUEUE);
 	s->queue[s->queued++] = *e;
 	s->queue_connection = s->connection;

@@ -26,6 +26,7 @@ struct fake_disk {
 	uint8_t *live;
 	uint64_t live_count;
 	uint64_t *planes[TRACKER_PLANES];
+	bool suspect;
 };
 
 struct tracker {
@@ -158,6 +159,11 @@ void fake_tracker_complete(struct tracker *t, uint32_t write)
 					.offset_bytes = (uint64_t)x->sector * SECTOR_BYTES,
 					.length_bytes = (uint64_t)x->count * SECTOR_BYTES } };
 
+	if (world_chance(w, w->s.unseen_percent)) {
+		t->disks[x->disk].suspect = true;
+		w->stats.unseen++;
+		return;
+	}
 	if (t->mode == TRACKER_DIRTY_MAP) {
 		mark(t, x->disk, x->sector, x->count);
 		return;
@@ -176,7 +182,8 @@ void fake_tracker_complete(struct tracker *t, uint32_t write)
 }
 
 /* Between which moments was the ring's position this: after the last record
- * before it, before the first one behind it. */
+ * before it, before the first one behind it.  What was given up says nothing: a cut
+ * that was aimed before it may be closed when the agent has gone past it. */
 void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *ret_from, uint64_t *ret_to)
 {
 	size_t low = 0, high = t->count;
@@ -189,8 +196,10 @@ void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *r
 		else
 			high = mid;
 	}
-	*ret_from = low ? t->records[low - 1].reserved_at : 0;
 	*ret_to = low < t->count ? t->records[low].reserved_at - 1 : t->w->now;
+	while (low && t->records[low - 1].given_up)
+		low--;
+	*ret_from = low ? t->records[low - 1].reserved_at : 0;
 }
 
 /* --- the agent's side ------------------------------------------------------------- */
@@ -314,7 +323,7 @@ void tracker_consume(struct tracker *t, uint64_t position)
 
 int64_t tracker_clock_offset_us(const struct tracker *t)
 {
-	return SIM_WALL_ZERO;
+	return (int64_t)SIM_WALL_ZERO + t->w->clock_wrong_us;
 }
 
 uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)
@@ -371,9 +380,22 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 {
-	return 0;
+	world_meanwhile(t->w);
+	if (t->disks[disk].suspect)
+		*ret_why = "a write that no program saw";
+	return t->disks[disk].suspect;
 }
 
 void tracker_suspect_clear(struct tracker *t, uint16_t disk)
 {
+	maybe_die(t);
+	t->disks[disk].suspect = false;
+}
+
+bool fake_tracker_is_suspect(const struct tracker *t)
+{
+	for (unsigned int i = 0; i < t->w->s.disks; i++)
+		if (t->disks[i].suspect)
+			return true;
+	return false;
 }

@@ -43,6 +43,8 @@ void scenario_draw(struct sim_world *w)
 	s->dirty_map_only = world_chance(w, 5);
 	s->verify = world_chance(w, 30);
 	s->grow_every_us = PICK(w, 0, 0, 100, 500) * 1000;
+	s->unseen_percent = (unsigned int)PICK(w, 0, 0, 0, 1);
+	s->clock_every_us = PICK(w, 0, 0, 0, 300) * 1000;
 }
 
 void scenario_print(const struct sim_world *w, FILE *out)
@@ -56,12 +58,13 @@ void scenario_print(const struct sim_world *w, FILE *out)
 		(unsigned long long)s->epoch_us / 1000, s->depth, (unsigned long long)s->pause_us, s->write_sectors,
 		s->hot_percent, s->discard_percent, s->zero_percent, s->overlaps ? ", overlapping" : "");
 	fprintf(out, "  reads take up to %llu us\n", (unsigned long long)s->read_us);
-	fprintf(out, "  link %llu B/ms, latency %llu us, sync %llu us; ms between link cuts %llu, kills %llu, server crashes %llu, reboots %llu, bad sectors %llu\n",
+	fprintf(out, "  link %llu B/ms, latency %llu us, sync %llu us; ms between link cuts %llu, kills %llu, server crashes %llu, reboots %llu, bad sectors %llu, clock steps %llu\n",
 		(unsigned long long)s->link_bytes_per_ms, (unsigned long long)s->latency_us,
 		(unsigned long long)s->sync_us, (unsigned long long)s->cut_every_us / 1000,
 		(unsigned long long)s->kill_every_us / 1000, (unsigned long long)s->server_crash_every_us / 1000,
-		(unsigned long long)s->reboot_every_us / 1000, (unsigned long long)s->bad_every_us / 1000);
+		(unsigned long long)s->reboot_every_us / 1000, (unsigned long long)s->bad_every_us / 1000,
+		(unsigned long long)s->clock_every_us / 1000);
 	fprintf(out, "  disks grow every %llu ms\n", (unsigned long long)s->grow_every_us / 1000);
-	fprintf(out, "  false marks %u %%, lost %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
-		s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
+	fprintf(out, "  false marks %u %%, lost %u %%, unseen %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
+		s->unseen_percent, s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
 }

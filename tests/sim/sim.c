@@ -90,6 +90,19 @@ static void fault_grow(void *context, uint64_t a, uint64_t b)
 	each(w, w->s.grow_every_us, fault_grow);
 }
 
+static void fault_clock(void *context, uint64_t a, uint64_t b)
+{
+	static const int64_t seconds[] = { 0, 0, 1, -1, 50, -50, 3600, -3600, 30 * 86400 };
+	struct sim_world *w = context;
+
+	if (w->quiet)
+		return;
+	w->clock_wrong_us = seconds[world_random(w, ARRAY_LEN(seconds))] * 1000000;
+	world_log(w, "the wall clock is ahead by %lld s", (long long)w->clock_wrong_us / 1000000);
+	w->stats.clocks++;
+	each(w, w->s.clock_every_us, fault_clock);
+}
+
 static void start_verify(void *context, uint64_t a, uint64_t b)
 {
 	struct sim_world *w = context;
@@ -123,6 +136,7 @@ static void run_world(struct sim_world *w)
 	each(w, w->s.reboot_every_us, fault_reboot);
 	each(w, w->s.bad_every_us, fault_bad);
 	each(w, w->s.grow_every_us, fault_grow);
+	each(w, w->s.clock_every_us, fault_clock);
 	if (w->s.verify)
 		world_at(w, w->now + w->s.load_us / 2, start_verify, w, 0, 0);
 	world_at(w, w->now + w->s.load_us, begin_quiet, w, 0, 0);
@@ -153,12 +167,12 @@ static void add(struct sim_stats *sum, const struct sim_stats *one)
 
 static void print_stats(const struct sim_stats *s, unsigned long runs)
 {
-	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping), %llu epochs, %llu points, %llu sectors checked\n",
-	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps,
+	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping, %llu unseen), %llu epochs, %llu points, %llu sectors checked\n",
+	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps, (unsigned long long)s->unseen,
 	       (unsigned long long)s->epochs, (unsigned long long)s->points, (unsigned long long)s->checked_sectors);
-	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu times a larger disk, %llu samples and %llu chunks found wrong\n",
+	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu times a larger disk, %llu clocks set, %llu samples and %llu chunks found wrong\n",
 	       (unsigned long long)s->kills, (unsigned long long)s->cuts, (unsigned long long)s->server_crashes,
-	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->grown, (unsigned long long)s->mismatches,
+	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->grown, (unsigned long long)s->clocks, (unsigned long long)s->mismatches,
 	       (unsigned long long)s->verify_differs);
 	printf("  %llu KiB sent again, %llu KiB taken from the ring again, %llu KiB skipped\n",
 	       (unsigned long long)s->resent / 1024, (unsigned long long)s->replayed / 1024,

@@ -41,9 +41,10 @@ struct scenario {
 	unsigned int discard_percent, zero_percent;
 	bool overlaps;			 /* may writes in flight overlap */
 	uint64_t link_bytes_per_ms, latency_us, sync_us, read_us;
-	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us;
+	uint64_t cut_every_us, kill_every_us, server_crash_every_us, reboot_every_us, bad_every_us, clock_every_us;
 	unsigned int false_mark_percent; /* of writes mark regions for nothing */
 	unsigned int lost_percent;	 /* cannot be read by the tracker */
+	unsigned int unseen_percent;	 /* no program sees their completion: the disk is suspect */
 	unsigned int wrong_percent;	 /* carried with a wrong payload: capture is broken */
 	uint64_t load_us;		 /* then it becomes quiet */
 	uint64_t grow_every_us;
@@ -89,13 +90,14 @@ struct sim_event {
 };
 
 struct sim_stats {
-	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, reads, bad, resent,
-		replayed, skipped, mismatches, verify_differs, checked_sectors, grown;
+	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, unseen, reads, bad, resent,
+		replayed, skipped, clocks, mismatches, verify_differs, checked_sectors, grown;
 };
 
 struct sim_world {
 	uint64_t seed, random;
 	uint64_t now;
+	int64_t clock_wrong_us; /* what the source's wall clock is ahead */
 	struct sim_event *events;
 	size_t event_count, event_max;
 	uint64_t event_order;
@@ -154,6 +156,7 @@ uint64_t sector_stamp(struct sim_world *w, const uint8_t bytes[SECTOR_BYTES], co
 struct tracker *fake_tracker_new(struct sim_world *w);
 void fake_tracker_free(struct tracker *t);
 void fake_tracker_complete(struct tracker *t, uint32_t write);
+bool fake_tracker_is_suspect(const struct tracker *t);
 void fake_tracker_moment(const struct tracker *t, uint64_t position, uint64_t *ret_from, uint64_t *ret_to);
 
 /* fake_server.c */

@@ -14,6 +14,8 @@ struct tracker {
 	unsigned int first, count;
 	enum tracker_mode mode;
 	bool full; /* T7 */
+	bool suspect;
+	int64_t wall_offset_us;
 	uint8_t disk[PLAIN_BYTES], live[REGIONS];
 	uint64_t planes[TRACKER_PLANES][REGIONS / 64 + 1];
 };
@@ -72,13 +74,24 @@ static bool record(struct tracker *t, uint32_t sector, uint32_t count, enum trac
 	return true;
 }
 
-void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp, bool carry)
+static void fill(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp)
 {
 	assert(count && count <= CHUNK_SECTORS && sector + count <= PLAIN_SECTORS);
 	for (uint32_t i = 0; i < count * (SECTOR_BYTES / 8); i++)
 		put_le64(t->disk + (uint64_t)sector * SECTOR_BYTES + i * 8, stamp);
+}
+
+void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp, bool carry)
+{
+	fill(t, sector, count, stamp);
 	if (!carry || !record(t, sector, count, TRACKER_WRITE))
 		mark(t, sector, count);
+}
+
+void plain_tracker_write_unseen(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp)
+{
+	fill(t, sector, count, stamp);
+	t->suspect = true;
 }
 
 void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count)
@@ -87,6 +100,12 @@ void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count)
 	memset(t->disk + (uint64_t)sector * SECTOR_BYTES, 0, (size_t)count * SECTOR_BYTES);
 	if (!record(t, sector, count, TRACKER_ZERO))
 		mark(t, sector, count);
+}
+
+void plain_tracker_set_clock(struct tracker *t, uint64_t boot_us, int64_t wall_offset_us)
+{
+	t->clock_us = boot_us - 1;
+	t->wall_offset_us = wall_offset_us;
 }
 
 /* --- tracker.h --------------------------------------------------------------------- */
@@ -166,7 +185,7 @@ void tracker_consume(struct tracker *t, uint64_t position)
 
 int64_t tracker_clock_offset_us(const struct tracker *t)
 {
-	return 0;
+	return t->wall_offset_us;
 }
 
 uint64_t tracker_live_next(struct tracker *t, uint16_t disk, uint64_t *region, uint64_t max)
@@ -215,9 +234,12 @@ uint64_t *tracker_plane(struct tracker *t, uint16_t disk, unsigned int plane, ui
 
 int tracker_suspect(struct tracker *t, uint16_t disk, const char **ret_why)
 {
-	return 0;
+	if (t->suspect)
+		*ret_why = "a write that nobody saw";
+	return t->suspect;
 }
 
 void tracker_suspect_clear(struct tracker *t, uint16_t disk)
 {
+	t->suspect = false;
 }

@@ -25,4 +25,10 @@ void plain_tracker_write(struct tracker *t, uint32_t sector, uint32_t count, uin
 /* One that completes as a discard. */
 void plain_tracker_discard(struct tracker *t, uint32_t sector, uint32_t count);
 
+/* One whose completion nobody saw: neither carried nor marked, and the disk is suspect. */
+void plain_tracker_write_unseen(struct tracker *t, uint32_t sector, uint32_t count, uint64_t stamp);
+
+/* The time of the next record, and what the wall clock is ahead of it. */
+void plain_tracker_set_clock(struct tracker *t, uint64_t boot_us, int64_t wall_offset_us);
+
 #endif

@@ -22,7 +22,7 @@ static uint64_t on_now(void *context)
 	return clock_us;
 }
 
-static uint64_t on_wall(void *context)
+static uint64_t on_boot(void *context)
 {
 	struct tracker *t = held_up_on;
 	uint64_t now = clock_us;
@@ -48,15 +48,17 @@ static bool on_still_gone(void *context)
 	return away;
 }
 
-static const struct engine_ops ops = { .now_us = on_now, .wall_us = on_wall, .size = on_size, .still_gone = on_still_gone };
+static const struct engine_ops ops = { .now_us = on_now, .boot_us = on_boot, .size = on_size, .still_gone = on_still_gone };
 
 /* Connected, something written, and its epoch just over. */
 static int begin(void **state)
 {
+	static struct engine_memory memory;
 	struct engine *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return -1;
+	e->memory = &memory;
 	clock_us = 3600000000ULL;
 	looks = 0;
 	disk_bytes = PLAIN_BYTES;
@@ -162,7 +164,7 @@ static void a_cut_that_is_held_up_between_time_and_position_is_of_the_time_after
 	cut_run(e);
 	assert_true(e->aim.set);
 	assert_int_equal(e->aim.position, tracker_position(e->tracker));
-	assert_int_equal(e->aim.time_us, clock_us);
+	assert_int_equal(e->aim.boot_us, clock_us);
 }
 
 static void a_disk_that_has_grown_makes_no_point_until_it_is_known(void **state)
