@@ -179,6 +179,7 @@ static int open_store(struct intake *in, const struct uuid *machine)
 
 static int op_admit(void *context, const struct wire_hello *hello, struct wire_refuse *refuse)
 {
+	char file[STORE_FILE_NAME_BYTES];
 	struct intake *in = context;
 	int err = ask_listener(in, &hello->machine, refuse);
 
@@ -196,6 +197,9 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 		 err == -ENOSPC ? "the staging disk is full; what was acknowledged is safe" :
 				  "the store cannot be opened: ",
 		 err == -EBUSY || err == -ENOSPC ? "" : strerror(-err));
+	if ((err == -EBADMSG || err == -EIO) && store_damaged_file(in->store_dir, &store_sys_default, file) == 0)
+		snprintf(refuse->text, sizeof(refuse->text),
+			 "the store cannot be opened: %s is damaged or cannot be read back", file);
 	return err;
 }
 

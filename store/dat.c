@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define SKIP_BYTES 8192u
+#define UNREADABLE_BYTES 4096u /* read errors come in pages */
 
 int dat_open(const struct store_sys *sys, const char *dir, uint32_t number, struct dat *ret)
 {
@@ -149,9 +150,9 @@ static int walk_need(struct dat_walk *w, uint64_t at, size_t length)
 		struct iovec iov = { w->window + have, want - have };
 		ssize_t n = sys->preadv(sys, w->dat->fd, &iov, 1, at + have);
 
-		if (n < 0)
+		if (n < 0 && have < length)
 			return (int)n;
-		if (n == 0)
+		if (n <= 0)
 			break;
 		have += (size_t)n;
 	}
@@ -201,9 +202,15 @@ int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
 
 	if (err < 0)
 		return err;
-	while ((err = walk_need(&w, position, RECORD_BYTES)) > 0) {
+	while ((err = walk_need(&w, position, RECORD_BYTES)) != 0) {
 		const uint8_t *at = w.window + (position - w.window_at);
 
+		if (err < 0 && err != -EIO)
+			break;
+		if (err == -EIO) { /* what the disk cannot read back ends somewhere */
+			position = (position / UNREADABLE_BYTES + 1) * UNREADABLE_BYTES;
+			continue;
+		}
 		if (at[0] == RECORD_COMMIT && record_get(at, d->header.salt, position, &r) == 0)
 			newest = MAX(newest, version_epoch(r.version));
 		position += 1u << POSITION_SHIFT;

@@ -118,8 +118,34 @@ static int add_run(struct folder *f, const struct run_id *id)
 	return 0;
 }
 
+/* What is left of @f may be looked at without run @id; where it was replaced by
+ * this one, and is not deleted yet, a run within it still says the same. */
+static int leave_out(struct folder *f, const struct run_id *id, bool readable, int err)
+{
+	if (!readable || (err != -EBADMSG && err != -EIO))
+		return err;
+	if (!f->damaged[0])
+		run_name(id->from, id->to, id->gen, f->damaged);
+	f->damaged_to = MAX(f->damaged_to, id->to);
+	return 0;
+}
+
+static int choose_run(struct folder *f, const struct run_id *id, size_t count, bool readable)
+{
+	int err;
+
+	if (id->from == f->last_epoch + 1) {
+		err = add_run(f, id);
+		return err < 0 ? leave_out(f, id, readable, err) : 0;
+	}
+	if (id->from <= f->last_epoch && id->to <= f->last_epoch)
+		return add_superseded(f, id, count);
+	f->damaged_to = MAX(f->damaged_to, id->to);
+	return f->damaged[0] ? 0 : -EAGAIN;
+}
+
 /* F1.  -EAGAIN: a hole. */
-static int choose_runs(struct folder *f, const struct listing *l)
+static int choose_runs(struct folder *f, const struct listing *l, bool readable)
 {
 	const struct run_id *ids = (const void *)l->runs.data;
 	size_t i, count = l->runs.len / sizeof(*ids);
@@ -128,14 +154,10 @@ static int choose_runs(struct folder *f, const struct listing *l)
 	f->runs = calloc(count + 1, sizeof(*f->runs));
 	if (!f->runs)
 		return -ENOMEM;
-	for (i = 0; i < count && err == 0; i++) {
-		if (ids[i].from == f->last_epoch + 1)
-			err = add_run(f, &ids[i]);
-		else if (ids[i].from <= f->last_epoch && ids[i].to <= f->last_epoch)
-			err = add_superseded(f, &ids[i], count);
-		else
-			err = -EAGAIN;
-	}
+	for (i = 0; i < count && err == 0; i++)
+		err = choose_run(f, &ids[i], count, readable);
+	if (f->last_epoch >= f->damaged_to)
+		f->damaged[0] = '\0'; /* nothing is missing */
 	return err;
 }
 
@@ -171,8 +193,9 @@ static int sort_unnamed(struct folder *f, uint32_t number)
 		return 0;
 	}
 	err = dat_open(f->sys, f->dir, number, &d);
-	if (err == -EBADMSG) {
+	if (err == -EBADMSG || err == -EIO) {
 		f->broken[f->broken_count++] = number;
+		f->tail_error = err == -EIO ? err : f->tail_error;
 		return 0;
 	}
 	if (err < 0)
@@ -210,7 +233,7 @@ static int sort_files(struct folder *f, const struct listing *l, const struct by
 	return err;
 }
 
-static int load(struct folder *f)
+static int load(struct folder *f, bool readable)
 {
 	struct listing l = { 0 };
 	struct bytes named = { 0 };
@@ -221,7 +244,7 @@ static int load(struct folder *f)
 	if (err == 0 && l.files.len)
 		qsort(l.files.data, l.files.len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
 	if (err == 0)
-		err = choose_runs(f, &l);
+		err = choose_runs(f, &l, readable);
 	if (err == 0)
 		err = named_files(f, &named);
 	if (err == 0)
@@ -247,7 +270,7 @@ static void unload(struct folder *f)
 			      .next_collected = DATA_COLLECTED | 1 };
 }
 
-int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret)
+static int open_as(const struct store_sys *sys, const char *dir, bool readable, struct folder **ret)
 {
 	struct folder *f = calloc(1, sizeof(*f));
 	int tries, err;
@@ -263,7 +286,7 @@ int folder_open(const struct store_sys *sys, const char *dir, struct folder **re
 	}
 	for (tries = 0; tries < TRIES; tries++) {
 		unload(f);
-		err = load(f);
+		err = load(f, readable);
 		if (err != -EAGAIN && err != -ENOENT)
 			break;
 	}
@@ -273,6 +296,16 @@ int folder_open(const struct store_sys *sys, const char *dir, struct folder **re
 	}
 	*ret = f;
 	return 0;
+}
+
+int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret)
+{
+	return open_as(sys, dir, false, ret);
+}
+
+int folder_open_readable(const struct store_sys *sys, const char *dir, struct folder **ret)
+{
+	return open_as(sys, dir, true, ret);
 }
 
 void folder_close(struct folder *f)

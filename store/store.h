@@ -118,6 +118,21 @@ struct store_points; /* a snapshot of the list of kept epochs */
 _must_check_ int store_points_open(const char *dir, const struct store_sys *sys, struct store_points **ret);
 void store_points_close(struct store_points *p);
 
+/*
+ * The name of a file that is damaged or cannot be read back, so that points
+ * after those of the list may be missing from it; NULL: none.
+ */
+const char *store_points_damaged(const struct store_points *p);
+
+/*
+ * For a message, after -EBADMSG or -EIO of anything but reading: the name of the
+ * file in the store's folder that stands in the way, one of 51 bytes at most.
+ * -ENOENT: none is found.
+ */
+#define STORE_FILE_NAME_BYTES 64u
+_must_check_ int store_damaged_file(const char *dir, const struct store_sys *sys,
+				    char ret_name[STORE_FILE_NAME_BYTES]);
+
 /* Points only (not every epoch is one), oldest first. */
 size_t store_points_count(const struct store_points *p);
 const struct store_epoch *store_points_get(const struct store_points *p, size_t index);
@@ -133,7 +148,8 @@ _must_check_ int store_point_label(const char *dir, const struct store_sys *sys,
 struct store_reader;
 
 /* The machine at the point that is epoch @epoch; 0: the newest point.
- * -ENOENT: no such point (any more). */
+ * -ENOENT: no such point (any more).  -EBADMSG, -EIO: it is, or may be, behind
+ * something that cannot be read; points before that can be opened. */
 _must_check_ int store_reader_open(const char *dir, const struct store_sys *sys, uint64_t epoch,
 				   struct store_reader **ret);
 void store_reader_close(struct store_reader *r);
@@ -141,7 +157,9 @@ void store_reader_close(struct store_reader *r);
 const struct store_epoch *store_reader_point(const struct store_reader *r);
 size_t store_reader_disks(const struct store_reader *r, struct store_disk *ret_disks, size_t max);
 
-/* @offset and @length in bytes, any alignment.  -EBADMSG: damaged (S5). */
+/* @offset and @length in bytes, any alignment.  -EBADMSG: damaged (S5).
+ * -ESTALE: the point has gone, and a file that it needs; only where locks do
+ * not work, or waited for too long. */
 _must_check_ int store_read(struct store_reader *r, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes,
 			    void *ret_buf);
 

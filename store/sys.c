@@ -12,6 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
 static int libc_open(const struct store_sys *sys, const char *path, int flags, unsigned int mode)
 {
 	int fd;
@@ -124,6 +128,15 @@ static void libc_unmap(const struct store_sys *sys, const void *map, size_t leng
 	munmap((void *)(uintptr_t)map, length);
 }
 
+static int libc_populate(const struct store_sys *sys, const void *at, size_t length)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)at / page * page;
+
+	if (madvise((void *)begin, (uintptr_t)at + length - begin, MADV_POPULATE_READ) == 0)
+		return 0;
+	return errno == EFAULT || errno == EHWPOISON ? -EIO : 0;
+}
+
 static void libc_start_writeback(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length)
 {
 	(void)sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
@@ -215,6 +228,7 @@ const struct store_sys store_sys_default = {
 	.list = libc_list,
 	.map = libc_map,
 	.unmap = libc_unmap,
+	.populate = libc_populate,
 	.start_writeback = libc_start_writeback,
 	.forget = libc_forget,
 	.lock = libc_lock,

@@ -48,6 +48,9 @@ struct store_sys {
 	/* The whole of an immutable file, read-only. */
 	int (*map)(const struct store_sys *sys, int fd, size_t length, const void **ret);
 	void (*unmap)(const struct store_sys *sys, const void *map, size_t length);
+	/* Before a part of a map is first touched: -EIO if the disk cannot read it back, instead of
+	 * a signal.  0 where the kernel cannot tell (before Linux 5.14). */
+	int (*populate)(const struct store_sys *sys, const void *at, size_t length);
 
 	/* Hints: begin to write out; next reads are to come from the disk, not from memory. */
 	void (*start_writeback)(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length);

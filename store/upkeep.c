@@ -98,9 +98,7 @@ static int look(struct upkeep *u)
 
 	forget(u);
 	lock_enter(&u->lock);
-	err = folder_open(u->sys, u->dir, &u->folder);
-	if (err == 0)
-		err = journal_read_tail(u->folder, EPOCH_MAX, false, &tail);
+	err = journal_look(u->sys, u->dir, false, EPOCH_MAX, &u->folder, &tail);
 	lock_leave(&u->lock);
 	if (err == 0)
 		journal_tail_distrust(&tail);

@@ -2,6 +2,7 @@
 #include "view.h"
 #include "chunks.h"
 #include "lock.h"
+#include "points.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -59,6 +60,20 @@ static int adopt(struct view *v, struct folder *f, const struct tail_journals *t
 	return 0;
 }
 
+/* Has it all that the view is to show?  A reader whose lock did not take may
+ * find its point thinned away: then what is left may be wrong for it (S5). */
+static int check_reach(const struct view *v, const struct folder *f, const struct tail_journals *t)
+{
+	const struct pins no_pins = { 0 };
+	struct store_epoch e;
+
+	if (v->upto == EPOCH_MAX)
+		return f->damaged[0] ? -EBADMSG : 0;
+	if (points_lookup(f, t, &no_pins, v->upto, &e) == 0)
+		return 0;
+	return journal_last_epoch(f, t) < v->upto ? -EBADMSG : -ESTALE;
+}
+
 static int load(struct view *v)
 {
 	struct tail_journals t = { 0 };
@@ -68,10 +83,10 @@ static int load(struct view *v)
 
 	lock_open_shared(v->sys, v->dir, &gate);
 	lock_enter(&gate);
-	err = folder_open(v->sys, v->dir, &f);
-	if (err == 0 && v->with_tail)
-		err = journal_read_tail(f, v->upto, false, &t);
+	err = journal_look(v->sys, v->dir, true, v->with_tail ? v->upto : 0, &f, &t);
 	lock_close(&gate);
+	if (err == 0)
+		err = check_reach(v, f, &t);
 	if (err == 0)
 		err = adopt(v, f, &t);
 	if (err < 0)

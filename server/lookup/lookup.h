@@ -11,7 +11,8 @@
  * "latest", a point's id, a label, or a time in any form of
  * wallclock_parse(): then the newest point at or before it, and neither before
  * the first nor after the last.  -ENODATA: there are no points; -ENOENT: no
- * such id or label, and not a time; -ERANGE: a time outside of what is kept.
+ * such id or label, and not a time; -ERANGE: a time outside of what is kept;
+ * -EBADMSG: it may be one that store_points_damaged() hides.
  */
 _must_check_ int lookup_point(const struct store_points *points, const struct uuid *machine, const char *at,
 			      size_t *ret_index);

@@ -42,6 +42,8 @@ struct memsys {
 	int fail_error;
 	const char *failed;
 	bool short_io, in_hook;
+	const struct inode *bad; /* ... whose bytes from bad_at to bad_end cannot be read */
+	uint64_t bad_at, bad_end;
 	void (*hook)(void *context, const char *call);
 	void *hook_context;
 };
@@ -220,8 +222,14 @@ static ssize_t mem_preadv(const struct store_sys *sys, int fd, const struct iove
 		return err;
 	for (i = 0; i < count; i++) {
 		size_t have = offset < n->now_size ? n->now_size - offset : 0;
-		size_t want = MIN(iov[i].iov_len, have), part = want ? shorten(m, want) : 0;
+		size_t want = MIN(iov[i].iov_len, have), part;
 
+		if (n == m->bad && offset < m->bad_end && offset + want > m->bad_at) {
+			if (offset >= m->bad_at)
+				return done ? done : -EIO;
+			want = m->bad_at - offset;
+		}
+		part = want ? shorten(m, want) : 0;
 		if (part)
 			memcpy(iov[i].iov_base, n->now + offset, part);
 		offset += part;
@@ -375,6 +383,11 @@ static void mem_unmap(const struct store_sys *sys, const void *map, size_t lengt
 	free((void *)(uintptr_t)map);
 }
 
+static int mem_populate(const struct store_sys *sys, const void *at, size_t length)
+{
+	return arrive(self(sys), "populate", false);
+}
+
 static void mem_start_writeback(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length)
 {
 }
@@ -473,7 +486,7 @@ struct memsys *memsys_new(uint64_t seed)
 		.context = m, .limits = store_sys_default.limits,
 		.open = mem_open, .close = mem_close, .preadv = mem_preadv, .pwritev = mem_pwritev,
 		.size = mem_size, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
-		.unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap,
+		.unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap, .populate = mem_populate,
 		.start_writeback = mem_start_writeback, .forget = mem_forget, .lock = mem_lock,
 		.locked = mem_locked, .space = mem_space, .pause = mem_pause, .now_us = mem_now_us,
 	};
@@ -640,6 +653,13 @@ void memsys_changed(struct memsys *m, const char *name)
 
 	memcpy(n->disk, n->now, n->room);
 	n->disk_size = n->now_size;
+}
+
+void memsys_unreadable(struct memsys *m, const char *name, uint64_t at, uint64_t length)
+{
+	m->bad = name ? find_name(m, name, false)->now : NULL;
+	m->bad_at = at;
+	m->bad_end = at + length;
 }
 
 uint64_t memsys_total_bytes(const struct memsys *m)
