@@ -131,11 +131,27 @@ static int begin_store(const char *dir, const struct uuid *machine)
 	return err;
 }
 
+static void tell_lost(struct intake *in)
+{
+	struct control_message m = { .type = CONTROL_LOST, .machine = in->machine };
+	uint64_t first, last;
+
+	if (!store_writer_lost(in->writer, &first, &last))
+		return;
+	snprintf(m.text, sizeof(m.text), "%llu-%llu", (unsigned long long)first, (unsigned long long)last);
+	(void)!control_send(in->o->control_fd, &m); /* if the listener is gone, the next wait says so */
+}
+
 static int open_writer(struct intake *in)
 {
+	int err;
+
 	in->opened_us = monotonic_now_us();
 	in->look_again_us = in->opened_us + ROTATE_LEAST_US;
-	return store_writer_open(in->store_dir, &in->machine, &store_sys_default, &in->writer);
+	err = store_writer_open(in->store_dir, &in->machine, &store_sys_default, &in->writer);
+	if (!err)
+		tell_lost(in);
+	return err;
 }
 
 /* At a border between epochs only: closing drops what was not committed. */

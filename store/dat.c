@@ -193,9 +193,10 @@ int dat_walk_next(struct dat_walk *w, bool data, struct record *ret, uint64_t *r
 
 /* --- looking for what should have been reached by walking ------------------------------ */
 
-int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
+int dat_find_commit(const struct dat *d, uint64_t position, uint64_t after, uint64_t *ret_epoch)
 {
-	uint64_t newest = 0;
+	uint64_t newest = after;
+	bool unreadable = false;
 	struct dat_walk w;
 	struct record r;
 	int err = dat_walk_begin(d, &w);
@@ -208,6 +209,7 @@ int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
 		if (err < 0 && err != -EIO)
 			break;
 		if (err == -EIO) { /* what the disk cannot read back ends somewhere */
+			unreadable = true;
 			position = (position / UNREADABLE_BYTES + 1) * UNREADABLE_BYTES;
 			continue;
 		}
@@ -216,7 +218,9 @@ int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
 		position += 1u << POSITION_SHIFT;
 	}
 	dat_walk_end(&w);
+	if (err == 0 && unreadable && newest == after)
+		err = -EIO;
 	if (err == 0)
-		*ret_epoch = newest;
+		*ret_epoch = newest > after ? newest : 0;
 	return err;
 }

@@ -228,15 +228,12 @@ int journal_settle(const struct store_sys *sys, const char *dir, struct journal 
 int journal_lost_epochs(const struct store_sys *sys, const char *dir, const struct journal *j, uint64_t *ret_newest)
 {
 	struct dat d;
-	uint64_t newest;
 	int err = dat_open(sys, dir, j->number, &d);
 
 	if (err < 0)
 		return err;
-	err = dat_find_commit(&d, j->size_bytes, &newest);
+	err = dat_find_commit(&d, j->size_bytes, j->last_epoch + 1, ret_newest);
 	dat_close(&d);
-	if (err == 0)
-		*ret_newest = newest > j->last_epoch + 1 ? newest : 0;
 	return err;
 }
 

@@ -87,6 +87,13 @@ void store_writer_close(struct store_writer *w);
 uint64_t store_writer_last_epoch(const struct store_writer *w); /* 0: none */
 uint64_t store_writer_last_time_us(const struct store_writer *w);
 
+/*
+ * Epochs that had been acknowledged and that opening found to be lost to damage
+ * of the newest data file, of which "bad-..." has been kept: false if none was.
+ * All of them are behind the last epoch, and their numbers are given again.
+ */
+bool store_writer_lost(const struct store_writer *w, uint64_t *ret_first, uint64_t *ret_last);
+
 /* From the next commit on, the disk is this.  Growing and removing are
  * allowed, shrinking is -EINVAL. */
 _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk *disk);

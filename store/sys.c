@@ -84,6 +84,11 @@ static int libc_rename(const struct store_sys *sys, const char *from, const char
 	return rename(from, to) < 0 ? -errno : 0;
 }
 
+static int libc_link(const struct store_sys *sys, const char *from, const char *to)
+{
+	return link(from, to) < 0 ? -errno : 0;
+}
+
 static int libc_unlink(const struct store_sys *sys, const char *path)
 {
 	return unlink(path) < 0 ? -errno : 0;
@@ -223,6 +228,7 @@ const struct store_sys store_sys_default = {
 	.sync_file = libc_sync_file,
 	.sync_dir = libc_sync_dir,
 	.rename = libc_rename,
+	.link = libc_link,
 	.unlink = libc_unlink,
 	.mkdir = libc_mkdir,
 	.list = libc_list,

@@ -40,6 +40,7 @@ struct store_sys {
 	int (*sync_file)(const struct store_sys *sys, int fd);		 /* fdatasync */
 	int (*sync_dir)(const struct store_sys *sys, const char *dir); /* names in it are durable after this */
 	int (*rename)(const struct store_sys *sys, const char *from, const char *to);
+	int (*link)(const struct store_sys *sys, const char *from, const char *to); /* another name for it */
 	int (*unlink)(const struct store_sys *sys, const char *path);
 	int (*mkdir)(const struct store_sys *sys, const char *path); /* 0 also if it is there */
 	/* Each name in @dir but the dots; @each returns 0 to go on, otherwise what list returns. */

@@ -326,6 +326,24 @@ static int mem_rename(const struct store_sys *sys, const char *from, const char 
 	return 0;
 }
 
+static int mem_link(const struct store_sys *sys, const char *from, const char *to)
+{
+	struct memsys *m = self(sys);
+	struct name *a, *b;
+	int err = arrive(m, "link", true);
+
+	if (err < 0)
+		return err;
+	a = find_name(m, from, false);
+	if (!a || !a->now)
+		return -ENOENT;
+	b = find_name(m, to, true);
+	if (b->now)
+		return -EEXIST;
+	set_now(b, a->now);
+	return 0;
+}
+
 static int mem_unlink(const struct store_sys *sys, const char *path)
 {
 	struct memsys *m = self(sys);
@@ -486,7 +504,7 @@ struct memsys *memsys_new(uint64_t seed)
 		.context = m, .limits = store_sys_default.limits,
 		.open = mem_open, .close = mem_close, .preadv = mem_preadv, .pwritev = mem_pwritev,
 		.size = mem_size, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
-		.unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap, .populate = mem_populate,
+		.link = mem_link, .unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap, .populate = mem_populate,
 		.start_writeback = mem_start_writeback, .forget = mem_forget, .lock = mem_lock,
 		.locked = mem_locked, .space = mem_space, .pause = mem_pause, .now_us = mem_now_us,
 	};

@@ -402,6 +402,15 @@ static void damage_stays_damage_when_its_record_is_moved(void **state)
 	world_done(&w);
 }
 
+static void expect_lost(const struct store_writer *writer, uint64_t first, uint64_t last)
+{
+	uint64_t is_first, is_last;
+
+	assert_true(store_writer_lost(writer, &is_first, &is_last));
+	assert_int_equal(is_first, first);
+	assert_int_equal(is_last, last);
+}
+
 static void epochs_lost_from_a_journal_are_named(void **state)
 {
 	struct world w;
@@ -421,6 +430,38 @@ static void epochs_lost_from_a_journal_are_named(void **state)
 	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &w.writer), 0);
 	assert_int_equal(store_writer_last_epoch(w.writer), 0);
 	assert_non_null(memsys_bytes(w.mem, "bad-00000001.gwd", &size));
+	expect_lost(w.writer, 1, 6);
+	world_done(&w);
+}
+
+static void epochs_lost_from_the_middle_of_a_journal_are_kept_aside_and_named(void **state)
+{
+	struct world w;
+	struct store_writer *writer = six_epochs(&w);
+	size_t size;
+
+	flip(&w, "dat-00000001.gwd", find_payload(&w, "dat-00000001.gwd", 4) - RECORD_BYTES);
+	kill_writer(&w, writer);
+	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &writer), 0);
+	assert_int_equal(store_writer_last_epoch(writer), 3);
+	expect_lost(writer, 4, 6);
+	expect(&w, 3, 65536, 3);
+	assert_non_null(memsys_bytes(w.mem, "bad-00000001.gwd", &size));
+	(void)find_payload(&w, "bad-00000001.gwd", 6); /* all of it */
+
+	/* And once more, under the same number: the first one stays. */
+	six_more(&w, writer, 7);
+	flip(&w, "dat-00000002.gwd", find_payload(&w, "dat-00000002.gwd", 8) - RECORD_BYTES);
+	assert_int_equal(w.sys->link(w.sys, WORLD_DIR "/bad-00000001.gwd", WORLD_DIR "/bad-00000002.gwd"), 0);
+	kill_writer(&w, writer);
+	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &writer), 0);
+	expect_lost(writer, 5, 9);
+	(void)find_payload(&w, "bad-00000002.gwd", 6);
+	(void)find_payload(&w, "bad-00000002-1.gwd", 12);
+	store_writer_close(writer);
+	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &writer), 0);
+	assert_false(store_writer_lost(writer, &(uint64_t){ 0 }, &(uint64_t){ 0 }));
+	store_writer_close(writer);
 	world_done(&w);
 }
 
@@ -605,6 +646,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(damage_that_no_point_shows_is_none),
 		cmocka_unit_test(damage_stays_damage_when_its_record_is_moved),
 		cmocka_unit_test(epochs_lost_from_a_journal_are_named),
+		cmocka_unit_test(epochs_lost_from_the_middle_of_a_journal_are_kept_aside_and_named),
 		cmocka_unit_test(points_before_a_damaged_run_are_read_and_those_behind_it_are_not_hidden_silently),
 		cmocka_unit_test(behind_a_damaged_run_a_journal_that_is_there_still_is_read),
 		cmocka_unit_test(the_oldest_run_damaged_hides_all_that_needs_it),
