@@ -70,6 +70,12 @@ static int list_each(void *context, const char *name)
 	return 0;
 }
 
+static void listing_done(struct listing *l)
+{
+	bytes_done(&l->runs);
+	bytes_done(&l->files);
+}
+
 static int compare_u32(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -233,24 +239,55 @@ static int sort_files(struct folder *f, const struct listing *l, const struct by
 	return err;
 }
 
+static int list(const struct folder *f, struct listing *ret)
+{
+	struct listing l = { 0 };
+	int err = f->sys->list(f->sys, f->dir, list_each, &l);
+
+	if (err < 0) {
+		listing_done(&l);
+		return err;
+	}
+	if (l.runs.len)
+		qsort(l.runs.data, l.runs.len / sizeof(struct run_id), sizeof(struct run_id), compare_runs);
+	if (l.files.len)
+		qsort(l.files.data, l.files.len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
+	*ret = l;
+	return 0;
+}
+
+static uint64_t sum_of(const struct listing *l)
+{
+	return run_checksum(l->files.data, l->files.len, run_checksum(l->runs.data, l->runs.len, 0));
+}
+
+int folder_has_changed(const struct folder *f, bool *ret)
+{
+	struct listing l;
+	int err = list(f, &l);
+
+	if (err < 0)
+		return err;
+	*ret = sum_of(&l) != f->listing_sum;
+	listing_done(&l);
+	return 0;
+}
+
 static int load(struct folder *f, bool readable)
 {
 	struct listing l = { 0 };
 	struct bytes named = { 0 };
-	int err = f->sys->list(f->sys, f->dir, list_each, &l);
+	int err = list(f, &l);
 
-	if (err == 0 && l.runs.len)
-		qsort(l.runs.data, l.runs.len / sizeof(struct run_id), sizeof(struct run_id), compare_runs);
-	if (err == 0 && l.files.len)
-		qsort(l.files.data, l.files.len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
-	if (err == 0)
-		err = choose_runs(f, &l, readable);
+	if (err < 0)
+		return err;
+	f->listing_sum = sum_of(&l);
+	err = choose_runs(f, &l, readable);
 	if (err == 0)
 		err = named_files(f, &named);
 	if (err == 0)
 		err = sort_files(f, &l, &named);
-	bytes_done(&l.runs);
-	bytes_done(&l.files);
+	listing_done(&l);
 	bytes_done(&named);
 	return err;
 }

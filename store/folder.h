@@ -48,6 +48,7 @@ struct folder {
 
 	char damaged[RUN_NAME_BYTES]; /* the look ends before this run; "": it is whole */
 	uint64_t damaged_to;	      /* the last epoch of it and of all that follow */
+	uint64_t listing_sum; /* of all names that were listed */
 	int tail_error; /* of a journal whose header the disk cannot read back, which is among the broken ones */
 
 	uint32_t next_journal, next_collected; /* numbers not in use */
@@ -58,6 +59,9 @@ _must_check_ int folder_open(const struct store_sys *sys, const char *dir, struc
 /* For reading only: what can be read although a run is damaged; @damaged then names it. */
 _must_check_ int folder_open_readable(const struct store_sys *sys, const char *dir, struct folder **ret);
 void folder_close(struct folder *f); /* NULL is allowed */
+
+/* Does the folder list other files than when @f was opened? */
+_must_check_ int folder_has_changed(const struct folder *f, bool *ret);
 
 /* The identity file. */
 _must_check_ int folder_identity(const struct store_sys *sys, const char *dir, struct uuid *ret_machine);

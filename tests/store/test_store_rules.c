@@ -521,6 +521,110 @@ static void a_point_stays_for_as_long_as_somebody_reads_it(void **state)
 	expect_at(b, 6, 0, CHUNK_BYTES, 6);
 }
 
+/* --- a reader while files go ------------------------------------------------------------------- */
+
+static void twelve_points(struct bench *b)
+{
+	uint64_t i;
+
+	put_disk(b, 1 * MIB);
+	for (i = 1; i <= 12; i++) {
+		assert_int_equal(put(b, 0, CHUNK_BYTES, i), 0);
+		commit(b);
+	}
+	reopen(b);
+	keep_only_the_newest(b);
+}
+
+static int no_locks(const struct store_sys *sys, int fd, uint64_t byte, enum sys_lock kind)
+{
+	return -ENOLCK;
+}
+
+static bool is_there(struct bench *b, const char *name)
+{
+	return memsys_bytes(b->mem, name, &(size_t){ 0 }) != NULL;
+}
+
+static void a_reader_whose_lock_did_not_take_fails_rather_than_lie_when_its_point_goes(void **state)
+{
+	struct bench *b = *state;
+	struct store_sys sys = *b->sys;
+	struct store_reader *r;
+	uint8_t got[4096];
+
+	twelve_points(b);
+	sys.lock = no_locks;
+	assert_int_equal(store_reader_open(DIR, &sys, 2, &r), 0);
+	while (upkeep(b).more)
+		;
+	assert_int_equal(count_points(b), 1);
+	assert_false(is_there(b, "dat-00000001.gwd"));
+	assert_int_equal(store_read(r, 0, 0, sizeof(got), got), -ESTALE);
+	store_reader_close(r);
+}
+
+static void a_reader_finds_its_records_although_their_files_number_was_given_again(void **state)
+{
+	struct bench *b = *state;
+	struct store_reader *r;
+
+	twelve_points(b);
+	store_writer_close(b->w);
+	b->w = NULL;
+	assert_int_equal(store_reader_open(DIR, b->sys, 2, &r), 0);
+	while (upkeep(b).more)
+		;
+	assert_false(is_there(b, "dat-00000001.gwd"));
+	assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+	assert_int_equal(put(b, 0, CHUNK_BYTES, 7), 0);
+	commit(b);
+	assert_true(is_there(b, "dat-00000001.gwd")); /* another one */
+	expect(r, 0, CHUNK_BYTES, 2);
+	store_reader_close(r);
+}
+
+struct closing {
+	struct bench *b;
+	unsigned int calls_left;
+};
+
+static void close_after_some_calls(void *context, const char *call)
+{
+	struct closing *c = context;
+
+	if (c->calls_left-- == 0) {
+		store_writer_close(c->b->w);
+		c->b->w = NULL;
+	}
+}
+
+static void whoever_looks_while_an_unused_journal_goes_finds_the_points(void **state)
+{
+	struct bench *b = *state;
+	struct closing c = { .b = b };
+	unsigned int at;
+	struct store_reader *r;
+
+	put_disk(b, 1 * MIB);
+	assert_int_equal(put(b, 0, 4096, 1), 0);
+	commit(b);
+	reopen(b);
+	for (at = 0; !b->w || at == 0; at++) {
+		if (!b->w)
+			assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+		assert_int_equal(put(b, 0, 4096, 2), 0); /* a journal, and nothing committed */
+		c.calls_left = at;
+		memsys_hook(b->mem, close_after_some_calls, &c);
+		assert_int_equal(store_reader_open(DIR, b->sys, 0, &r), 0);
+		memsys_hook(b->mem, NULL, NULL);
+		expect(r, 0, 4096, 1);
+		store_reader_close(r);
+		assert_int_equal(count_points(b), 1);
+	}
+	assert_true(at > 5);
+}
+
 /* --- upkeep -------------------------------------------------------------------------------------- */
 
 static bool stop_at_once(void *context, uint64_t bytes_done)
@@ -628,6 +732,9 @@ int main(int argc, char **argv)
 		T(a_clock_that_jumps_ahead_deletes_nothing),
 		T(a_named_point_stays_and_goes_when_the_name_goes),
 		T(a_point_stays_for_as_long_as_somebody_reads_it),
+		T(a_reader_whose_lock_did_not_take_fails_rather_than_lie_when_its_point_goes),
+		T(a_reader_finds_its_records_although_their_files_number_was_given_again),
+		T(whoever_looks_while_an_unused_journal_goes_finds_the_points),
 		T(upkeep_stops_when_asked_and_leaves_nothing_behind),
 		T(a_point_that_somebody_comes_back_for_does_not_expire),
 		T(upkeep_of_a_store_at_rest_changes_nothing),
