@@ -6,9 +6,11 @@
 #include <assert.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #define LOOKS 20
+#define BLOCK_BYTES 4096u
 
 struct scan {
 	struct journal *j;
@@ -204,6 +206,7 @@ static void take_back(struct journal *j)
 	j->disks.len = j->disks_before;
 	j->size_bytes = j->size_before;
 	j->last_epoch--;
+	j->keeps_rest = true; /* it may have been acknowledged, and rotted since */
 	j->last_time_us = left ? journal_epoch(j, left - 1)->time_us : 0;
 }
 
@@ -401,6 +404,22 @@ static int seal_tables(struct runout *o, const struct journal *j)
 	return err;
 }
 
+/* Whether it can be done or not, all is well. */
+static void cut_off_rest(const struct store_sys *sys, const char *dir, const struct journal *j)
+{
+	uint64_t end = (j->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES, size;
+	char name[DATA_NAME_BYTES];
+	char *path = sys_path(dir, data_name(j->number, name));
+	int fd = path ? sys->open(sys, path, O_RDWR, 0) : -ENOMEM;
+
+	free(path);
+	if (fd < 0)
+		return;
+	if (sys->size(sys, fd, &size) == 0 && size > end)
+		(void)sys->truncate(sys, fd, end);
+	sys->close(sys, fd);
+}
+
 int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid *machine, const char *tmp,
 		 struct journal *j)
 {
@@ -419,5 +438,7 @@ int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid
 	if (err == 0)
 		err = runout_publish(o);
 	runout_close(o);
+	if (err == 0 && !j->keeps_rest)
+		cut_off_rest(sys, dir, j);
 	return err;
 }

@@ -27,6 +27,7 @@ struct journal {
 	struct bytes epochs;	/* struct store_epoch, each one */
 	struct bytes disks;	/* struct run_disk */
 
+	bool keeps_rest; /* what stands behind its end is damaged, not unfinished: it is not cut off */
 	int read_error; /* -EIO: it ends where the disk cannot be read back; what follows is not known */
 	bool followed; /* a record of a later epoch stands behind the last one: that was synced (J3) */
 
@@ -101,6 +102,12 @@ static inline const struct store_epoch *journal_epoch(const struct journal *j, s
 /*
  * Write and publish the run of a closed journal.  Sorts @j's entries.  @tmp is
  * the temporary name.
+ *
+ * What was put after the last commit is in no account, so it is cut off: after
+ * the run is durable, because until then a record behind a commit proves that
+ * this was synced (J3); and at the end of the block in which the last commit
+ * ends, so that no block of what counts is ever written again (S2).  A crash
+ * before, or a power cut that loses it, leaves bytes that mean nothing.
  */
 _must_check_ int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid *machine, const char *tmp,
 			      struct journal *j);

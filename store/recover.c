@@ -190,7 +190,7 @@ static void take_disks(struct store_writer *w, const struct folder *f, const str
 
 /* What stood behind the end of a journal that gets its run, and how much. */
 static int keep_lost(struct store_writer *w, const struct folder *f, const struct tail_journals *t,
-		     const struct journal *j)
+		     struct journal *j)
 {
 	uint64_t newest = 0;
 	int err = journal_lost_epochs(w->sys, w->dir, j, &newest);
@@ -198,6 +198,7 @@ static int keep_lost(struct store_writer *w, const struct folder *f, const struc
 	if (err < 0 || newest == 0)
 		return err;
 	note_lost(w, journal_last_epoch(f, t), newest);
+	j->keeps_rest = true;
 	err = keep_bad(f, j->number);
 	return err == -EOPNOTSUPP ? 0 : err; /* for as long as the run names it, it is there all the same */
 }

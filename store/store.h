@@ -17,8 +17,9 @@
  *
  * S1	What store_commit() has returned 0 for is there after kill -9 and after
  *	power loss; what is there is valid: epochs are there whole or not at all.
- * S2	Written once, never modified; files are replaced by files that say the
- *	same of every kept point, and deleted after that.
+ * S2	Written once, never modified, but that what a journal has behind its
+ *	last commit is cut off when it has its run; files are replaced by files
+ *	that say the same of every kept point, and deleted after that.
  * S3	A record is needed if, for one of its sectors, it is the newest at or
  *	before some kept point.  Retention drops what is not needed, nothing else.
  * S4	After a failed write or sync the writer is poisoned: -ESTALE until it

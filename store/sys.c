@@ -61,6 +61,11 @@ static int libc_size(const struct store_sys *sys, int fd, uint64_t *ret_bytes)
 	return 0;
 }
 
+static int libc_truncate(const struct store_sys *sys, int fd, uint64_t bytes)
+{
+	return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+}
+
 /* Never repeated after a failure: the kernel reports a lost page once. */
 static int libc_sync_file(const struct store_sys *sys, int fd)
 {
@@ -225,6 +230,7 @@ const struct store_sys store_sys_default = {
 	.preadv = libc_preadv,
 	.pwritev = libc_pwritev,
 	.size = libc_size,
+	.truncate = libc_truncate,
 	.sync_file = libc_sync_file,
 	.sync_dir = libc_sync_dir,
 	.rename = libc_rename,

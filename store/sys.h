@@ -37,6 +37,7 @@ struct store_sys {
 	ssize_t (*preadv)(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset);
 	ssize_t (*pwritev)(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset);
 	int (*size)(const struct store_sys *sys, int fd, uint64_t *ret_bytes);
+	int (*truncate)(const struct store_sys *sys, int fd, uint64_t bytes);
 	int (*sync_file)(const struct store_sys *sys, int fd);		 /* fdatasync */
 	int (*sync_dir)(const struct store_sys *sys, const char *dir); /* names in it are durable after this */
 	int (*rename)(const struct store_sys *sys, const char *from, const char *to);

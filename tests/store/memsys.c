@@ -277,6 +277,21 @@ static int mem_size(const struct store_sys *sys, int fd, uint64_t *ret)
 	return err;
 }
 
+static int mem_truncate(const struct store_sys *sys, int fd, uint64_t bytes)
+{
+	struct memsys *m = self(sys);
+	struct inode *n = m->fds[fd];
+	int err = arrive(m, "truncate", true);
+
+	if (err < 0)
+		return err;
+	assert(bytes > 0 && bytes <= n->now_size);
+	memset(n->now + bytes, 0, n->room - bytes);
+	memset(n->dirty + bytes / PAGE, 1, (n->now_size + PAGE - 1) / PAGE - bytes / PAGE);
+	n->now_size = bytes;
+	return 0;
+}
+
 static int mem_sync_file(const struct store_sys *sys, int fd)
 {
 	struct memsys *m = self(sys);
@@ -503,7 +518,7 @@ struct memsys *memsys_new(uint64_t seed)
 	m->sys = (struct store_sys){
 		.context = m, .limits = store_sys_default.limits,
 		.open = mem_open, .close = mem_close, .preadv = mem_preadv, .pwritev = mem_pwritev,
-		.size = mem_size, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
+		.size = mem_size, .truncate = mem_truncate, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
 		.link = mem_link, .unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap, .populate = mem_populate,
 		.start_writeback = mem_start_writeback, .forget = mem_forget, .lock = mem_lock,
 		.locked = mem_locked, .space = mem_space, .pause = mem_pause, .now_us = mem_now_us,
@@ -598,6 +613,8 @@ static void settle_inode(struct inode *n, enum memsys_cut how, uint64_t *rng)
 		n->dirty[i] = 0;
 	}
 	if (how == CUT_TEAR && n->disk_size < n->now_size && rng_below(rng, 2))
+		n->disk_size = n->now_size;
+	if (n->disk_size > n->now_size && (how == CUT_KEEP || (how == CUT_TEAR && rng_below(rng, 2))))
 		n->disk_size = n->now_size;
 	if (n->room)
 		memcpy(n->now, n->disk, n->room);

@@ -253,6 +253,72 @@ static void what_was_not_committed_is_gone(void **state)
 	expect_at(b, 0, 0, 4096, 1);
 }
 
+static uint64_t bytes_in_data_files(struct bench *b)
+{
+	uint64_t total = 0;
+	size_t i, size;
+
+	for (i = 0; i < memsys_count(b->mem); i++) {
+		const char *name = memsys_name(b->mem, i);
+
+		if (name && strncmp(name, "dat-", 4) == 0 && memsys_bytes(b->mem, name, &size))
+			total += size;
+	}
+	return total;
+}
+
+static void put_much(struct bench *b)
+{
+	uint64_t at;
+
+	for (at = 0; at < 8 * MIB; at += CHUNK_BYTES)
+		assert_int_equal(put(b, at, CHUNK_BYTES, at + 1), 0);
+}
+
+static void expect_nothing_but_what_is_accounted_for(struct bench *b)
+{
+	struct store_usage u;
+	uint64_t real = bytes_in_data_files(b);
+
+	assert_int_equal(store_usage(DIR, b->sys, &u), 0);
+	assert_true(real >= u.data_bytes && real < u.data_bytes + 4096);
+}
+
+static void what_was_not_committed_gives_its_room_back(void **state)
+{
+	struct bench *b = *state;
+
+	put_disk(b, 8 * MIB);
+	put_much(b);
+	commit(b);
+	assert_int_equal(put(b, 0, 4096, 5), 0);
+	commit(b);
+	put_much(b);
+	assert_true(bytes_in_data_files(b) > 15 * MIB);
+	store_writer_close(b->w);
+	b->w = NULL;
+	expect_nothing_but_what_is_accounted_for(b);
+	expect_at(b, 0, 0, 4096, 5);
+	expect_at(b, 1, 8 * MIB - CHUNK_BYTES, CHUNK_BYTES, 8 * MIB - CHUNK_BYTES + 1);
+}
+
+static void what_a_killed_writer_had_not_committed_gives_its_room_back(void **state)
+{
+	struct bench *b = *state;
+
+	put_disk(b, 8 * MIB);
+	assert_int_equal(put(b, 0, 4096, 5), 0);
+	commit(b);
+	put_much(b);
+	memsys_cut(b->mem, memsys_changes(b->mem) + 1);
+	store_writer_close(b->w);
+	memsys_kill(b->mem);
+	memsys_cut(b->mem, UINT64_MAX);
+	assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+	expect_nothing_but_what_is_accounted_for(b);
+	expect_at(b, 0, 0, 4096, 5);
+}
+
 /* --- a full disk ----------------------------------------------------------------------------- */
 
 static void a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room(void **state)
@@ -721,6 +787,8 @@ int main(int argc, char **argv)
 		T(disks_grow_and_go_but_do_not_shrink),
 		T(epochs_follow_each_other_in_number_and_time),
 		T(what_was_not_committed_is_gone),
+		T(what_was_not_committed_gives_its_room_back),
+		T(what_a_killed_writer_had_not_committed_gives_its_room_back),
 		T(a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room),
 		T(space_comes_back_when_points_expire_though_the_disk_was_full),
 		T(space_comes_back_a_little_at_a_time_when_hardly_any_is_left),
