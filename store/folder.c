@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "folder.h"
 #include "dat.h"
+#include "search.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -74,13 +75,6 @@ static void listing_done(struct listing *l)
 {
 	bytes_done(&l->runs);
 	bytes_done(&l->files);
-}
-
-static int compare_u32(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 /* First epoch ascending; of the same, what counts first (F1). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "points.h"
 #include "lock.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -205,21 +206,18 @@ const struct store_epoch *store_points_get(const struct store_points *p, size_t 
 	return (const struct store_epoch *)(const void *)p->list.data + index;
 }
 
+static uint64_t time_at(const void *table, size_t index)
+{
+	return store_points_get(table, index)->time_us;
+}
+
 int store_points_find(const struct store_points *p, uint64_t time_us, size_t *ret_index)
 {
-	size_t low = 0, high = store_points_count(p);
+	size_t behind = search_upto(p, store_points_count(p), time_at, time_us);
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (store_points_get(p, mid)->time_us <= time_us)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == 0)
+	if (behind == 0)
 		return -ENOENT;
-	*ret_index = low - 1;
+	*ret_index = behind - 1;
 	return 0;
 }
 

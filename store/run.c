@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -417,21 +418,18 @@ void run_disk(const struct run *r, size_t index, struct run_disk *ret)
 	disk_payload_get(at + 24, get_le16(at + 8), get_le64(at + 16), &ret->disk);
 }
 
+static uint64_t epoch_of_point(const void *table, size_t index)
+{
+	return get_le64((const uint8_t *)table + index * RUN_POINT_BYTES);
+}
+
 bool run_find_point(const struct run *r, uint64_t epoch, size_t *ret_index)
 {
-	size_t low = 0, high = r->point_count;
+	size_t behind = search_upto(r->points, r->point_count, epoch_of_point, epoch);
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (get_le64(r->points + mid * RUN_POINT_BYTES) <= epoch)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == 0)
+	if (behind == 0)
 		return false;
-	*ret_index = low - 1;
+	*ret_index = behind - 1;
 	return true;
 }
 
