@@ -96,7 +96,10 @@ static void explain_lookup(const struct store_points *points, int err)
 	char first[WALLCLOCK_TEXT_LEN + 1], last[WALLCLOCK_TEXT_LEN + 1];
 	size_t count = store_points_count(points);
 
-	if (err == -ENODATA)
+	if (err == -EBADMSG)
+		nbdkit_error("%s cannot be told: %s is damaged, and points after it are hidden; name one that is listed",
+			     wanted_at, store_points_damaged(points));
+	else if (err == -ENODATA)
 		nbdkit_error("%s has no recovery point yet", store_dir);
 	else if (err == -ERANGE)
 		nbdkit_error("there is no recovery point at %s; those kept are from %s to %s", wanted_at,

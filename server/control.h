@@ -5,6 +5,7 @@
  *	session process				listener
  *	ADMIT			-->		may this machine come in?
  *				<--	LET_IN | KEEP_OUT
+ *	LOST (seldom)		-->		damage took epochs that were acknowledged
  *	FIGURES (now and then)	-->
  *				<--	END (any time): stop, and say why
  *	ENDED			-->
@@ -24,6 +25,7 @@ enum control_type {
 	CONTROL_ADMIT = 1,
 	CONTROL_FIGURES,
 	CONTROL_ENDED,
+	CONTROL_LOST,
 	CONTROL_LET_IN,
 	CONTROL_KEEP_OUT,
 	CONTROL_END,
@@ -35,7 +37,7 @@ struct control_message {
 	struct session_figures figures; /* FIGURES, ENDED */
 	int32_t err;		/* ENDED: -errno or 0 */
 	uint16_t reason;	/* ENDED, KEEP_OUT, END: enum wire_refusal, or 0: no REFUSE was sent */
-	char text[WIRE_TEXT_MAX + 1];		/* ENDED, KEEP_OUT, END */
+	char text[WIRE_TEXT_MAX + 1];		/* ENDED, KEEP_OUT, END; LOST: which epochs */
 };
 
 _must_check_ int control_pair(int ret_fds[2]); /* [0] stays with the listener: non-blocking */

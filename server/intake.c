@@ -131,11 +131,27 @@ static int begin_store(const char *dir, const struct uuid *machine)
 	return err;
 }
 
+static void tell_lost(struct intake *in)
+{
+	struct control_message m = { .type = CONTROL_LOST, .machine = in->machine };
+	uint64_t first, last;
+
+	if (!store_writer_lost(in->writer, &first, &last))
+		return;
+	snprintf(m.text, sizeof(m.text), "%llu-%llu", (unsigned long long)first, (unsigned long long)last);
+	(void)!control_send(in->o->control_fd, &m); /* if the listener is gone, the next wait says so */
+}
+
 static int open_writer(struct intake *in)
 {
+	int err;
+
 	in->opened_us = monotonic_now_us();
 	in->look_again_us = in->opened_us + ROTATE_LEAST_US;
-	return store_writer_open(in->store_dir, &in->machine, &store_sys_default, &in->writer);
+	err = store_writer_open(in->store_dir, &in->machine, &store_sys_default, &in->writer);
+	if (!err)
+		tell_lost(in);
+	return err;
 }
 
 /* At a border between epochs only: closing drops what was not committed. */
@@ -179,6 +195,7 @@ static int open_store(struct intake *in, const struct uuid *machine)
 
 static int op_admit(void *context, const struct wire_hello *hello, struct wire_refuse *refuse)
 {
+	char file[STORE_FILE_NAME_BYTES];
 	struct intake *in = context;
 	int err = ask_listener(in, &hello->machine, refuse);
 
@@ -196,6 +213,9 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 		 err == -ENOSPC ? "the staging disk is full; what was acknowledged is safe" :
 				  "the store cannot be opened: ",
 		 err == -EBUSY || err == -ENOSPC ? "" : strerror(-err));
+	if ((err == -EBADMSG || err == -EIO) && store_damaged_file(in->store_dir, &store_sys_default, file) == 0)
+		snprintf(refuse->text, sizeof(refuse->text),
+			 "the store cannot be opened: %s is damaged or cannot be read back", file);
 	return err;
 }
 

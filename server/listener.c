@@ -327,6 +327,12 @@ static void cut_off(struct guest *g)
 	(void)kill(g->pid, SIGKILL);
 }
 
+static void take_lost(struct guest *g, const struct control_message *m)
+{
+	if (g->state == INSIDE)
+		g->listener->o.lost(g->listener->o.context, &g->machine, m->text);
+}
+
 static void hear_guest(void *context, uint32_t events)
 {
 	struct guest *g = context;
@@ -349,6 +355,9 @@ static void hear_guest(void *context, uint32_t events)
 		if (g->state == INSIDE)
 			l->o.progress(l->o.context, &g->machine, &m.figures);
 		break;
+	case CONTROL_LOST:
+		take_lost(g, &m);
+		break;
 	case CONTROL_ENDED:
 		take_ended(g, &m);
 		break;
@@ -368,6 +377,8 @@ bool listener_reaped(struct listener *l, pid_t pid, int status)
 		return false;
 	/* What it said last may still be in the socket. */
 	while (g->control_fd >= 0 && g->state != LEAVING && control_receive(g->control_fd, &m) == 0) {
+		if (m.type == CONTROL_LOST)
+			take_lost(g, &m);
 		if (m.type == CONTROL_ENDED)
 			take_ended(g, &m);
 	}

@@ -43,6 +43,7 @@ struct listener_options {
 	 * its last message, else NULL). */
 	void (*begun)(void *context, const struct uuid *machine);
 	void (*progress)(void *context, const struct uuid *machine, const struct session_figures *figures);
+	void (*lost)(void *context, const struct uuid *machine, const char *epochs); /* its store had */
 	void (*ended)(void *context, const struct uuid *machine, const struct control_message *ended);
 	void *context;
 };

@@ -85,6 +85,11 @@ static void session_progress(void *context, const struct uuid *machine, const st
 	stores_progress(((struct server *)context)->stores, machine, figures);
 }
 
+static void session_lost(void *context, const struct uuid *machine, const char *epochs)
+{
+	stores_lost(((struct server *)context)->stores, machine, epochs);
+}
+
 static void session_ended(void *context, const struct uuid *machine, const struct control_message *ended)
 {
 	stores_ended(((struct server *)context)->stores, machine, ended);
@@ -219,6 +224,7 @@ static int start_listener(struct server *s, struct fault *f)
 				      .tls = s->tls,
 				      .begun = session_begun,
 				      .progress = session_progress,
+				      .lost = session_lost,
 				      .ended = session_ended,
 				      .context = s };
 	char port[8];

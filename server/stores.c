@@ -488,6 +488,15 @@ static void report_store_failure(struct stores *st, const struct uuid *machine, 
 	server_report(st->server, machine, &f);
 }
 
+void stores_lost(struct stores *st, const struct uuid *machine, const char *epochs)
+{
+	char id[UUID_TEXT_LEN + 1];
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_STORE_EPOCHS_LOST, "machine", uuid_format(machine, id), "epochs", epochs, NULL);
+	server_report(st->server, machine, &f);
+}
+
 void stores_ended(struct stores *st, const struct uuid *machine, const struct control_message *m)
 {
 	struct record *r = find(st, machine);

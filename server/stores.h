@@ -38,6 +38,7 @@ void stores_check_machines(struct stores *st);
 /* From the listener. */
 void stores_begun(struct stores *st, const struct uuid *machine);
 void stores_progress(struct stores *st, const struct uuid *machine, const struct session_figures *f);
+void stores_lost(struct stores *st, const struct uuid *machine, const char *epochs);
 void stores_ended(struct stores *st, const struct uuid *machine, const struct control_message *m);
 
 /* Something a removal may have waited for is over. */

@@ -45,6 +45,19 @@ static int leave_unreadable(int fd, const struct work_request *r, int err)
 	return leave_fault(fd, &f);
 }
 
+/* ... and if it is because of one file, which. */
+static int leave_damaged(int fd, const struct work_request *r, const char *dir, int err)
+{
+	char id[UUID_TEXT_LEN + 1], file[STORE_FILE_NAME_BYTES], why[128];
+	struct fault f;
+
+	if ((err != -EBADMSG && err != -EIO) || store_damaged_file(dir, &store_sys_default, file))
+		return leave_unreadable(fd, r, err);
+	snprintf(why, sizeof(why), "%s is damaged or cannot be read back", file);
+	(void)fault_set(&f, err, MSG_STORE_UNREADABLE, "machine", uuid_format(&r->machine, id), "reason", why, NULL);
+	return leave_fault(fd, &f);
+}
+
 int work_result(const struct uuid *machine, int err, const char *text, size_t len, json_t **ret,
 		struct fault *ret_fault)
 {
@@ -167,6 +180,13 @@ static int fault_lookup(const struct work_request *r, const struct store_points 
 	size_t count = store_points_count(p);
 
 	uuid_format(&r->machine, id);
+	if (err == -EBADMSG) {
+		char why[128];
+
+		snprintf(why, sizeof(why), "%s is damaged and hides the points after it; choose one that is listed",
+			 store_points_damaged(p));
+		return fault_set(f, err, MSG_STORE_UNREADABLE, "machine", id, "reason", why, NULL);
+	}
 	if (err == -ENODATA)
 		return fault_set(f, err, MSG_POINT_NONE, "machine", id, NULL);
 	wallclock_format(store_points_get(p, count - 1)->time_us, last);
@@ -326,7 +346,7 @@ int work_upkeep(const void *request, size_t size, const char *dir, int out_fd)
 	if (!err)
 		err = summary_json(r, dir, &summary);
 	if (err)
-		return leave_unreadable(out_fd, r, err);
+		return leave_damaged(out_fd, r, dir, err);
 	return leave(out_fd, "result",
 		     json_pack("{s:o, s:b, s:I, s:I, s:I, s:I}", "summary", summary, "more", u.more, "runs_merged",
 			       (json_int_t)u.runs_merged, "points_expired", (json_int_t)u.points_expired,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define SKIP_BYTES 8192u
+#define UNREADABLE_BYTES 4096u /* read errors come in pages */
 
 int dat_open(const struct store_sys *sys, const char *dir, uint32_t number, struct dat *ret)
 {
@@ -149,9 +150,9 @@ static int walk_need(struct dat_walk *w, uint64_t at, size_t length)
 		struct iovec iov = { w->window + have, want - have };
 		ssize_t n = sys->preadv(sys, w->dat->fd, &iov, 1, at + have);
 
-		if (n < 0)
+		if (n < 0 && have < length)
 			return (int)n;
-		if (n == 0)
+		if (n <= 0)
 			break;
 		have += (size_t)n;
 	}
@@ -192,24 +193,34 @@ int dat_walk_next(struct dat_walk *w, bool data, struct record *ret, uint64_t *r
 
 /* --- looking for what should have been reached by walking ------------------------------ */
 
-int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch)
+int dat_find_commit(const struct dat *d, uint64_t position, uint64_t after, uint64_t *ret_epoch)
 {
-	uint64_t newest = 0;
+	uint64_t newest = after;
+	bool unreadable = false;
 	struct dat_walk w;
 	struct record r;
 	int err = dat_walk_begin(d, &w);
 
 	if (err < 0)
 		return err;
-	while ((err = walk_need(&w, position, RECORD_BYTES)) > 0) {
+	while ((err = walk_need(&w, position, RECORD_BYTES)) != 0) {
 		const uint8_t *at = w.window + (position - w.window_at);
 
+		if (err < 0 && err != -EIO)
+			break;
+		if (err == -EIO) { /* what the disk cannot read back ends somewhere */
+			unreadable = true;
+			position = (position / UNREADABLE_BYTES + 1) * UNREADABLE_BYTES;
+			continue;
+		}
 		if (at[0] == RECORD_COMMIT && record_get(at, d->header.salt, position, &r) == 0)
 			newest = MAX(newest, version_epoch(r.version));
 		position += 1u << POSITION_SHIFT;
 	}
 	dat_walk_end(&w);
+	if (err == 0 && unreadable && newest == after)
+		err = -EIO;
 	if (err == 0)
-		*ret_epoch = newest;
+		*ret_epoch = newest > after ? newest : 0;
 	return err;
 }

@@ -52,10 +52,11 @@ int dat_walk_next(struct dat_walk *w, bool data, struct record *ret, uint64_t *r
 		  const uint8_t **ret_payload);
 
 /*
- * The newest epoch of which a commit record stands anywhere behind @position,
- * whatever lies before it; 0: none.  For telling damage from an unfinished end.
+ * The newest epoch after @after of which a commit record stands anywhere behind
+ * @position, whatever lies before it; 0: none.  For telling damage from an
+ * unfinished end.  -EIO: none is found, but the disk cannot read everything back.
  */
-_must_check_ int dat_find_commit(const struct dat *d, uint64_t position, uint64_t *ret_epoch);
+_must_check_ int dat_find_commit(const struct dat *d, uint64_t position, uint64_t after, uint64_t *ret_epoch);
 
 /* Decompress and check a record's stored bytes into @out (r->length_bytes). */
 _must_check_ int dat_unpack(const struct record *r, const uint8_t *stored, void *out);

@@ -6,6 +6,7 @@
  */
 #include "files.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -44,16 +45,22 @@ int files_new(const struct store_sys *sys, const char *dir, struct files **ret)
 	return 0;
 }
 
-void files_free(struct files *f)
+void files_forget(struct files *f)
 {
 	unsigned int i;
 
-	if (!f)
-		return;
 	for (i = 0; i < SLOTS; i++) {
+		assert(f->slots[i].users == 0);
 		if (f->slots[i].dat.fd >= 0)
 			dat_close(&f->slots[i].dat);
 	}
+}
+
+void files_free(struct files *f)
+{
+	if (!f)
+		return;
+	files_forget(f);
 	pthread_mutex_destroy(&f->mutex);
 	free(f->dir);
 	free(f);

@@ -11,6 +11,9 @@ struct files;
 _must_check_ int files_new(const struct store_sys *sys, const char *dir, struct files **ret);
 void files_free(struct files *f); /* NULL is allowed */
 
+/* A number may stand for another file now: all are opened anew.  Nobody reads. */
+void files_forget(struct files *f);
+
 /* As dat_read(); -ENOENT: the file is not there (any more). */
 _must_check_ int files_read(struct files *f, const struct entry *e, void *out);
 /* As dat_fetch(). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "folder.h"
 #include "dat.h"
+#include "search.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -70,11 +71,10 @@ static int list_each(void *context, const char *name)
 	return 0;
 }
 
-static int compare_u32(const void *a, const void *b)
+static void listing_done(struct listing *l)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
+	bytes_done(&l->runs);
+	bytes_done(&l->files);
 }
 
 /* First epoch ascending; of the same, what counts first (F1). */
@@ -118,8 +118,34 @@ static int add_run(struct folder *f, const struct run_id *id)
 	return 0;
 }
 
+/* What is left of @f may be looked at without run @id; where it was replaced by
+ * this one, and is not deleted yet, a run within it still says the same. */
+static int leave_out(struct folder *f, const struct run_id *id, bool readable, int err)
+{
+	if (!readable || (err != -EBADMSG && err != -EIO))
+		return err;
+	if (!f->damaged[0])
+		run_name(id->from, id->to, id->gen, f->damaged);
+	f->damaged_to = MAX(f->damaged_to, id->to);
+	return 0;
+}
+
+static int choose_run(struct folder *f, const struct run_id *id, size_t count, bool readable)
+{
+	int err;
+
+	if (id->from == f->last_epoch + 1) {
+		err = add_run(f, id);
+		return err < 0 ? leave_out(f, id, readable, err) : 0;
+	}
+	if (id->from <= f->last_epoch && id->to <= f->last_epoch)
+		return add_superseded(f, id, count);
+	f->damaged_to = MAX(f->damaged_to, id->to);
+	return f->damaged[0] ? 0 : -EAGAIN;
+}
+
 /* F1.  -EAGAIN: a hole. */
-static int choose_runs(struct folder *f, const struct listing *l)
+static int choose_runs(struct folder *f, const struct listing *l, bool readable)
 {
 	const struct run_id *ids = (const void *)l->runs.data;
 	size_t i, count = l->runs.len / sizeof(*ids);
@@ -128,14 +154,10 @@ static int choose_runs(struct folder *f, const struct listing *l)
 	f->runs = calloc(count + 1, sizeof(*f->runs));
 	if (!f->runs)
 		return -ENOMEM;
-	for (i = 0; i < count && err == 0; i++) {
-		if (ids[i].from == f->last_epoch + 1)
-			err = add_run(f, &ids[i]);
-		else if (ids[i].from <= f->last_epoch && ids[i].to <= f->last_epoch)
-			err = add_superseded(f, &ids[i], count);
-		else
-			err = -EAGAIN;
-	}
+	for (i = 0; i < count && err == 0; i++)
+		err = choose_run(f, &ids[i], count, readable);
+	if (f->last_epoch >= f->damaged_to)
+		f->damaged[0] = '\0'; /* nothing is missing */
 	return err;
 }
 
@@ -171,8 +193,9 @@ static int sort_unnamed(struct folder *f, uint32_t number)
 		return 0;
 	}
 	err = dat_open(f->sys, f->dir, number, &d);
-	if (err == -EBADMSG) {
+	if (err == -EBADMSG || err == -EIO) {
 		f->broken[f->broken_count++] = number;
+		f->tail_error = err == -EIO ? err : f->tail_error;
 		return 0;
 	}
 	if (err < 0)
@@ -210,24 +233,55 @@ static int sort_files(struct folder *f, const struct listing *l, const struct by
 	return err;
 }
 
-static int load(struct folder *f)
+static int list(const struct folder *f, struct listing *ret)
+{
+	struct listing l = { 0 };
+	int err = f->sys->list(f->sys, f->dir, list_each, &l);
+
+	if (err < 0) {
+		listing_done(&l);
+		return err;
+	}
+	if (l.runs.len)
+		qsort(l.runs.data, l.runs.len / sizeof(struct run_id), sizeof(struct run_id), compare_runs);
+	if (l.files.len)
+		qsort(l.files.data, l.files.len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
+	*ret = l;
+	return 0;
+}
+
+static uint64_t sum_of(const struct listing *l)
+{
+	return run_checksum(l->files.data, l->files.len, run_checksum(l->runs.data, l->runs.len, 0));
+}
+
+int folder_has_changed(const struct folder *f, bool *ret)
+{
+	struct listing l;
+	int err = list(f, &l);
+
+	if (err < 0)
+		return err;
+	*ret = sum_of(&l) != f->listing_sum;
+	listing_done(&l);
+	return 0;
+}
+
+static int load(struct folder *f, bool readable)
 {
 	struct listing l = { 0 };
 	struct bytes named = { 0 };
-	int err = f->sys->list(f->sys, f->dir, list_each, &l);
+	int err = list(f, &l);
 
-	if (err == 0 && l.runs.len)
-		qsort(l.runs.data, l.runs.len / sizeof(struct run_id), sizeof(struct run_id), compare_runs);
-	if (err == 0 && l.files.len)
-		qsort(l.files.data, l.files.len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
-	if (err == 0)
-		err = choose_runs(f, &l);
+	if (err < 0)
+		return err;
+	f->listing_sum = sum_of(&l);
+	err = choose_runs(f, &l, readable);
 	if (err == 0)
 		err = named_files(f, &named);
 	if (err == 0)
 		err = sort_files(f, &l, &named);
-	bytes_done(&l.runs);
-	bytes_done(&l.files);
+	listing_done(&l);
 	bytes_done(&named);
 	return err;
 }
@@ -247,7 +301,7 @@ static void unload(struct folder *f)
 			      .next_collected = DATA_COLLECTED | 1 };
 }
 
-int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret)
+static int open_as(const struct store_sys *sys, const char *dir, bool readable, struct folder **ret)
 {
 	struct folder *f = calloc(1, sizeof(*f));
 	int tries, err;
@@ -263,7 +317,7 @@ int folder_open(const struct store_sys *sys, const char *dir, struct folder **re
 	}
 	for (tries = 0; tries < TRIES; tries++) {
 		unload(f);
-		err = load(f);
+		err = load(f, readable);
 		if (err != -EAGAIN && err != -ENOENT)
 			break;
 	}
@@ -273,6 +327,16 @@ int folder_open(const struct store_sys *sys, const char *dir, struct folder **re
 	}
 	*ret = f;
 	return 0;
+}
+
+int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret)
+{
+	return open_as(sys, dir, false, ret);
+}
+
+int folder_open_readable(const struct store_sys *sys, const char *dir, struct folder **ret)
+{
+	return open_as(sys, dir, true, ret);
 }
 
 void folder_close(struct folder *f)

@@ -15,6 +15,12 @@
  *
  * A listing is not atomic: a hole, or a named file that is gone, means that
  * something was replaced meanwhile, and it is tried again.
+ *
+ * One run that cannot be read makes all that follows it unreadable, but nothing
+ * before it.  Who only reads may look at what is left: the runs before it, and
+ * the journals that follow these, be they named by the lost run or not, for
+ * they have all of their epochs (S2).  Nothing may be written or deleted by
+ * such a look.
  */
 #ifndef GODWIT_STORE_FOLDER_H
 #define GODWIT_STORE_FOLDER_H
@@ -40,12 +46,22 @@ struct folder {
 	char (*superseded)[RUN_NAME_BYTES];
 	size_t superseded_count;
 
+	char damaged[RUN_NAME_BYTES]; /* the look ends before this run; "": it is whole */
+	uint64_t damaged_to;	      /* the last epoch of it and of all that follow */
+	uint64_t listing_sum; /* of all names that were listed */
+	int tail_error; /* of a journal whose header the disk cannot read back, which is among the broken ones */
+
 	uint32_t next_journal, next_collected; /* numbers not in use */
 };
 
-/* -ENOENT: no store there.  -EBADMSG: damaged. */
+/* -ENOENT: no store there.  -EBADMSG: damaged; -EIO: a run cannot be read back. */
 _must_check_ int folder_open(const struct store_sys *sys, const char *dir, struct folder **ret);
+/* For reading only: what can be read although a run is damaged; @damaged then names it. */
+_must_check_ int folder_open_readable(const struct store_sys *sys, const char *dir, struct folder **ret);
 void folder_close(struct folder *f); /* NULL is allowed */
+
+/* Does the folder list other files than when @f was opened? */
+_must_check_ int folder_has_changed(const struct folder *f, bool *ret);
 
 /* The identity file. */
 _must_check_ int folder_identity(const struct store_sys *sys, const char *dir, struct uuid *ret_machine);

@@ -25,6 +25,24 @@ static int fail(const char *what, int err)
 	return 1;
 }
 
+/* What is shown is not all there was. */
+static int warn_damaged(const char *file)
+{
+	if (file)
+		fprintf(stderr, "godwit-store: %s is damaged or cannot be read back; what follows it is left out\n", file);
+	return file != NULL;
+}
+
+static int fail_dir(const char *dir, int err)
+{
+	char file[STORE_FILE_NAME_BYTES];
+
+	if ((err != -EBADMSG && err != -EIO) || store_damaged_file(dir, sys, file) < 0)
+		return fail(dir, err);
+	fprintf(stderr, "godwit-store: %s/%s: damaged or cannot be read back\n", dir, file);
+	return 1;
+}
+
 /* --- points, disks, files ---------------------------------------------------------- */
 
 static int verb_points(const char *dir)
@@ -35,15 +53,16 @@ static int verb_points(const char *dir)
 	int err = store_points_open(dir, sys, &p);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	for (i = 0; i < store_points_count(p); i++) {
 		const struct store_epoch *e = store_points_get(p, i);
 
 		printf("%10" PRIu64 "  %s%s%s\n", e->epoch, wallclock_format(e->time_us, time),
 		       e->flags & STORE_EPOCH_LABELLED ? "  " : "", e->label);
 	}
+	err = warn_damaged(store_points_damaged(p));
 	store_points_close(p);
-	return 0;
+	return err;
 }
 
 static void print_run(const struct run *r)
@@ -65,26 +84,22 @@ static int verb_files(const char *dir)
 	struct tail_journals tail;
 	struct folder *f;
 	size_t i;
-	int err = folder_open(sys, dir, &f);
+	int err = journal_look(sys, dir, true, EPOCH_MAX, &f, &tail);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	for (i = 0; i < f->run_count; i++)
 		print_run(f->runs[i]);
-	err = journal_read_tail(f, EPOCH_MAX, false, &tail);
-	if (err < 0) {
-		folder_close(f);
-		return fail(dir, err);
-	}
 	for (i = 0; i < tail.count; i++)
 		printf("journal dat-%08" PRIx32 ": epochs %" PRIu64 "-%" PRIu64 ", %zu entries, %" PRIu64 " bytes\n",
 		       tail.list[i].number, tail.list[i].first_epoch, tail.list[i].last_epoch,
 		       tail.list[i].entries.len / ENTRY_BYTES, tail.list[i].size_bytes);
 	printf("%zu superseded runs, %zu dead and %zu headless data files\n", f->superseded_count, f->dead_count,
 	       f->broken_count);
+	err = warn_damaged(f->damaged[0] ? f->damaged : NULL);
 	journal_tail_done(&tail);
 	folder_close(f);
-	return 0;
+	return err;
 }
 
 static int verb_disks(const char *dir)
@@ -96,7 +111,7 @@ static int verb_disks(const char *dir)
 	int err = store_reader_open(dir, sys, 0, &r);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	count = store_reader_disks(r, disks, DISKS_MAX);
 	for (i = 0; i < count; i++)
 		printf("%3u  %s  %" PRIu64 " bytes, sectors of %u, %s\n", disks[i].disk, uuid_format(&disks[i].id, id),
@@ -207,7 +222,7 @@ static int verb_check(const char *dir)
 	int err = store_scrub(dir, sys, 0, print_damage, NULL, &bytes, &damaged);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	printf("%" PRIu64 " bytes read, %" PRIu64 " places damaged\n", bytes, damaged);
 	return damaged != 0;
 }
@@ -219,7 +234,7 @@ static int verb_upkeep(const char *dir)
 	int err = store_upkeep(dir, sys, &o, &r);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	printf("%" PRIu64 " runs merged, %" PRIu64 " points expired, %" PRIu64 " bytes freed, %" PRIu64
 	       " rewritten%s\n", r.runs_merged, r.points_expired, r.bytes_freed, r.bytes_rewritten,
 	       r.more ? ", more to do" : "");
@@ -252,7 +267,7 @@ static int verb_read(const char *dir, const char *epoch, const char *disk)
 	int status = 1, err = store_reader_open(dir, sys, strtoull(epoch, NULL, 10), &r);
 
 	if (err < 0)
-		return fail(dir, err);
+		return fail_dir(dir, err);
 	count = store_reader_disks(r, disks, DISKS_MAX);
 	for (i = 0; i < count && disks[i].disk != strtoul(disk, NULL, 10); i++)
 		;

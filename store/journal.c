@@ -6,7 +6,11 @@
 #include <assert.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+
+#define LOOKS 20
+#define BLOCK_BYTES 4096u
 
 struct scan {
 	struct journal *j;
@@ -129,6 +133,10 @@ static int read_open(struct journal *j, const struct dat *d, uint64_t upto)
 	j->last_epoch = j->first_epoch - 1;
 	if (upto >= j->first_epoch)
 		err = scan_all(&s, &w);
+	if (err == -EIO) {
+		j->read_error = err;
+		err = 0;
+	}
 	dat_walk_end(&w);
 	return err;
 }
@@ -198,6 +206,7 @@ static void take_back(struct journal *j)
 	j->disks.len = j->disks_before;
 	j->size_bytes = j->size_before;
 	j->last_epoch--;
+	j->keeps_rest = true; /* it may have been acknowledged, and rotted since */
 	j->last_time_us = left ? journal_epoch(j, left - 1)->time_us : 0;
 }
 
@@ -222,46 +231,64 @@ int journal_settle(const struct store_sys *sys, const char *dir, struct journal 
 int journal_lost_epochs(const struct store_sys *sys, const char *dir, const struct journal *j, uint64_t *ret_newest)
 {
 	struct dat d;
-	uint64_t newest;
 	int err = dat_open(sys, dir, j->number, &d);
 
 	if (err < 0)
 		return err;
-	err = dat_find_commit(&d, j->size_bytes, &newest);
+	err = dat_find_commit(&d, j->size_bytes, j->last_epoch + 1, ret_newest);
 	dat_close(&d);
-	if (err == 0)
-		*ret_newest = newest > j->last_epoch + 1 ? newest : 0;
 	return err;
 }
 
 /* --- the tail -------------------------------------------------------------------- */
 
+/* The next journal of the tail: 1, or 0 if it is none. */
+static int read_next(const struct folder *f, uint32_t number, uint64_t last, uint64_t upto, bool forget,
+		     struct tail_journals *t)
+{
+	struct journal *j = &t->list[t->count];
+	int err = journal_read(f->sys, f->dir, number, upto, forget, j);
+
+	if (err < 0)
+		return err == -EBADMSG ? 0 : err; /* its header was in memory only */
+	err = j->read_error;
+	if (err < 0 && !forget && j->first_epoch == last + 1) {
+		t->unreadable = number;
+		err = 0;
+	}
+	if (err == 0 && j->first_epoch == last + 1 && journal_epoch_count(j) > 0)
+		return 1;
+	journal_done(j);
+	return err;
+}
+
+static int settle_newest(const struct folder *f, bool forget, struct tail_journals *t)
+{
+	struct journal *j = &t->list[t->count - 1];
+	int err = journal_settle(f->sys, f->dir, j);
+
+	if (err != -EIO || forget)
+		return err;
+	t->unreadable = j->number;
+	take_back(j);
+	return 0;
+}
+
 int journal_read_tail(const struct folder *f, uint64_t upto, bool forget, struct tail_journals *ret)
 {
-	struct tail_journals t = { calloc(f->tail_count + 1, sizeof(*t.list)), 0 };
+	struct tail_journals t = { .list = calloc(f->tail_count + 1, sizeof(*t.list)) };
 	uint64_t last = f->last_epoch;
-	size_t i, newest = SIZE_MAX;
-	int err = t.list ? 0 : -ENOMEM;
+	size_t i;
+	int err = !t.list ? -ENOMEM : forget ? f->tail_error : 0;
 
 	for (i = 0; i < f->tail_count && err == 0 && last < upto; i++) {
-		struct journal *j = &t.list[t.count];
-
-		err = journal_read(f->sys, f->dir, f->tail[i], upto, forget, j);
-		if (err == -EBADMSG) {
-			err = 0; /* its header was in memory only */
-			continue;
-		}
-		if (err < 0)
-			break;
-		if (j->first_epoch != last + 1 || journal_epoch_count(j) == 0) {
-			journal_done(j);
-			continue;
-		}
-		newest = t.count++;
-		last = j->last_epoch;
+		err = read_next(f, f->tail[i], last, upto, forget, &t);
+		if (err > 0)
+			last = t.list[t.count++].last_epoch;
+		err = MIN(err, 0);
 	}
-	if (err == 0 && newest != SIZE_MAX)
-		err = journal_settle(f->sys, f->dir, &t.list[newest]);
+	if (err == 0 && t.count > 0)
+		err = settle_newest(f, forget, &t);
 	if (err < 0)
 		journal_tail_done(&t);
 	else
@@ -277,6 +304,38 @@ void journal_tail_done(struct tail_journals *t)
 		journal_done(&t->list[i]);
 	free(t->list);
 	*t = (struct tail_journals){ 0 };
+}
+
+int journal_look(const struct store_sys *sys, const char *dir, bool readable, uint64_t upto,
+		 struct folder **ret_folder, struct tail_journals *ret_tail)
+{
+	struct folder *f;
+	int tries, err;
+
+	for (tries = 0; tries < LOOKS; tries++) {
+		err = readable ? folder_open_readable(sys, dir, &f) : folder_open(sys, dir, &f);
+		if (err < 0)
+			return err;
+		err = journal_read_tail(f, upto, false, ret_tail);
+		if (err == 0) {
+			*ret_folder = f;
+			return 0;
+		}
+		folder_close(f);
+		if (err != -ENOENT)
+			return err;
+	}
+	return -EBADMSG;
+}
+
+uint64_t journal_last_epoch(const struct folder *f, const struct tail_journals *t)
+{
+	return t->count ? t->list[t->count - 1].last_epoch : f->last_epoch;
+}
+
+bool journal_look_is_short(const struct folder *f, const struct tail_journals *t)
+{
+	return f->damaged[0] && journal_last_epoch(f, t) < f->damaged_to;
 }
 
 void journal_tail_distrust(struct tail_journals *t)
@@ -345,6 +404,22 @@ static int seal_tables(struct runout *o, const struct journal *j)
 	return err;
 }
 
+/* Whether it can be done or not, all is well. */
+static void cut_off_rest(const struct store_sys *sys, const char *dir, const struct journal *j)
+{
+	uint64_t end = (j->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES, size;
+	char name[DATA_NAME_BYTES];
+	char *path = sys_path(dir, data_name(j->number, name));
+	int fd = path ? sys->open(sys, path, O_RDWR, 0) : -ENOMEM;
+
+	free(path);
+	if (fd < 0)
+		return;
+	if (sys->size(sys, fd, &size) == 0 && size > end)
+		(void)sys->truncate(sys, fd, end);
+	sys->close(sys, fd);
+}
+
 int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid *machine, const char *tmp,
 		 struct journal *j)
 {
@@ -363,5 +438,7 @@ int journal_seal(const struct store_sys *sys, const char *dir, const struct uuid
 	if (err == 0)
 		err = runout_publish(o);
 	runout_close(o);
+	if (err == 0 && !j->keeps_rest)
+		cut_off_rest(sys, dir, j);
 	return err;
 }

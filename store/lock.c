@@ -86,12 +86,6 @@ void lock_hold_point(struct lock *l, uint64_t epoch)
 		(void)l->sys->lock(l->sys, l->fd, POINT_BASE + epoch, SYS_SHARED);
 }
 
-void lock_release_point(struct lock *l, uint64_t epoch)
-{
-	if (l->fd >= 0)
-		(void)l->sys->lock(l->sys, l->fd, POINT_BASE + epoch, SYS_UNLOCK);
-}
-
 bool lock_point_held(struct lock *l, uint64_t epoch)
 {
 	uint64_t at;

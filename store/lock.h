@@ -39,7 +39,6 @@ _must_check_ int lock_shut(struct lock *l); /* exclusive; -EBUSY after ten secon
 void lock_leave(struct lock *l);
 
 void lock_hold_point(struct lock *l, uint64_t epoch);
-void lock_release_point(struct lock *l, uint64_t epoch);
 
 /* Is the point in use by an open reader? */
 bool lock_point_held(struct lock *l, uint64_t epoch);

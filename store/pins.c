@@ -2,6 +2,7 @@
 #include "pins.h"
 #include "bytes.h"
 #include "format.h"
+#include "search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,20 +47,15 @@ static int text_save(const struct store_sys *sys, const char *dir, const char *n
 
 static const char pins_head[] = "godwit pins 1\n";
 
+static uint64_t epoch_at(const void *table, size_t index)
+{
+	return ((const struct pin *)table)[index].epoch;
+}
+
 /* Where @epoch is, or would be. */
 static size_t pins_place(const struct pins *p, uint64_t epoch)
 {
-	size_t low = 0, high = p->count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (p->list[mid].epoch < epoch)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return search_below(p->list, p->count, epoch_at, epoch);
 }
 
 const struct pin *pins_find(const struct pins *p, uint64_t epoch)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "points.h"
 #include "lock.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,6 +9,7 @@
 
 struct store_points {
 	struct bytes list; /* struct store_epoch */
+	char damaged[RUN_NAME_BYTES]; /* "": nothing is missing */
 };
 
 /* --- going through them ------------------------------------------------------------ */
@@ -131,6 +133,16 @@ static int add_point(void *context, const struct run_point *p)
 	return bytes_append(&points->list, &e, sizeof(e));
 }
 
+static void name_damage(const struct folder *f, const struct tail_journals *tail, char ret[RUN_NAME_BYTES])
+{
+	if (journal_look_is_short(f, tail))
+		memcpy(ret, f->damaged, RUN_NAME_BYTES);
+	else if (tail->unreadable)
+		data_name(tail->unreadable, ret);
+	else if (f->tail_error)
+		data_name(f->broken[0], ret);
+}
+
 static int load_points(const struct store_sys *sys, const char *dir, struct store_points *points)
 {
 	struct tail_journals tail = { 0 };
@@ -141,12 +153,12 @@ static int load_points(const struct store_sys *sys, const char *dir, struct stor
 
 	lock_open_shared(sys, dir, &gate);
 	lock_enter(&gate);
-	err = folder_open(sys, dir, &f);
-	if (err == 0)
-		err = journal_read_tail(f, EPOCH_MAX, false, &tail);
+	err = journal_look(sys, dir, true, EPOCH_MAX, &f, &tail);
 	if (err == 0)
 		err = pins_load_if_whole(sys, dir, &pins);
 	lock_close(&gate);
+	if (err == 0)
+		name_damage(f, &tail, points->damaged);
 	if (err == 0)
 		err = points_each(f, &tail, &pins, add_point, points);
 	pins_done(&pins);
@@ -178,6 +190,11 @@ void store_points_close(struct store_points *p)
 	free(p);
 }
 
+const char *store_points_damaged(const struct store_points *p)
+{
+	return p->damaged[0] ? p->damaged : NULL;
+}
+
 size_t store_points_count(const struct store_points *p)
 {
 	return p->list.len / sizeof(struct store_epoch);
@@ -189,21 +206,58 @@ const struct store_epoch *store_points_get(const struct store_points *p, size_t 
 	return (const struct store_epoch *)(const void *)p->list.data + index;
 }
 
+static uint64_t time_at(const void *table, size_t index)
+{
+	return store_points_get(table, index)->time_us;
+}
+
 int store_points_find(const struct store_points *p, uint64_t time_us, size_t *ret_index)
 {
-	size_t low = 0, high = store_points_count(p);
+	size_t behind = search_upto(p, store_points_count(p), time_at, time_us);
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (store_points_get(p, mid)->time_us <= time_us)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == 0)
+	if (behind == 0)
 		return -ENOENT;
-	*ret_index = low - 1;
+	*ret_index = behind - 1;
+	return 0;
+}
+
+static int find_text(const char *dir, const struct store_sys *sys, char ret[STORE_FILE_NAME_BYTES])
+{
+	struct store_policy policy;
+	struct pins pins = { 0 };
+	const char *name = pins_load(sys, dir, &pins) == -EBADMSG	  ? "pins" :
+			   store_policy_get(dir, sys, &policy) == -EBADMSG ? "policy" :
+									     NULL;
+
+	pins_done(&pins);
+	if (!name)
+		return -ENOENT;
+	strcpy(ret, name);
+	return 0;
+}
+
+int store_damaged_file(const char *dir, const struct store_sys *sys, char ret_name[STORE_FILE_NAME_BYTES])
+{
+	struct tail_journals tail = { 0 };
+	char name[RUN_NAME_BYTES] = "";
+	struct folder *f = NULL;
+	struct uuid machine;
+	int err = folder_identity(sys, dir, &machine);
+
+	if (err == -EBADMSG || err == -EIO) {
+		strcpy(ret_name, "identity");
+		return 0;
+	}
+	if (err < 0 || journal_look(sys, dir, true, EPOCH_MAX, &f, &tail) < 0)
+		return -ENOENT;
+	name_damage(f, &tail, name);
+	if (!name[0])
+		memcpy(name, f->damaged, sizeof(name)); /* whose journals stand in for it */
+	journal_tail_done(&tail);
+	folder_close(f);
+	if (!name[0])
+		return find_text(dir, sys, ret_name);
+	strcpy(ret_name, name);
 	return 0;
 }
 
@@ -215,10 +269,8 @@ static int label_locked(const struct store_sys *sys, const char *dir, uint64_t e
 	struct pins pins = { 0 };
 	struct folder *f = NULL;
 	struct store_epoch e;
-	int err = folder_open(sys, dir, &f);
+	int err = journal_look(sys, dir, false, EPOCH_MAX, &f, &tail);
 
-	if (err == 0)
-		err = journal_read_tail(f, EPOCH_MAX, false, &tail);
 	if (err == 0)
 		err = pins_load(sys, dir, &pins);
 	if (err == 0)

@@ -45,6 +45,20 @@ static void find_disks(struct store_reader *r, const struct folder *f, const str
 	}
 }
 
+/* Where something cannot be read it is not known which point is the newest, nor
+ * which there are behind it. */
+static int lookup(struct store_reader *r, struct folder *f, const struct tail_journals *tail, const struct pins *pins,
+		  uint64_t epoch)
+{
+	int err = points_lookup(f, tail, pins, epoch, &r->point);
+
+	bool behind = epoch == 0 || (err == -ENOENT && epoch > journal_last_epoch(f, tail));
+
+	if (behind && journal_look_is_short(f, tail))
+		return -EBADMSG;
+	return behind && (tail->unreadable || f->tail_error) ? -EIO : err;
+}
+
 static int show_point(struct store_reader *r, struct folder *f, const struct tail_journals *tail, uint64_t epoch)
 {
 	struct pins pins;
@@ -52,7 +66,7 @@ static int show_point(struct store_reader *r, struct folder *f, const struct tai
 
 	if (err < 0)
 		return err;
-	err = points_lookup(f, tail, &pins, epoch, &r->point);
+	err = lookup(r, f, tail, &pins, epoch);
 	pins_done(&pins);
 	if (err < 0)
 		return err;
@@ -65,14 +79,11 @@ static int find_point(struct store_reader *r, const struct store_sys *sys, const
 {
 	struct tail_journals tail = { 0 };
 	struct folder *f;
-	int err = folder_open(sys, dir, &f);
+	int err = journal_look(sys, dir, true, epoch ? epoch : EPOCH_MAX, &f, &tail);
 
 	if (err < 0)
 		return err;
-	if (epoch == 0 || epoch > f->last_epoch)
-		err = journal_read_tail(f, epoch ? epoch : EPOCH_MAX, false, &tail);
-	if (err == 0)
-		err = show_point(r, f, &tail, epoch);
+	err = show_point(r, f, &tail, epoch);
 	if (err < 0)
 		folder_close(f);
 	journal_tail_done(&tail);

@@ -6,8 +6,10 @@
  *	   was never acknowledged.  One that looks damaged rather than
  *	   unfinished is put aside as "bad-<number>.gwd";
  *	2  journals with commits get their run: what follows the last good
- *	   commit in them is out of the account for ever, although the files
- *	   are not touched (S2);
+ *	   commit in them is out of the account for ever.  If that is more than
+ *	   a crash can leave, it had been acknowledged and is damaged: the file
+ *	   gets a second name, "bad-...", which outlives the first, and the
+ *	   epochs are said to be lost;
  *	3  the next journal gets a new number.
  *
  * After 1 and 2 no tail is left (F2).  A crash in between leaves less of the
@@ -22,9 +24,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A file that might have held what was acknowledged, were it not damaged, is
- * put aside rather than deleted. */
-static int put_aside(const struct folder *f, uint32_t number)
+#define BAD_NAMES 16u
+
+static int link_as(const struct folder *f, uint32_t number, const char *bad)
+{
+	char name[DATA_NAME_BYTES];
+	char *from = sys_path(f->dir, data_name(number, name)), *to = sys_path(f->dir, bad);
+	int err = from && to ? f->sys->link(f->sys, from, to) : -ENOMEM;
+
+	free(from);
+	free(to);
+	return err;
+}
+
+/* A file that might have held what was acknowledged, were it not damaged, gets
+ * a name under which nobody deletes it.  Numbers are given again, so there may
+ * be one of that name.  -EOPNOTSUPP: the file system has no second names. */
+static int keep_bad(const struct folder *f, uint32_t number)
+{
+	char bad[DATA_NAME_BYTES + 4];
+	unsigned int i;
+	int err = -EEXIST;
+
+	for (i = 0; err == -EEXIST && i < BAD_NAMES; i++) {
+		snprintf(bad, sizeof(bad), i ? "bad-%08" PRIx32 "-%u.gwd" : "bad-%08" PRIx32 ".gwd", number, i);
+		err = link_as(f, number, bad);
+	}
+	return err == -EPERM || err == -EMLINK || err == -ENOSYS ? -EOPNOTSUPP : err;
+}
+
+static int rename_bad(const struct folder *f, uint32_t number)
 {
 	char name[DATA_NAME_BYTES], bad[DATA_NAME_BYTES];
 	char *from = sys_path(f->dir, data_name(number, name)), *to;
@@ -43,6 +72,14 @@ static int remove_data(const struct folder *f, uint32_t number)
 	char name[DATA_NAME_BYTES];
 
 	return folder_remove(f, data_name(number, name));
+}
+
+/* ... and loses its own. */
+static int put_aside(const struct folder *f, uint32_t number)
+{
+	int err = keep_bad(f, number);
+
+	return err == -EOPNOTSUPP ? rename_bad(f, number) : err < 0 ? err : remove_data(f, number);
 }
 
 /* Without its header nothing of a file can be told; an empty one held nothing. */
@@ -77,9 +114,9 @@ static bool in_use(const struct tail_journals *t, uint32_t number)
 	return false;
 }
 
-/* Whether it held epochs, valid or not any more, beyond the one that a crash
- * can have left unsynced. */
-static int holds_lost_epochs(const struct folder *f, uint32_t number, uint64_t after, bool *ret)
+/* The newest epoch that it held, valid or not any more, beyond the one that a
+ * crash can have left unsynced; 0: none. */
+static int find_lost_epochs(const struct folder *f, uint32_t number, uint64_t after, uint64_t *ret_newest)
 {
 	uint64_t newest = 0;
 	struct journal j;
@@ -87,27 +124,40 @@ static int holds_lost_epochs(const struct folder *f, uint32_t number, uint64_t a
 
 	if (err < 0)
 		return err;
-	err = journal_lost_epochs(f->sys, f->dir, &j, &newest);
+	err = j.read_error;
 	if (err == 0)
-		*ret = newest > 0 || (journal_epoch_count(&j) > 0 && j.last_epoch > after + 1);
+		err = journal_lost_epochs(f->sys, f->dir, &j, &newest);
+	if (err == 0 && newest == 0 && journal_epoch_count(&j) > 0 && j.last_epoch > after + 1)
+		newest = j.last_epoch;
+	if (err == 0)
+		*ret_newest = newest;
 	journal_done(&j);
 	return err;
 }
 
-static int remove_unused(const struct folder *f, const struct tail_journals *t)
+static void note_lost(struct store_writer *w, uint64_t after, uint64_t newest)
 {
-	uint64_t last = t->count ? t->list[t->count - 1].last_epoch : f->last_epoch;
+	if (newest <= after)
+		return;
+	w->lost_first = after + 1;
+	w->lost_last = MAX(w->lost_last, newest);
+}
+
+static int remove_unused(struct store_writer *w, const struct folder *f, const struct tail_journals *t)
+{
+	uint64_t last = journal_last_epoch(f, t);
 	size_t i;
 	int err = 0;
 
 	for (i = 0; i < f->broken_count && err == 0; i++)
 		err = remove_broken(f, f->broken[i]);
 	for (i = 0; i < f->tail_count && err == 0; i++) {
-		bool lost = false;
+		uint64_t lost = 0;
 
 		if (in_use(t, f->tail[i]))
 			continue;
-		err = holds_lost_epochs(f, f->tail[i], last, &lost);
+		err = find_lost_epochs(f, f->tail[i], last, &lost);
+		note_lost(w, last, lost);
 		if (err == -EBADMSG)
 			err = remove_broken(f, f->tail[i]); /* its header was in memory only */
 		else if (err == 0)
@@ -138,16 +188,34 @@ static void take_disks(struct store_writer *w, const struct folder *f, const str
 	}
 }
 
+/* What stood behind the end of a journal that gets its run, and how much. */
+static int keep_lost(struct store_writer *w, const struct folder *f, const struct tail_journals *t,
+		     struct journal *j)
+{
+	uint64_t newest = 0;
+	int err = journal_lost_epochs(w->sys, w->dir, j, &newest);
+
+	if (err < 0 || newest == 0)
+		return err;
+	note_lost(w, journal_last_epoch(f, t), newest);
+	j->keeps_rest = true;
+	err = keep_bad(f, j->number);
+	return err == -EOPNOTSUPP ? 0 : err; /* for as long as the run names it, it is there all the same */
+}
+
 static int recover_tail(struct store_writer *w, const struct folder *f, struct tail_journals *t)
 {
 	size_t i;
-	int err = remove_unused(f, t);
+	int err = remove_unused(w, f, t);
 
 	for (i = 0; i < t->count && err == 0; i++) {
 		struct journal *j = &t->list[i];
 
 		if (journal_epoch_count(j) == 0)
 			continue;
+		err = keep_lost(w, f, t, j);
+		if (err < 0)
+			break;
 		err = journal_seal(w->sys, w->dir, &w->machine, WRITER_TMP_NAME, j);
 		w->last_epoch = j->last_epoch;
 		w->last_time_us = j->last_time_us;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "retain.h"
+#include "search.h"
 
 #define HOUR_US (3600 * 1000000ULL)
 #define DAY_US (24 * HOUR_US)
@@ -71,19 +72,14 @@ void retain_keep(struct retain *r, size_t index)
 	r->list[index].kept = true;
 }
 
+static uint64_t epoch_at(const void *table, size_t index)
+{
+	return ((const struct retain_point *)table)[index].epoch;
+}
+
 size_t retain_place(const struct retain *r, uint64_t epoch)
 {
-	size_t low = 0, high = r->count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (r->list[mid].epoch < epoch)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return search_below(r->list, r->count, epoch_at, epoch);
 }
 
 bool retain_keeps(const struct retain *r, uint64_t epoch)

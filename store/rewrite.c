@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite.h"
 #include "chunks.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -53,20 +54,15 @@ static int load_groups(struct work *w)
 	return 0;
 }
 
+static uint64_t epoch_at(const void *table, size_t index)
+{
+	return ((const uint64_t *)table)[index];
+}
+
 /* The group of an epoch: the index of the first kept point at or after it. */
 static size_t group_of(const struct work *w, uint64_t epoch)
 {
-	size_t low = 0, high = w->group_count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (w->groups[mid] < epoch)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return search_below(w->groups, w->group_count, epoch_at, epoch);
 }
 
 static void enter_group(struct work *w, uint64_t epoch)
@@ -86,13 +82,6 @@ static int compare_files(const void *a, const void *b)
 	const struct run_file *x = a, *y = b;
 
 	return x->number < y->number ? -1 : x->number > y->number;
-}
-
-static int compare_numbers(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 static int account(struct work *w, const struct entry *e)
@@ -116,7 +105,7 @@ static int write_entry(struct work *w, const struct entry *e)
 	if (e->flags & ENTRY_ZERO)
 		return runout_entry(w->result->out, e);
 	if (job->collect_count &&
-	    bsearch(&e->file, job->collect, job->collect_count, sizeof(uint32_t), compare_numbers)) {
+	    bsearch(&e->file, job->collect, job->collect_count, sizeof(uint32_t), compare_u32)) {
 		err = collector_move(&w->result->collector, &moved);
 		if (err == 0)
 			err = pace_step(job->pace, 2 * record_total_bytes(moved.stored_bytes));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -132,7 +133,7 @@ static int run_adopt(struct run *r, const struct run_layout *l)
 	r->label_bytes = l->label_bytes;
 	r->entries = r->map + RUN_HEADER_BYTES;
 	r->fences = r->map + l->fences_at;
-	r->fence_sums = r->map + l->tables_at;
+	r->fence_sums = r->tables;
 	r->points = r->fence_sums + fence_blocks * 8;
 	r->files = r->points + l->point_count * RUN_POINT_BYTES;
 	r->disks = r->files + l->file_count * RUN_FILE_BYTES;
@@ -140,33 +141,51 @@ static int run_adopt(struct run *r, const struct run_layout *l)
 	r->checked = calloc((blocks + fence_blocks) / 64 + 1, sizeof(*r->checked));
 	if (!r->checked)
 		return -ENOMEM;
-	if (run_checksum(r->map + l->tables_at, l->total_bytes - l->tables_at, l->tables_at) != l->tables_sum)
+	if (run_checksum(r->tables, l->total_bytes - l->tables_at, l->tables_at) != l->tables_sum)
 		return -EBADMSG;
 	return points_valid(r) ? 0 : -EBADMSG;
 }
 
+static int read_header(struct run *r, int fd, const char *name, struct run_layout *ret)
+{
+	uint8_t header[RUN_HEADER_BYTES];
+	uint64_t from, to;
+	uint32_t gen;
+	int err = r->sys->size(r->sys, fd, &r->file_bytes);
+
+	if (err == 0)
+		err = sys_read(r->sys, fd, header, sizeof(header), 0);
+	if (err == 0)
+		err = header_get(header, ret);
+	if (err < 0)
+		return err == -ENODATA ? -EBADMSG : err;
+	if (!run_name_parse(name, &from, &to, &gen) || from != ret->from || to != ret->to || gen != ret->gen ||
+	    !layout_valid(ret, r->file_bytes))
+		return -EBADMSG;
+	return 0;
+}
+
+/* Header and tables, which every look at the folder needs, are read rather than
+ * mapped: what the disk cannot read back is an error, not a signal. */
 static int open_mapped(struct run *r, int fd, const char *name)
 {
 	struct run_layout l;
-	uint64_t from, to;
-	uint32_t gen;
 	const void *map;
-	int err = r->sys->size(r->sys, fd, &r->file_bytes);
+	uint64_t length;
+	int err = read_header(r, fd, name, &l);
 
 	if (err < 0)
 		return err;
-	if (r->file_bytes < RUN_HEADER_BYTES)
-		return -EBADMSG;
-	err = r->sys->map(r->sys, fd, r->file_bytes, &map);
+	length = l.total_bytes - l.tables_at;
+	r->tables = malloc(length + 1);
+	if (!r->tables)
+		return -ENOMEM;
+	err = sys_read(r->sys, fd, r->tables, length, l.tables_at);
+	if (err == 0)
+		err = r->sys->map(r->sys, fd, r->file_bytes, &map);
 	if (err < 0)
-		return err;
+		return err == -ENODATA ? -EBADMSG : err;
 	r->map = map;
-	err = header_get(r->map, &l);
-	if (err < 0)
-		return err;
-	if (!run_name_parse(name, &from, &to, &gen) || from != l.from || to != l.to || gen != l.gen ||
-	    !layout_valid(&l, r->file_bytes))
-		return -EBADMSG;
 	return run_adopt(r, &l);
 }
 
@@ -216,6 +235,7 @@ void run_close(struct run *r)
 	if (r->map)
 		r->sys->unmap(r->sys, r->map, r->file_bytes);
 	free(r->checked);
+	free(r->tables);
 	free(r->owned);
 	free(r);
 }
@@ -230,6 +250,8 @@ static bool block_checked(struct run *r, uint64_t bit, const uint8_t *block, uin
 
 	if (atomic_load_explicit(word, memory_order_relaxed) & mask)
 		return true;
+	if (r->sys->populate(r->sys, block, RUN_BLOCK_BYTES) < 0)
+		return false;
 	if (run_checksum(block, RUN_BLOCK_BYTES, (uint64_t)(block - r->map)) != sum)
 		return false;
 	atomic_fetch_or_explicit(word, mask, memory_order_relaxed);
@@ -277,7 +299,7 @@ int run_entry(struct run *r, uint64_t index, struct entry *ret)
 	return at ? entry_get(at, ret) : -EBADMSG;
 }
 
-static int seek_in(const uint8_t *entries, uint64_t count, uint64_t key, uint64_t version, uint64_t *ret)
+static uint64_t seek_in(const uint8_t *entries, uint64_t count, uint64_t key, uint64_t version)
 {
 	uint64_t low = 0, high = count;
 
@@ -290,8 +312,7 @@ static int seek_in(const uint8_t *entries, uint64_t count, uint64_t key, uint64_
 		else
 			high = mid;
 	}
-	*ret = low;
-	return 0;
+	return low;
 }
 
 /* The number of blocks whose first entry is before (key, version). */
@@ -316,12 +337,14 @@ static int seek_fences(struct run *r, uint64_t key, uint64_t version, uint64_t *
 
 int run_seek(struct run *r, uint64_t key, uint64_t version, uint64_t *ret_index)
 {
-	uint64_t block, first, in;
+	uint64_t block, first;
 	const uint8_t *entries;
 	int err;
 
-	if (!r->checked)
-		return seek_in(r->entries, r->entry_count, key, version, ret_index);
+	if (!r->checked) {
+		*ret_index = seek_in(r->entries, r->entry_count, key, version);
+		return 0;
+	}
 	err = seek_fences(r, key, version, &block);
 	if (err < 0)
 		return err;
@@ -333,9 +356,8 @@ int run_seek(struct run *r, uint64_t key, uint64_t version, uint64_t *ret_index)
 	if (!entries)
 		return -EBADMSG;
 	first = (block - 1) * RUN_BLOCK_ENTRIES;
-	err = seek_in(entries, MIN(RUN_BLOCK_ENTRIES, r->entry_count - first), key, version, &in);
-	*ret_index = first + in;
-	return err;
+	*ret_index = first + seek_in(entries, MIN(RUN_BLOCK_ENTRIES, r->entry_count - first), key, version);
+	return 0;
 }
 
 int run_check(struct run *r, uint64_t *ret_blocks_damaged)
@@ -396,21 +418,18 @@ void run_disk(const struct run *r, size_t index, struct run_disk *ret)
 	disk_payload_get(at + 24, get_le16(at + 8), get_le64(at + 16), &ret->disk);
 }
 
+static uint64_t epoch_of_point(const void *table, size_t index)
+{
+	return get_le64((const uint8_t *)table + index * RUN_POINT_BYTES);
+}
+
 bool run_find_point(const struct run *r, uint64_t epoch, size_t *ret_index)
 {
-	size_t low = 0, high = r->point_count;
+	size_t behind = search_upto(r->points, r->point_count, epoch_of_point, epoch);
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (get_le64(r->points + mid * RUN_POINT_BYTES) <= epoch)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == 0)
+	if (behind == 0)
 		return false;
-	*ret_index = low - 1;
+	*ret_index = behind - 1;
 	return true;
 }
 

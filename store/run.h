@@ -9,9 +9,10 @@
  *	+--------+-----------------------+-----------+---------------------------+
  *
  * A fence is the first key and version of a block of entries and its checksum.
- * Header and tables are checked when the run is opened; blocks of fences and
- * entries when they are first looked at, so that opening costs the same
- * however large the run is and a damaged block harms only what it says (S5).
+ * Header and tables are read and checked when the run is opened; blocks of
+ * fences and entries are mapped, and checked when they are first looked at, so
+ * that opening costs the same however large the run is and a damaged block
+ * harms only what it says (S5).
  *
  * The table of a journal that is still open is the same thing in memory.
  */
@@ -67,10 +68,11 @@ struct run {
 	uint64_t block_count;
 	uint64_t label_bytes;
 	_Atomic(uint64_t) *checked; /* a bit for each block of entries, then of fences; NULL: in memory */
+	uint8_t *tables; /* from the checks of fences on */
 	uint8_t *owned;
 };
 
-/* -EBADMSG: damaged or not a run; -ENOENT ... */
+/* -EBADMSG: damaged or not a run; -EIO: the disk cannot read header or tables back; -ENOENT ... */
 _must_check_ int run_open(const struct store_sys *sys, const char *dir, const char *name, struct run **ret);
 /* From sorted entries, encoded, which it takes over (malloc).  No points, files or disks. */
 _must_check_ int run_from_entries(uint8_t *entries, uint64_t count, struct run **ret);
@@ -94,7 +96,7 @@ bool run_find_point(const struct run *r, uint64_t epoch, size_t *ret_index);
 
 void point_to_epoch(const struct run_point *p, struct store_epoch *ret);
 
-/* Read everything and check it.  -EBADMSG: *@ret_key is near the first thing damaged. */
+/* Read everything and check it.  -EBADMSG: *@ret_blocks_damaged of its blocks cannot be used. */
 _must_check_ int run_check(struct run *r, uint64_t *ret_blocks_damaged);
 
 /* --- encoding, for runout ---------------------------------------------------------- */

@@ -17,8 +17,9 @@
  *
  * S1	What store_commit() has returned 0 for is there after kill -9 and after
  *	power loss; what is there is valid: epochs are there whole or not at all.
- * S2	Written once, never modified; files are replaced by files that say the
- *	same of every kept point, and deleted after that.
+ * S2	Written once, never modified, but that what a journal has behind its
+ *	last commit is cut off when it has its run; files are replaced by files
+ *	that say the same of every kept point, and deleted after that.
  * S3	A record is needed if, for one of its sectors, it is the newest at or
  *	before some kept point.  Retention drops what is not needed, nothing else.
  * S4	After a failed write or sync the writer is poisoned: -ESTALE until it
@@ -87,6 +88,13 @@ void store_writer_close(struct store_writer *w);
 uint64_t store_writer_last_epoch(const struct store_writer *w); /* 0: none */
 uint64_t store_writer_last_time_us(const struct store_writer *w);
 
+/*
+ * Epochs that had been acknowledged and that opening found to be lost to damage
+ * of the newest data file, of which "bad-..." has been kept: false if none was.
+ * All of them are behind the last epoch, and their numbers are given again.
+ */
+bool store_writer_lost(const struct store_writer *w, uint64_t *ret_first, uint64_t *ret_last);
+
 /* From the next commit on, the disk is this.  Growing and removing are
  * allowed, shrinking is -EINVAL. */
 _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk *disk);
@@ -118,6 +126,21 @@ struct store_points; /* a snapshot of the list of kept epochs */
 _must_check_ int store_points_open(const char *dir, const struct store_sys *sys, struct store_points **ret);
 void store_points_close(struct store_points *p);
 
+/*
+ * The name of a file that is damaged or cannot be read back, so that points
+ * after those of the list may be missing from it; NULL: none.
+ */
+const char *store_points_damaged(const struct store_points *p);
+
+/*
+ * For a message, after -EBADMSG or -EIO of anything but reading: the name of the
+ * file in the store's folder that stands in the way, one of 51 bytes at most.
+ * -ENOENT: none is found.
+ */
+#define STORE_FILE_NAME_BYTES 64u
+_must_check_ int store_damaged_file(const char *dir, const struct store_sys *sys,
+				    char ret_name[STORE_FILE_NAME_BYTES]);
+
 /* Points only (not every epoch is one), oldest first. */
 size_t store_points_count(const struct store_points *p);
 const struct store_epoch *store_points_get(const struct store_points *p, size_t index);
@@ -133,7 +156,8 @@ _must_check_ int store_point_label(const char *dir, const struct store_sys *sys,
 struct store_reader;
 
 /* The machine at the point that is epoch @epoch; 0: the newest point.
- * -ENOENT: no such point (any more). */
+ * -ENOENT: no such point (any more).  -EBADMSG, -EIO: it is, or may be, behind
+ * something that cannot be read; points before that can be opened. */
 _must_check_ int store_reader_open(const char *dir, const struct store_sys *sys, uint64_t epoch,
 				   struct store_reader **ret);
 void store_reader_close(struct store_reader *r);
@@ -141,7 +165,9 @@ void store_reader_close(struct store_reader *r);
 const struct store_epoch *store_reader_point(const struct store_reader *r);
 size_t store_reader_disks(const struct store_reader *r, struct store_disk *ret_disks, size_t max);
 
-/* @offset and @length in bytes, any alignment.  -EBADMSG: damaged (S5). */
+/* @offset and @length in bytes, any alignment.  -EBADMSG: damaged (S5).
+ * -ESTALE: the point has gone, and a file that it needs; only where locks do
+ * not work, or waited for too long. */
 _must_check_ int store_read(struct store_reader *r, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes,
 			    void *ret_buf);
 

@@ -12,6 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
 static int libc_open(const struct store_sys *sys, const char *path, int flags, unsigned int mode)
 {
 	int fd;
@@ -57,6 +61,11 @@ static int libc_size(const struct store_sys *sys, int fd, uint64_t *ret_bytes)
 	return 0;
 }
 
+static int libc_truncate(const struct store_sys *sys, int fd, uint64_t bytes)
+{
+	return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+}
+
 /* Never repeated after a failure: the kernel reports a lost page once. */
 static int libc_sync_file(const struct store_sys *sys, int fd)
 {
@@ -78,6 +87,11 @@ static int libc_sync_dir(const struct store_sys *sys, const char *dir)
 static int libc_rename(const struct store_sys *sys, const char *from, const char *to)
 {
 	return rename(from, to) < 0 ? -errno : 0;
+}
+
+static int libc_link(const struct store_sys *sys, const char *from, const char *to)
+{
+	return link(from, to) < 0 ? -errno : 0;
 }
 
 static int libc_unlink(const struct store_sys *sys, const char *path)
@@ -122,6 +136,15 @@ static int libc_map(const struct store_sys *sys, int fd, size_t length, const vo
 static void libc_unmap(const struct store_sys *sys, const void *map, size_t length)
 {
 	munmap((void *)(uintptr_t)map, length);
+}
+
+static int libc_populate(const struct store_sys *sys, const void *at, size_t length)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)at / page * page;
+
+	if (madvise((void *)begin, (uintptr_t)at + length - begin, MADV_POPULATE_READ) == 0)
+		return 0;
+	return errno == EFAULT || errno == EHWPOISON ? -EIO : 0;
 }
 
 static void libc_start_writeback(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length)
@@ -207,14 +230,17 @@ const struct store_sys store_sys_default = {
 	.preadv = libc_preadv,
 	.pwritev = libc_pwritev,
 	.size = libc_size,
+	.truncate = libc_truncate,
 	.sync_file = libc_sync_file,
 	.sync_dir = libc_sync_dir,
 	.rename = libc_rename,
+	.link = libc_link,
 	.unlink = libc_unlink,
 	.mkdir = libc_mkdir,
 	.list = libc_list,
 	.map = libc_map,
 	.unmap = libc_unmap,
+	.populate = libc_populate,
 	.start_writeback = libc_start_writeback,
 	.forget = libc_forget,
 	.lock = libc_lock,

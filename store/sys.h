@@ -37,9 +37,11 @@ struct store_sys {
 	ssize_t (*preadv)(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset);
 	ssize_t (*pwritev)(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset);
 	int (*size)(const struct store_sys *sys, int fd, uint64_t *ret_bytes);
+	int (*truncate)(const struct store_sys *sys, int fd, uint64_t bytes);
 	int (*sync_file)(const struct store_sys *sys, int fd);		 /* fdatasync */
 	int (*sync_dir)(const struct store_sys *sys, const char *dir); /* names in it are durable after this */
 	int (*rename)(const struct store_sys *sys, const char *from, const char *to);
+	int (*link)(const struct store_sys *sys, const char *from, const char *to); /* another name for it */
 	int (*unlink)(const struct store_sys *sys, const char *path);
 	int (*mkdir)(const struct store_sys *sys, const char *path); /* 0 also if it is there */
 	/* Each name in @dir but the dots; @each returns 0 to go on, otherwise what list returns. */
@@ -48,6 +50,9 @@ struct store_sys {
 	/* The whole of an immutable file, read-only. */
 	int (*map)(const struct store_sys *sys, int fd, size_t length, const void **ret);
 	void (*unmap)(const struct store_sys *sys, const void *map, size_t length);
+	/* Before a part of a map is first touched: -EIO if the disk cannot read it back, instead of
+	 * a signal.  0 where the kernel cannot tell (before Linux 5.14). */
+	int (*populate)(const struct store_sys *sys, const void *at, size_t length);
 
 	/* Hints: begin to write out; next reads are to come from the disk, not from memory. */
 	void (*start_writeback)(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length);

@@ -26,6 +26,7 @@
  */
 #include "lock.h"
 #include "rewrite.h"
+#include "search.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -98,9 +99,7 @@ static int look(struct upkeep *u)
 
 	forget(u);
 	lock_enter(&u->lock);
-	err = folder_open(u->sys, u->dir, &u->folder);
-	if (err == 0)
-		err = journal_read_tail(u->folder, EPOCH_MAX, false, &tail);
+	err = journal_look(u->sys, u->dir, false, EPOCH_MAX, &u->folder, &tail);
 	lock_leave(&u->lock);
 	if (err == 0)
 		journal_tail_distrust(&tail);
@@ -318,13 +317,6 @@ static bool small(const struct upkeep *u, const struct run_file *f)
 	return f->last_epoch < u->retain.window_epoch && f->size_bytes < u->sys->limits.small_file_bytes;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* How much one job may move: when the disk is nearly full, a little at a time. */
 static int room_to_move(const struct upkeep *u, const struct run *r, uint64_t *ret)
 {
@@ -359,7 +351,7 @@ static int choose_files(const struct upkeep *u, const struct run *r, struct byte
 		err = bytes_append(ret, &f.number, sizeof(f.number));
 	}
 	if (err == 0 && ret->len)
-		qsort(ret->data, ret->len / sizeof(uint32_t), sizeof(uint32_t), compare_numbers);
+		qsort(ret->data, ret->len / sizeof(uint32_t), sizeof(uint32_t), compare_u32);
 	return err;
 }
 
@@ -437,23 +429,18 @@ static int publish(struct upkeep *u, const struct job *job, struct rewrite *r, b
 	return err;
 }
 
+static uint64_t number_at(const void *table, size_t index)
+{
+	return ((const struct run_file *)table)[index].number;
+}
+
 /* The table is in order of number. */
 static bool names(const struct bytes *files, uint32_t number)
 {
-	const struct run_file *f = (const void *)files->data;
-	size_t low = 0, high = files->len / sizeof(*f);
+	size_t count = files->len / sizeof(struct run_file);
+	size_t at = search_below(files->data, count, number_at, number);
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (f[mid].number == number)
-			return true;
-		if (f[mid].number < number)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
+	return at < count && number_at(files->data, at) == number;
 }
 
 /* Data files of the old runs that the new one does without. */

@@ -39,9 +39,7 @@ int store_usage(const char *dir, const struct store_sys *sys, struct store_usage
 
 	lock_open_shared(sys, dir, &gate);
 	lock_enter(&gate);
-	err = folder_open(sys, dir, &f);
-	if (err == 0)
-		err = journal_read_tail(f, EPOCH_MAX, false, &tail);
+	err = journal_look(sys, dir, true, EPOCH_MAX, &f, &tail);
 	lock_close(&gate);
 	if (err == 0) {
 		for (i = 0; i < f->run_count; i++)

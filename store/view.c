@@ -2,6 +2,7 @@
 #include "view.h"
 #include "chunks.h"
 #include "lock.h"
+#include "points.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -56,7 +57,22 @@ static int adopt(struct view *v, struct folder *f, const struct tail_journals *t
 	v->folder = f;
 	v->tail = tail;
 	v->loads++;
+	files_forget(v->files);
 	return 0;
+}
+
+/* Has it all that the view is to show?  A reader whose lock did not take may
+ * find its point thinned away: then what is left may be wrong for it (S5). */
+static int check_reach(const struct view *v, const struct folder *f, const struct tail_journals *t)
+{
+	const struct pins no_pins = { 0 };
+	struct store_epoch e;
+
+	if (v->upto == EPOCH_MAX)
+		return f->damaged[0] ? -EBADMSG : 0;
+	if (points_lookup(f, t, &no_pins, v->upto, &e) == 0)
+		return 0;
+	return journal_last_epoch(f, t) < v->upto ? -EBADMSG : -ESTALE;
 }
 
 static int load(struct view *v)
@@ -68,10 +84,10 @@ static int load(struct view *v)
 
 	lock_open_shared(v->sys, v->dir, &gate);
 	lock_enter(&gate);
-	err = folder_open(v->sys, v->dir, &f);
-	if (err == 0 && v->with_tail)
-		err = journal_read_tail(f, v->upto, false, &t);
+	err = journal_look(v->sys, v->dir, true, v->with_tail ? v->upto : 0, &f, &t);
 	lock_close(&gate);
+	if (err == 0)
+		err = check_reach(v, f, &t);
 	if (err == 0)
 		err = adopt(v, f, &t);
 	if (err < 0)
@@ -277,27 +293,37 @@ static int fill_each(void *context, const struct entry *e)
 	return f->want == 0;
 }
 
+/*
+ * May @err be because files were replaced under the view?  One that is gone, or
+ * one of another content: numbers are given again when the highest has gone.
+ * With the lock.
+ */
+static bool may_be_replaced(const struct view *v, int err)
+{
+	bool changed;
+
+	return err == -ENOENT || (err == -EBADMSG && folder_has_changed(v->folder, &changed) == 0 && changed);
+}
+
 int view_fill(struct view *v, uint16_t disk, uint64_t chunk, sector_mask want, uint8_t *buf, sector_mask *ret_unfilled)
 {
 	unsigned int loads, tries;
-	struct fill f;
-	int err = -ENOENT;
+	struct fill f = { v, want, buf };
+	bool again = want != 0;
+	int err = 0;
 
-	if (want == 0) {
-		*ret_unfilled = 0;
-		return 0;
-	}
-	for (tries = 0; err == -ENOENT && tries < RELOADS; tries++) {
-		f = (struct fill){ v, want, buf };
+	for (tries = 0; again && tries < RELOADS; tries++) {
+		f.want = want;
 		pthread_rwlock_rdlock(&v->lock);
 		loads = v->loads;
 		err = all_versions(v, key_make(0, disk, chunk), fill_each, &f);
+		again = err < 0 && may_be_replaced(v, err);
 		pthread_rwlock_unlock(&v->lock);
-		if (err == -ENOENT && load_again(v, loads) < 0)
+		if (again && (err = load_again(v, loads)) < 0)
 			break;
 	}
-	if (err < 0)
-		return err == -ENOENT ? -EBADMSG : err;
+	if (err < 0 || again)
+		return err == -ENOENT || err == 0 ? -EBADMSG : err;
 	*ret_unfilled = f.want;
 	return 0;
 }

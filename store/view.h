@@ -8,9 +8,9 @@
  * Reading takes from each version the sectors that no newer one had, until
  * none is wanted any more; what no version has reads as zeroes.
  *
- * When a data file is gone, collection has put its records elsewhere: the
- * folder is looked at again and the read tried again.  May be used by several
- * threads.
+ * When a data file is gone, or another has its number, collection has put its
+ * records elsewhere: the folder is looked at again and the read tried again.
+ * May be used by several threads.
  */
 #ifndef GODWIT_STORE_VIEW_H
 #define GODWIT_STORE_VIEW_H
@@ -26,6 +26,7 @@ _must_check_ int view_open(const struct store_sys *sys, const char *dir, struct 
 /* What runs and journals say, to the last epoch. */
 _must_check_ int view_open_all(const struct store_sys *sys, const char *dir, struct view **ret);
 /* Runs and journals up to epoch @upto.  Takes @f over when it succeeds. */
+/* @upto is a point; -ESTALE of what follows: it has gone meanwhile, and a file with it. */
 _must_check_ int view_open_at(struct folder *f, const struct tail_journals *tail, uint64_t upto, struct view **ret);
 void view_close(struct view *v); /* NULL is allowed */
 

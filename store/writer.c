@@ -130,6 +130,15 @@ uint64_t store_writer_last_time_us(const struct store_writer *w)
 	return w->last_time_us;
 }
 
+bool store_writer_lost(const struct store_writer *w, uint64_t *ret_first, uint64_t *ret_last)
+{
+	if (w->lost_last == 0)
+		return false;
+	*ret_first = w->lost_first;
+	*ret_last = w->lost_last;
+	return true;
+}
+
 /* --- sealing ------------------------------------------------------------------------ */
 
 static int collect_entries(const struct store_writer *w, struct bytes *ret)

@@ -18,6 +18,7 @@ struct store_writer {
 	uint64_t last_epoch, last_time_us;
 	struct store_disk disks[DISKS_MAX]; /* by index; size 0: not there */
 	uint32_t next_journal;
+	uint64_t lost_first, lost_last; /* epochs that recovery found to be lost to damage; 0: none */
 	struct view *view; /* the runs, for reading; NULL: not opened, or out of date */
 
 	/* The open journal. */

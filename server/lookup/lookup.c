@@ -57,7 +57,7 @@ static int find_time(const struct store_points *points, uint64_t time_us, size_t
 	return 0;
 }
 
-int lookup_point(const struct store_points *points, const struct uuid *machine, const char *at, size_t *ret_index)
+static int look(const struct store_points *points, const struct uuid *machine, const char *at, size_t *ret_index)
 {
 	struct uuid id;
 	uint64_t epoch, time_us;
@@ -75,4 +75,17 @@ int lookup_point(const struct store_points *points, const struct uuid *machine, 
 	if (wallclock_parse(at, &time_us))
 		return -ENOENT;
 	return find_time(points, time_us, ret_index);
+}
+
+/* What a damaged file hides may be what is meant; the newest it is, surely. */
+int lookup_point(const struct store_points *points, const struct uuid *machine, const char *at, size_t *ret_index)
+{
+	size_t index;
+	int err = look(points, machine, at, &index);
+
+	if (store_points_damaged(points) && (err < 0 || strcmp(at, "latest") == 0))
+		return -EBADMSG;
+	if (err == 0)
+		*ret_index = index;
+	return err;
 }

@@ -7,11 +7,13 @@
  * without remembering anything: chunk c was last written by the newest epoch
  * at or before e that writes it.
  */
+#include "dat.h"
 #include "fixture.h"
 #include "store.h"
 #include "wallclock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -237,11 +239,73 @@ static void test_killed_at_random_moments_nothing_durable_is_lost(void **state)
 	assert_int_equal(fixture_stop(&server), 0);
 }
 
+/* The commit record of @epoch in the newest journal. */
+static void damage_commit(uint64_t epoch)
+{
+	char dir[512], path[600];
+	const uint8_t *payload;
+	uint64_t position;
+	struct dat_walk w;
+	struct record r;
+	struct dat d;
+	uint8_t byte;
+	int fd;
+
+	fixture_store(&server, 0, dir, sizeof(dir));
+	assert_int_equal(dat_open(&store_sys_default, dir, 1, &d), 0);
+	assert_int_equal(dat_walk_begin(&d, &w), 0);
+	do
+		assert_int_equal(dat_walk_next(&w, false, &r, &position, &payload), 1);
+	while (r.type != RECORD_COMMIT || version_epoch(r.version) != epoch);
+	dat_walk_end(&w);
+	dat_close(&d);
+	snprintf(path, sizeof(path), "%s/dat-00000001.gwd", dir);
+	fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)position + 20), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)position + 20), 1);
+	close(fd);
+}
+
+static void test_epochs_that_a_damaged_file_lost_are_said_to_be_lost(void **state)
+{
+	uint64_t acknowledged = 0, durable;
+	char dir[512], bad[600];
+	struct peer p;
+
+	fixture_start(&server, NULL);
+	assert_int_equal(peer_open(&p, server.tls[0], server.port), 0);
+	assert_int_equal(peer_greet(&p, &server.machines[0], DISK_BYTES, &durable), 0);
+	while (acknowledged < 6) {
+		struct wire_durable d;
+
+		assert_int_equal(send_epoch(&p, acknowledged + 1), 0);
+		assert_int_equal(peer_receive_type(&p, WIRE_DURABLE), 0);
+		assert_int_equal(wire_parse_durable(p.body, p.header.length, &d), 0);
+		acknowledged = d.epoch;
+	}
+	(void)kill(-server.pid, SIGKILL);
+	wait_killed();
+	peer_abandon(&p);
+	damage_commit(3);
+	fixture_run(&server);
+	assert_int_equal(peer_open(&p, server.tls[0], server.port), 0);
+	assert_int_equal(peer_greet(&p, &server.machines[0], DISK_BYTES, &durable), 0);
+	assert_int_equal(durable, 2);
+	(void)fixture_wait_log(&server, "has lost epochs 3-6, which were acknowledged");
+	peer_close(&p);
+	fixture_store(&server, 0, dir, sizeof(dir));
+	snprintf(bad, sizeof(bad), "%s/bad-00000001.gwd", dir);
+	assert_int_equal(access(bad, F_OK), 0);
+	assert_int_equal(fixture_stop(&server), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed_at_each_call_in_turn_nothing_durable_is_lost),
 		cmocka_unit_test(test_killed_at_random_moments_nothing_durable_is_lost),
+		cmocka_unit_test(test_epochs_that_a_damaged_file_lost_are_said_to_be_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,8 @@ struct memsys {
 	int fail_error;
 	const char *failed;
 	bool short_io, in_hook;
+	const struct inode *bad; /* ... whose bytes from bad_at to bad_end cannot be read */
+	uint64_t bad_at, bad_end;
 	void (*hook)(void *context, const char *call);
 	void *hook_context;
 };
@@ -220,8 +222,14 @@ static ssize_t mem_preadv(const struct store_sys *sys, int fd, const struct iove
 		return err;
 	for (i = 0; i < count; i++) {
 		size_t have = offset < n->now_size ? n->now_size - offset : 0;
-		size_t want = MIN(iov[i].iov_len, have), part = want ? shorten(m, want) : 0;
+		size_t want = MIN(iov[i].iov_len, have), part;
 
+		if (n == m->bad && offset < m->bad_end && offset + want > m->bad_at) {
+			if (offset >= m->bad_at)
+				return done ? done : -EIO;
+			want = m->bad_at - offset;
+		}
+		part = want ? shorten(m, want) : 0;
 		if (part)
 			memcpy(iov[i].iov_base, n->now + offset, part);
 		offset += part;
@@ -267,6 +275,21 @@ static int mem_size(const struct store_sys *sys, int fd, uint64_t *ret)
 	if (err == 0)
 		*ret = self(sys)->fds[fd]->now_size;
 	return err;
+}
+
+static int mem_truncate(const struct store_sys *sys, int fd, uint64_t bytes)
+{
+	struct memsys *m = self(sys);
+	struct inode *n = m->fds[fd];
+	int err = arrive(m, "truncate", true);
+
+	if (err < 0)
+		return err;
+	assert(bytes > 0 && bytes <= n->now_size);
+	memset(n->now + bytes, 0, n->room - bytes);
+	memset(n->dirty + bytes / PAGE, 1, (n->now_size + PAGE - 1) / PAGE - bytes / PAGE);
+	n->now_size = bytes;
+	return 0;
 }
 
 static int mem_sync_file(const struct store_sys *sys, int fd)
@@ -315,6 +338,24 @@ static int mem_rename(const struct store_sys *sys, const char *from, const char 
 	b = find_name(m, to, true);
 	set_now(b, a->now);
 	set_now(a, NULL);
+	return 0;
+}
+
+static int mem_link(const struct store_sys *sys, const char *from, const char *to)
+{
+	struct memsys *m = self(sys);
+	struct name *a, *b;
+	int err = arrive(m, "link", true);
+
+	if (err < 0)
+		return err;
+	a = find_name(m, from, false);
+	if (!a || !a->now)
+		return -ENOENT;
+	b = find_name(m, to, true);
+	if (b->now)
+		return -EEXIST;
+	set_now(b, a->now);
 	return 0;
 }
 
@@ -373,6 +414,11 @@ static int mem_map(const struct store_sys *sys, int fd, size_t length, const voi
 static void mem_unmap(const struct store_sys *sys, const void *map, size_t length)
 {
 	free((void *)(uintptr_t)map);
+}
+
+static int mem_populate(const struct store_sys *sys, const void *at, size_t length)
+{
+	return arrive(self(sys), "populate", false);
 }
 
 static void mem_start_writeback(const struct store_sys *sys, int fd, uint64_t offset, uint64_t length)
@@ -472,8 +518,8 @@ struct memsys *memsys_new(uint64_t seed)
 	m->sys = (struct store_sys){
 		.context = m, .limits = store_sys_default.limits,
 		.open = mem_open, .close = mem_close, .preadv = mem_preadv, .pwritev = mem_pwritev,
-		.size = mem_size, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
-		.unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap,
+		.size = mem_size, .truncate = mem_truncate, .sync_file = mem_sync_file, .sync_dir = mem_sync_dir, .rename = mem_rename,
+		.link = mem_link, .unlink = mem_unlink, .mkdir = mem_mkdir, .list = mem_list, .map = mem_map, .unmap = mem_unmap, .populate = mem_populate,
 		.start_writeback = mem_start_writeback, .forget = mem_forget, .lock = mem_lock,
 		.locked = mem_locked, .space = mem_space, .pause = mem_pause, .now_us = mem_now_us,
 	};
@@ -568,6 +614,8 @@ static void settle_inode(struct inode *n, enum memsys_cut how, uint64_t *rng)
 	}
 	if (how == CUT_TEAR && n->disk_size < n->now_size && rng_below(rng, 2))
 		n->disk_size = n->now_size;
+	if (n->disk_size > n->now_size && (how == CUT_KEEP || (how == CUT_TEAR && rng_below(rng, 2))))
+		n->disk_size = n->now_size;
 	if (n->room)
 		memcpy(n->now, n->disk, n->room);
 	if (n->room > n->disk_size)
@@ -640,6 +688,13 @@ void memsys_changed(struct memsys *m, const char *name)
 
 	memcpy(n->disk, n->now, n->room);
 	n->disk_size = n->now_size;
+}
+
+void memsys_unreadable(struct memsys *m, const char *name, uint64_t at, uint64_t length)
+{
+	m->bad = name ? find_name(m, name, false)->now : NULL;
+	m->bad_at = at;
+	m->bad_end = at + length;
 }
 
 uint64_t memsys_total_bytes(const struct memsys *m)

@@ -59,6 +59,8 @@ size_t memsys_count(const struct memsys *m);
 const char *memsys_name(const struct memsys *m, size_t index);
 uint8_t *memsys_bytes(struct memsys *m, const char *name, size_t *ret_size); /* NULL: no such file */
 void memsys_changed(struct memsys *m, const char *name); /* what was written there is on the disk */
+/* From now on the disk cannot read back these bytes of @name; NULL: it can again. */
+void memsys_unreadable(struct memsys *m, const char *name, uint64_t at, uint64_t length);
 uint64_t memsys_total_bytes(const struct memsys *m);
 
 uint64_t rng_next(uint64_t *state);

@@ -253,6 +253,72 @@ static void what_was_not_committed_is_gone(void **state)
 	expect_at(b, 0, 0, 4096, 1);
 }
 
+static uint64_t bytes_in_data_files(struct bench *b)
+{
+	uint64_t total = 0;
+	size_t i, size;
+
+	for (i = 0; i < memsys_count(b->mem); i++) {
+		const char *name = memsys_name(b->mem, i);
+
+		if (name && strncmp(name, "dat-", 4) == 0 && memsys_bytes(b->mem, name, &size))
+			total += size;
+	}
+	return total;
+}
+
+static void put_much(struct bench *b)
+{
+	uint64_t at;
+
+	for (at = 0; at < 8 * MIB; at += CHUNK_BYTES)
+		assert_int_equal(put(b, at, CHUNK_BYTES, at + 1), 0);
+}
+
+static void expect_nothing_but_what_is_accounted_for(struct bench *b)
+{
+	struct store_usage u;
+	uint64_t real = bytes_in_data_files(b);
+
+	assert_int_equal(store_usage(DIR, b->sys, &u), 0);
+	assert_true(real >= u.data_bytes && real < u.data_bytes + 4096);
+}
+
+static void what_was_not_committed_gives_its_room_back(void **state)
+{
+	struct bench *b = *state;
+
+	put_disk(b, 8 * MIB);
+	put_much(b);
+	commit(b);
+	assert_int_equal(put(b, 0, 4096, 5), 0);
+	commit(b);
+	put_much(b);
+	assert_true(bytes_in_data_files(b) > 15 * MIB);
+	store_writer_close(b->w);
+	b->w = NULL;
+	expect_nothing_but_what_is_accounted_for(b);
+	expect_at(b, 0, 0, 4096, 5);
+	expect_at(b, 1, 8 * MIB - CHUNK_BYTES, CHUNK_BYTES, 8 * MIB - CHUNK_BYTES + 1);
+}
+
+static void what_a_killed_writer_had_not_committed_gives_its_room_back(void **state)
+{
+	struct bench *b = *state;
+
+	put_disk(b, 8 * MIB);
+	assert_int_equal(put(b, 0, 4096, 5), 0);
+	commit(b);
+	put_much(b);
+	memsys_cut(b->mem, memsys_changes(b->mem) + 1);
+	store_writer_close(b->w);
+	memsys_kill(b->mem);
+	memsys_cut(b->mem, UINT64_MAX);
+	assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+	expect_nothing_but_what_is_accounted_for(b);
+	expect_at(b, 0, 0, 4096, 5);
+}
+
 /* --- a full disk ----------------------------------------------------------------------------- */
 
 static void a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room(void **state)
@@ -521,6 +587,110 @@ static void a_point_stays_for_as_long_as_somebody_reads_it(void **state)
 	expect_at(b, 6, 0, CHUNK_BYTES, 6);
 }
 
+/* --- a reader while files go ------------------------------------------------------------------- */
+
+static void twelve_points(struct bench *b)
+{
+	uint64_t i;
+
+	put_disk(b, 1 * MIB);
+	for (i = 1; i <= 12; i++) {
+		assert_int_equal(put(b, 0, CHUNK_BYTES, i), 0);
+		commit(b);
+	}
+	reopen(b);
+	keep_only_the_newest(b);
+}
+
+static int no_locks(const struct store_sys *sys, int fd, uint64_t byte, enum sys_lock kind)
+{
+	return -ENOLCK;
+}
+
+static bool is_there(struct bench *b, const char *name)
+{
+	return memsys_bytes(b->mem, name, &(size_t){ 0 }) != NULL;
+}
+
+static void a_reader_whose_lock_did_not_take_fails_rather_than_lie_when_its_point_goes(void **state)
+{
+	struct bench *b = *state;
+	struct store_sys sys = *b->sys;
+	struct store_reader *r;
+	uint8_t got[4096];
+
+	twelve_points(b);
+	sys.lock = no_locks;
+	assert_int_equal(store_reader_open(DIR, &sys, 2, &r), 0);
+	while (upkeep(b).more)
+		;
+	assert_int_equal(count_points(b), 1);
+	assert_false(is_there(b, "dat-00000001.gwd"));
+	assert_int_equal(store_read(r, 0, 0, sizeof(got), got), -ESTALE);
+	store_reader_close(r);
+}
+
+static void a_reader_finds_its_records_although_their_files_number_was_given_again(void **state)
+{
+	struct bench *b = *state;
+	struct store_reader *r;
+
+	twelve_points(b);
+	store_writer_close(b->w);
+	b->w = NULL;
+	assert_int_equal(store_reader_open(DIR, b->sys, 2, &r), 0);
+	while (upkeep(b).more)
+		;
+	assert_false(is_there(b, "dat-00000001.gwd"));
+	assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+	assert_int_equal(put(b, 0, CHUNK_BYTES, 7), 0);
+	commit(b);
+	assert_true(is_there(b, "dat-00000001.gwd")); /* another one */
+	expect(r, 0, CHUNK_BYTES, 2);
+	store_reader_close(r);
+}
+
+struct closing {
+	struct bench *b;
+	unsigned int calls_left;
+};
+
+static void close_after_some_calls(void *context, const char *call)
+{
+	struct closing *c = context;
+
+	if (c->calls_left-- == 0) {
+		store_writer_close(c->b->w);
+		c->b->w = NULL;
+	}
+}
+
+static void whoever_looks_while_an_unused_journal_goes_finds_the_points(void **state)
+{
+	struct bench *b = *state;
+	struct closing c = { .b = b };
+	unsigned int at;
+	struct store_reader *r;
+
+	put_disk(b, 1 * MIB);
+	assert_int_equal(put(b, 0, 4096, 1), 0);
+	commit(b);
+	reopen(b);
+	for (at = 0; !b->w || at == 0; at++) {
+		if (!b->w)
+			assert_int_equal(store_writer_open(DIR, &machine, b->sys, &b->w), 0);
+		assert_int_equal(put(b, 0, 4096, 2), 0); /* a journal, and nothing committed */
+		c.calls_left = at;
+		memsys_hook(b->mem, close_after_some_calls, &c);
+		assert_int_equal(store_reader_open(DIR, b->sys, 0, &r), 0);
+		memsys_hook(b->mem, NULL, NULL);
+		expect(r, 0, 4096, 1);
+		store_reader_close(r);
+		assert_int_equal(count_points(b), 1);
+	}
+	assert_true(at > 5);
+}
+
 /* --- upkeep -------------------------------------------------------------------------------------- */
 
 static bool stop_at_once(void *context, uint64_t bytes_done)
@@ -617,6 +787,8 @@ int main(int argc, char **argv)
 		T(disks_grow_and_go_but_do_not_shrink),
 		T(epochs_follow_each_other_in_number_and_time),
 		T(what_was_not_committed_is_gone),
+		T(what_was_not_committed_gives_its_room_back),
+		T(what_a_killed_writer_had_not_committed_gives_its_room_back),
 		T(a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room),
 		T(space_comes_back_when_points_expire_though_the_disk_was_full),
 		T(space_comes_back_a_little_at_a_time_when_hardly_any_is_left),
@@ -628,6 +800,9 @@ int main(int argc, char **argv)
 		T(a_clock_that_jumps_ahead_deletes_nothing),
 		T(a_named_point_stays_and_goes_when_the_name_goes),
 		T(a_point_stays_for_as_long_as_somebody_reads_it),
+		T(a_reader_whose_lock_did_not_take_fails_rather_than_lie_when_its_point_goes),
+		T(a_reader_finds_its_records_although_their_files_number_was_given_again),
+		T(whoever_looks_while_an_unused_journal_goes_finds_the_points),
 		T(upkeep_stops_when_asked_and_leaves_nothing_behind),
 		T(a_point_that_somebody_comes_back_for_does_not_expire),
 		T(upkeep_of_a_store_at_rest_changes_nothing),

@@ -56,8 +56,10 @@ int world_open_writer(struct world *w)
 {
 	int err = store_writer_open(WORLD_DIR, model_machine(w->model), w->sys, &w->writer);
 
-	if (err == 0)
+	if (err == 0) {
 		model_opened(w->model, w->writer);
+		assert_false(store_writer_lost(w->writer, &(uint64_t){ 0 }, &(uint64_t){ 0 }));
+	}
 	return err;
 }
 
