@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 #define WORK_AT_MAX 255u
-#define WORK_HELD_MAX 64u
+#define WORK_HELD_MAX 192u /* launches that are there, and unreadable ones */
 
 struct work_request {
 	struct uuid machine;
