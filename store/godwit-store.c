@@ -204,7 +204,7 @@ static void print_damage(void *context, const struct store_damage *d)
 static int verb_check(const char *dir)
 {
 	uint64_t bytes, damaged;
-	int err = store_scrub(dir, sys, 0, print_damage, NULL, &bytes, &damaged);
+	int err = store_scrub(dir, sys, &(struct store_scrub_options){ .report = print_damage }, &bytes, &damaged);
 
 	if (err < 0)
 		return fail(dir, err);

@@ -160,6 +160,9 @@ struct store_upkeep_options {
 	uint64_t io_bytes_per_second;	/* 0: no limit */
 	/* Asked between steps, with the bytes moved so far: true stops early, cleanly. */
 	bool (*stop)(void *context, uint64_t bytes_done);
+	/* Asked between jobs, of which none is lost then: true leaves the rest to the next
+	 * round, which `more` says.  May be NULL. */
+	bool (*enough)(void *context);
 	void *context;
 	const uint64_t *held;		/* epochs: points that somebody comes back for are kept, too */
 	size_t held_count;
@@ -188,10 +191,17 @@ struct store_damage {
 	char file[64];
 };
 
-/* Read everything back.  @report is called for each damaged record; returns
- * 0 when the reading went through, damaged or not, and counts in *@ret_bytes. */
-_must_check_ int store_scrub(const char *dir, const struct store_sys *sys, uint64_t io_bytes_per_second,
-			     void (*report)(void *context, const struct store_damage *damage), void *context,
+struct store_scrub_options {
+	uint64_t io_bytes_per_second;	/* 0: no limit */
+	/* Asked between steps, with the bytes read so far: true ends it with -ECANCELED. */
+	bool (*stop)(void *context, uint64_t bytes_done);
+	void (*report)(void *context, const struct store_damage *damage); /* for each damaged record */
+	void *context;			/* of both; either may be NULL */
+};
+
+/* Read everything back.  0 when the reading went through, damaged or not, and
+ * counts in *@ret_bytes. */
+_must_check_ int store_scrub(const char *dir, const struct store_sys *sys, const struct store_scrub_options *options,
 			     uint64_t *ret_bytes, uint64_t *ret_damaged);
 
 struct store_usage {
