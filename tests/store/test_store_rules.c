@@ -560,6 +560,38 @@ static void upkeep_stops_when_asked_and_leaves_nothing_behind(void **state)
 		expect_at(b, 0, i * CHUNK_BYTES, CHUNK_BYTES, i % 3 ? i + 1001 : i + 1);
 }
 
+static bool is_enough(void *context)
+{
+	++*(unsigned int *)context;
+	return true;
+}
+
+static void upkeep_that_has_enough_leaves_the_rest_but_loses_no_job(void **state)
+{
+	struct bench *b = *state;
+	unsigned int jobs = 0, rounds = 0;
+	const struct store_upkeep_options o = { .now_us = UINT64_MAX, .enough = is_enough, .context = &jobs };
+	struct store_upkeep_result result;
+
+	b->sys->limits.data_file_epochs = 4;
+	keep_only_the_newest(b);
+	put_disk(b, 1 * MIB);
+	for (uint64_t i = 1; i <= 200; i++) {
+		assert_int_equal(put(b, i % 16 * CHUNK_BYTES, CHUNK_BYTES, i), 0);
+		commit(b);
+	}
+	reopen(b);
+	do {
+		assert_int_equal(store_upkeep(DIR, b->sys, &o, &result), 0);
+		assert_true(++rounds < 1000);
+		assert_true(jobs <= rounds); /* one each at most: this is where it is asked */
+	} while (result.more);
+	assert_true(jobs > 2);
+	assert_int_equal(count_points(b), 1);
+	assert_false(upkeep(b).more);
+	expect_at(b, 0, 8 * CHUNK_BYTES, CHUNK_BYTES, 200);
+}
+
 static void a_point_that_somebody_comes_back_for_does_not_expire(void **state)
 {
 	struct bench *b = *state;
@@ -629,6 +661,7 @@ int main(int argc, char **argv)
 		T(a_named_point_stays_and_goes_when_the_name_goes),
 		T(a_point_stays_for_as_long_as_somebody_reads_it),
 		T(upkeep_stops_when_asked_and_leaves_nothing_behind),
+		T(upkeep_that_has_enough_leaves_the_rest_but_loses_no_job),
 		T(a_point_that_somebody_comes_back_for_does_not_expire),
 		T(upkeep_of_a_store_at_rest_changes_nothing),
 	};
