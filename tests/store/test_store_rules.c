@@ -574,6 +574,8 @@ static void upkeep_that_has_enough_leaves_the_rest_but_loses_no_job(void **state
 	struct store_upkeep_result result;
 
 	b->sys->limits.data_file_epochs = 4;
+	b->sys->limits.merge_fan_in = 4;
+	b->sys->limits.tier_entries = 16;
 	keep_only_the_newest(b);
 	put_disk(b, 1 * MIB);
 	for (uint64_t i = 1; i <= 200; i++) {
@@ -586,7 +588,7 @@ static void upkeep_that_has_enough_leaves_the_rest_but_loses_no_job(void **state
 		assert_true(++rounds < 1000);
 		assert_true(jobs <= rounds); /* one each at most: this is where it is asked */
 	} while (result.more);
-	assert_true(jobs > 2);
+	assert_true(jobs > 0 && rounds > 1);
 	assert_int_equal(count_points(b), 1);
 	assert_false(upkeep(b).more);
 	expect_at(b, 0, 8 * CHUNK_BYTES, CHUNK_BYTES, 200);
