@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "disks.h"
 #include "fileio.h"
+#include "wire.h"
 
 #include <blkid/blkid.h>
 #include <dirent.h>
@@ -348,6 +349,9 @@ static int judge_state(const char *path, const struct disk_info *info, const cha
 	char line[16], size[32], least[32], store[PATH_MAX];
 	struct device_set holds = { 0 };
 
+	if (info->size_bytes > WIRE_DISK_BYTES_MAX)
+		return fault_set(f, -EFBIG, MSG_DISK_TOO_LARGE, "disk", path, "size", format_size(info->size_bytes, size),
+				 NULL);
 	if (info->size_bytes < DISK_LEAST_BYTES)
 		return fault_set(f, -ENOSPC, MSG_DISK_TOO_SMALL, "disk", path, "size", format_size(info->size_bytes, size),
 				 "least", format_size(DISK_LEAST_BYTES, least), NULL);

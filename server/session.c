@@ -55,6 +55,7 @@ struct session {
 
 	uint64_t last_epoch, last_time_us; /* what the next COMMIT must follow */
 	uint64_t record_count;		   /* DATA and ZERO since the last COMMIT */
+	uint64_t entry_count;		   /* what the store keeps of them, and of DISK */
 	uint64_t unchecked_bytes;	   /* DATA since the room was asked for */
 	uint64_t staging_us, receive_us;   /* since the last COMMIT */
 	uint64_t probe_bytes, probe_staging_us, probe_receive_us;
@@ -235,6 +236,13 @@ static bool validate_hello(const struct session *s, const struct wire_hello *h, 
 	return true;
 }
 
+static bool validate_entry_count(const struct session *s, uint64_t more, struct objection *o)
+{
+	if (more > SESSION_EPOCH_ENTRIES_MAX - s->entry_count)
+		return object(o, WIRE_REFUSED_MALFORMED, "an epoch of more than %u pieces", SESSION_EPOCH_ENTRIES_MAX);
+	return true;
+}
+
 static bool validate_disk(const struct session *s, const struct wire_disk *d, struct objection *o)
 {
 	const struct session_disk *known;
@@ -251,7 +259,7 @@ static bool validate_disk(const struct session *s, const struct wire_disk *d, st
 	if (d->size_bytes < known->is.size_bytes)
 		return object(o, WIRE_REFUSED_MALFORMED, "disk %u has shrunk from %llu to %llu bytes", d->disk,
 			      (unsigned long long)known->is.size_bytes, (unsigned long long)d->size_bytes);
-	return true;
+	return validate_entry_count(s, 1, o);
 }
 
 static bool validate_range(const struct session *s, uint16_t disk, uint64_t offset, uint64_t length, bool in_chunk,
@@ -342,12 +350,13 @@ static bool validate_frame(struct session *s, const struct wire_frame *f, const 
 	case WIRE_DISK:
 		return validate_disk(s, &m->disk, o);
 	case WIRE_DATA:
-		return validate_record_count(s, o) &&
+		return validate_record_count(s, o) && validate_entry_count(s, 1, o) &&
 		       validate_range(s, m->data.disk, m->data.offset_bytes, m->data.length_bytes, true, o) &&
 		       validate_payload(&m->data, s->chunk, o);
 	case WIRE_ZERO:
 		return validate_record_count(s, o) &&
-		       validate_range(s, m->zero.disk, m->zero.offset_bytes, m->zero.length_bytes, false, o);
+		       validate_range(s, m->zero.disk, m->zero.offset_bytes, m->zero.length_bytes, false, o) &&
+		       validate_entry_count(s, store_zero_entries(m->zero.offset_bytes, m->zero.length_bytes), o);
 	case WIRE_HASH:
 		return validate_hash(s, &m->hash, o);
 	case WIRE_COMMIT:
@@ -416,6 +425,7 @@ static int take_disk(struct session *s, const struct wire_disk *d)
 {
 	s->disks[d->disk].known = true;
 	s->disks[d->disk].is = *d;
+	s->entry_count++;
 	if (s->state == OPEN)
 		return store_disk(s, d);
 	return ++s->disks_greeted == s->hello.disk_count ? welcome(s) : 0;
@@ -438,6 +448,7 @@ static int take_data(struct session *s, const struct wire_data *d)
 	if (err)
 		return refuse_store(s, err, "the store cannot take data");
 	s->record_count++;
+	s->entry_count++;
 	s->unchecked_bytes += d->stored_bytes;
 	return s->unchecked_bytes >= SESSION_ROOM_CHECK_BYTES ? check_room(s) : 0;
 }
@@ -451,6 +462,7 @@ static int take_zero(struct session *s, const struct wire_zero *z)
 	if (err)
 		return refuse_store(s, err, "the store cannot take zeroes");
 	s->record_count++;
+	s->entry_count += store_zero_entries(z->offset_bytes, z->length_bytes);
 	return 0;
 }
 
@@ -461,9 +473,10 @@ static int take_hash(struct session *s, const struct wire_hash *h)
 	uint64_t hash[2];
 	int err = s->ops->read(s->context, h->disk, h->offset_bytes, h->length_bytes, s->chunk);
 
-	if (err && err != -EBADMSG)
+	if (err && err != -EBADMSG && err != -EIO)
 		return refuse_store(s, err, "the store cannot be read");
-	/* What cannot be read back is damaged: the source still has it. */
+	/* What cannot be read back is damaged, by what it says or by the disk that has it: the
+	 * source still has it, and what it sends for it lies elsewhere. */
 	if (!err)
 		payload_hash(s->chunk, h->length_bytes, h->seed, hash);
 	d.differs = err || hash[0] != h->hash[0] || hash[1] != h->hash[1];
@@ -490,7 +503,7 @@ static int take_commit(struct session *s, const struct wire_commit *c)
 
 	s->last_epoch = c->epoch;
 	s->last_time_us = c->time_us;
-	s->record_count = 0;
+	s->record_count = s->entry_count = 0;
 	s->figures.durable_epoch = c->epoch;
 	s->figures.durable_time_us = c->time_us;
 	if (c->flags & WIRE_COMMIT_POINT) {

@@ -102,6 +102,9 @@ _must_check_ int store_put_data(struct store_writer *w, uint16_t disk, uint64_t 
 				uint8_t codec, const void *stored, uint32_t stored_bytes, uint64_t checksum);
 _must_check_ int store_put_zero(struct store_writer *w, uint16_t disk, uint64_t offset_bytes, uint64_t length_bytes);
 
+/* How many entries a zero of this range takes until its epoch is closed, and after. */
+uint64_t store_zero_entries(uint64_t offset_bytes, uint64_t length_bytes);
+
 /* Close the epoch: durable when it returns 0.  @epoch->epoch must be the last
  * plus one, its time later than the last's, its label printable UTF-8: -EINVAL
  * otherwise. */
