@@ -88,7 +88,7 @@ uint64_t store_writer_last_epoch(const struct store_writer *w); /* 0: none */
 uint64_t store_writer_last_time_us(const struct store_writer *w);
 
 /* From the next commit on, the disk is this.  Growing and removing are
- * allowed, shrinking is -EINVAL. */
+ * allowed, shrinking or becoming another (its id) is -EINVAL. */
 _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk *disk);
 
 /*

@@ -197,12 +197,15 @@ static void puts_that_do_not_fit_the_disk_are_refused_and_harm_nothing(void **st
 	expect_at(b, 1, 0, 4096, 1);
 }
 
-static void disks_grow_and_go_but_do_not_shrink(void **state)
+static void disks_grow_and_go_but_do_not_shrink_or_become_others(void **state)
 {
 	struct bench *b = *state;
 	struct store_disk d = { .disk = 0, .sector_bytes = 512, .size_bytes = 512 * KIB };
 
 	put_disk(b, 1 * MIB);
+	assert_int_equal(store_put_disk(b->w, &d), -EINVAL);
+	d.size_bytes = 2 * MIB;
+	d.id = (struct uuid){ { 9 } };
 	assert_int_equal(store_put_disk(b->w, &d), -EINVAL);
 	put_disk(b, 2 * MIB);
 	assert_int_equal(put(b, 2 * MIB - 512, 512, 7), 0);
@@ -648,7 +651,7 @@ int main(int argc, char **argv)
 		T(the_store_of_another_machine_is_refused),
 		T(where_there_is_no_store_nothing_is_found),
 		T(puts_that_do_not_fit_the_disk_are_refused_and_harm_nothing),
-		T(disks_grow_and_go_but_do_not_shrink),
+		T(disks_grow_and_go_but_do_not_shrink_or_become_others),
 		T(epochs_follow_each_other_in_number_and_time),
 		T(what_was_not_committed_is_gone),
 		T(a_full_staging_disk_refuses_before_it_is_full_and_heals_when_there_is_room),
