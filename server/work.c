@@ -140,10 +140,6 @@ static int open_points(const struct work_request *r, const char *dir, struct sto
 {
 	int err = store_policy_get(dir, &store_sys_default, ret_policy);
 
-	if (err == -ENOENT) {
-		*ret_policy = STORE_POLICY_DEFAULT;
-		err = 0;
-	}
 	return err ? err : store_points_open(dir, &store_sys_default, ret_points);
 }
 
@@ -218,13 +214,10 @@ static json_t *disks_json(struct store_reader *reader)
 	json_t *list = json_array();
 	char id[UUID_TEXT_LEN + 1];
 
-	for (size_t i = 0; i < n; i++) {
-		if (disks[i].size_bytes > 0)
-			(void)json_array_append_new(
-				list, json_pack("{s:i, s:s, s:s, s:I}", "index", disks[i].disk, "disk",
-						uuid_format(&disks[i].id, id), "name", disks[i].name, "size_bytes",
-						(json_int_t)disks[i].size_bytes));
-	}
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I}", "index", disks[i].disk, "disk",
+							    uuid_format(&disks[i].id, id), "name", disks[i].name,
+							    "size_bytes", (json_int_t)disks[i].size_bytes));
 	return list;
 }
 
