@@ -152,12 +152,9 @@ static bool is_wanted(const struct store_disk *d)
 static int choose_disk(void)
 {
 	struct store_disk disks[DISKS_MAX];
-	size_t n = store_reader_disks(reader, disks, ARRAY_LEN(disks)), found = 0, there = 0;
+	size_t n = store_reader_disks(reader, disks, ARRAY_LEN(disks)), found = 0;
 
 	for (size_t i = 0; i < n && i < ARRAY_LEN(disks); i++) {
-		if (disks[i].size_bytes == 0)
-			continue;
-		there++;
 		if (wanted_disk && !is_wanted(&disks[i]))
 			continue;
 		disk = disks[i];
@@ -168,7 +165,7 @@ static int choose_disk(void)
 	if (wanted_disk)
 		nbdkit_error("disk=%s: the machine has no such disk at this point", wanted_disk);
 	else
-		nbdkit_error("the machine has %zu disks at this point: choose one with disk=", there);
+		nbdkit_error("the machine has %zu disks at this point: choose one with disk=", n);
 	return -1;
 }
 

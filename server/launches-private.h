@@ -30,7 +30,9 @@ struct launch {
 	json_t *record; /* THERE: launch.json, as the console sees it; NULL: not read yet */
 	struct stat seen; /* of launch.json when it was read */
 	pid_t spawner;	/* SPAWNING: ends when the launch is on its way */
-	bool over;	/* the record has an end */
+	bool over;	/* the record has an end; also while it is unreadable */
+	bool unreadable; /* N5: @record says so; @spec may be NULL */
+	bool reported;	/* ... and so has an event */
 	bool asked_to_end;
 	bool again;	/* SPAWNING: it has been there before */
 	unsigned int dead_looks; /* in a row, without a record */

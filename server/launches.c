@@ -3,6 +3,7 @@
 #include "daemon.h"
 #include "fileio.h"
 #include "launchfiles.h"
+#include "link.h"
 #include "log.h"
 #include "stores.h"
 #include "wallclock.h"
@@ -104,7 +105,7 @@ static bool stands(const struct launch *e)
 
 static bool needs_store(const struct launch *e)
 {
-	return !e->over && !stands(e);
+	return e->unreadable || (!e->over && !stands(e));
 }
 
 static int fault_unknown(struct fault *f, const char *id)
@@ -135,32 +136,41 @@ static void take_record(struct launch *e, json_t *record)
 
 	while (json_array_size(log) > LAUNCHES_LOG_LINES)
 		(void)json_array_remove(log, 0);
-	(void)json_object_set_new(record, "machine_id", json_string(uuid_format(&e->machine, machine)));
 	(void)json_object_set_new(record, "folder", json_string(e->folder));
-	add_point_id(e, record);
+	if (e->spec) { /* else nobody knows whose it is: N5 */
+		(void)json_object_set_new(record, "machine_id", json_string(uuid_format(&e->machine, machine)));
+		add_point_id(e, record);
+	}
 	json_decref(e->record);
 	e->record = record;
 	if (!e->over && (strcmp(state, "ended") == 0 || strcmp(state, "failed") == 0))
 		e->over = e->launches->thin_is_due = true;
 }
 
-/* Its record anew, if it has changed. */
-void launch_read_record(struct launch *e)
+/* -ENOENT: it has none. */
+static int read_record(struct launch *e)
 {
 	char path[SETTINGS_PATH_MAX + 64];
 	struct stat st;
 	json_t *record;
+	int err;
 
 	if (stat(launch_path(e, "launch.json", path), &st))
-		return;
+		return -errno;
 	if (e->record && st.st_ino == e->seen.st_ino && st.st_size == e->seen.st_size &&
 	    st.st_mtim.tv_sec == e->seen.st_mtim.tv_sec && st.st_mtim.tv_nsec == e->seen.st_mtim.tv_nsec)
-		return;
-	record = launchfiles_read(path);
-	if (!record)
-		return;
+		return 0;
+	err = launchfiles_read(path, &record);
+	if (err)
+		return err;
 	e->seen = st;
 	take_record(e, record);
+	return 0;
+}
+
+void launch_read_record(struct launch *e)
+{
+	(void)!read_record(e); /* what was read before stays: its process writes it again */
 }
 
 static bool is_somebodys_data(const struct launch *e)
@@ -173,10 +183,16 @@ static bool is_somebodys_data(const struct launch *e)
 	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
+/* Without a record nobody knows whose they are: N5. */
+static bool are_disks_to_stay(const struct launch *e)
+{
+	return !e->asked_to_end && (e->record ? is_somebodys_data(e) : launchfiles_has_disks(e->folder) != 0);
+}
+
 /* N1. */
 void launch_bury(struct launch *e)
 {
-	bool keep_disks = is_somebodys_data(e) && !e->asked_to_end;
+	bool keep_disks = are_disks_to_stay(e);
 	char path[SETTINGS_PATH_MAX + 64];
 	struct fault f;
 
@@ -215,16 +231,106 @@ static bool waits_for_restart(const struct launch *e)
 	return is_stopped(e) && !e->asked_to_end && !is_of_another_boot(e);
 }
 
+/* --- what cannot be read: N5 ------------------------------------------------------------------------- */
+
+static int read_spec(struct launch *e)
+{
+	char path[SETTINGS_PATH_MAX + 64];
+	json_t *spec;
+	int err = launchfiles_read(launch_path(e, "spec.json", path), &spec);
+
+	if (err)
+		return err;
+	if (uuid_parse(json_string_value(json_object_get(spec, "machine_id")) ?: "", &e->machine)) {
+		json_decref(spec);
+		return -EBADMSG;
+	}
+	e->spec = spec;
+	return 0;
+}
+
+static const char *reason_of(int err)
+{
+	return err == -EBADMSG ? "it is damaged" : strerror(-err);
+}
+
+/* What the console is told instead of its record.  Of launch.json what can be had stays, for its
+ * point (N4); nothing of it is written. */
+static void set_unreadable(struct launch *e, const char *file, int err)
+{
+	char path[SETTINGS_PATH_MAX + 64], now[WALLCLOCK_TEXT_LEN + 1];
+	json_t *record;
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_UNREADABLE, "launch", e->id, "file", file, "reason", reason_of(err),
+			"folder", e->folder, NULL);
+	if (launchfiles_read(launch_path(e, "launch.json", path), &record))
+		record = json_pack("{s:s, s:O*, s:O*, s:O*, s:{}, s:{}, s:[]}", "launch", e->id, "machine",
+				   json_object_get(e->spec, "machine"), "kind", json_object_get(e->spec, "kind"), "point",
+				   json_object_get(e->spec, "point"), "times", "milliseconds", "log");
+	(void)json_object_set_new(record, "state", json_string("failed"));
+	(void)json_object_set_new(record, "since", json_string(wallclock_format(wallclock_now_us(), now)));
+	(void)json_object_set_new(record, "fault", fault_to_json(&f));
+	(void)json_object_set_new(record, "disks_kept", json_true());
+	e->unreadable = true;
+	e->reported = false;
+	take_record(e, record);
+}
+
+/* Its record says why; the link, which carries the event, begins later than the first look. */
+static void report_unreadable(struct launch *e)
+{
+	struct server *s = e->launches->server;
+	struct fault f;
+
+	if (e->reported || (s->settings.console[0] && !s->link))
+		return;
+	e->reported = true;
+	if (fault_from_json(json_object_get(e->record, "fault"), &f) == 0)
+		server_report(s, NULL, &f);
+}
+
+/* Can it be read now?  Then all is as it was when the server started. */
+static void look_at_unreadable(struct launch *e)
+{
+	char path[SETTINGS_PATH_MAX + 64];
+	json_t *record = NULL;
+	int err = e->spec ? 0 : read_spec(e);
+
+	if (!err)
+		err = launchfiles_read(launch_path(e, "launch.json", path), &record);
+	json_decref(record);
+	if (err && !(err == -ENOENT && e->spec)) {
+		report_unreadable(e);
+		return;
+	}
+	json_decref(e->record);
+	e->record = NULL;
+	e->unreadable = e->over = false;
+	e->dead_looks = 0;
+	log_info("launch %s can be read again", e->id);
+	launch_answer(e, NULL);
+}
+
+/* --- looking --------------------------------------------------------------------------------------------- */
+
 static void look_at(struct launch *e)
 {
 	bool was_in_need = needs_store(e);
 	pid_t pid = process_of(e); /* first: its record has its end before its lock is gone */
+	int err;
 
-	launch_read_record(e);
+	if (e->unreadable)
+		look_at_unreadable(e);
+	if (e->unreadable)
+		return;
+	err = read_record(e);
 	if (pid > 0) {
 		e->dead_looks = 0;
 		if (e->kill_at_us && monotonic_now_us() > e->kill_at_us)
 			(void)kill(pid, SIGKILL);
+	} else if (err && err != -ENOENT && !e->over && !e->asked_to_end) {
+		set_unreadable(e, "launch.json", err);
 	} else if (!e->over && is_to_start_again(e) && !e->launches->server->stopping) {
 		launch_start_again(e);
 	} else if (!e->over && !waits_for_restart(e) && (e->record || ++e->dead_looks > 1)) {
@@ -238,6 +344,12 @@ static void look_at(struct launch *e)
 
 static void discard(struct launch *e)
 {
+	struct fault f;
+
+	if (e->unreadable) /* nobody has ended what it may have started */
+		launchfiles_end_processes(e->folder);
+	(void)fault_unknown(&f, e->id);
+	launch_answer(e, &f);
 	launchfiles_remove(e->folder);
 	launch_forget(e);
 }
@@ -294,8 +406,9 @@ void launches_look(struct launches *l)
 		if (access(e->folder, F_OK) && errno == ENOENT) { /* somebody has removed it */
 			launchfiles_end_processes(e->folder);
 			launch_forget(e);
-		} else if (!e->over)
+		} else if (!e->over || e->unreadable) {
 			look_at(e);
+		}
 	}
 	if (l->thin_is_due)
 		while (thin_one(l))
@@ -357,7 +470,7 @@ void launches_terminate(struct launches *l, const char *id)
 	e->asked_to_end = true;
 	if (e->stage != THERE)
 		return;
-	if (!e->over)
+	if (!e->over || e->unreadable)
 		look_at(e);
 	if (e->stage != THERE)
 		return;
@@ -416,14 +529,21 @@ size_t launches_of(const struct launches *l, const struct uuid *machine)
 	return n;
 }
 
+/* Of one without a spec.json only the epoch is known: that is kept of every machine. */
+static json_int_t epoch_of(const struct launch *e)
+{
+	return json_integer_value(e->spec ? json_object_get(e->spec, "epoch") :
+					    json_object_get(json_object_get(e->record, "point"), "epoch"));
+}
+
 size_t launches_points(const struct launches *l, const struct uuid *machine, uint64_t *ret_epochs, size_t max)
 {
 	size_t n = 0;
 
 	for (const struct launch *e = l->list; e && n < max; e = e->next) {
-		json_int_t epoch = json_integer_value(json_object_get(e->spec, "epoch"));
+		json_int_t epoch = epoch_of(e);
 
-		if (uuid_equal(&e->machine, machine) && needs_store(e) && epoch > 0)
+		if ((!e->spec || uuid_equal(&e->machine, machine)) && needs_store(e) && epoch > 0)
 			ret_epochs[n++] = (uint64_t)epoch;
 	}
 	return n;
@@ -431,22 +551,37 @@ size_t launches_points(const struct launches *l, const struct uuid *machine, uin
 
 /* --- all of them ----------------------------------------------------------------------------------------- */
 
-/* Those of an earlier life of this process.  A folder without a usable spec.json never became one. */
-static void find_again(struct launches *l, const char *id)
+static bool is_missing(const struct launch *e, const char *name)
 {
 	char path[SETTINGS_PATH_MAX + 64];
+
+	return access(launch_path(e, name, path), F_OK) && errno == ENOENT;
+}
+
+/* There never was a launch: what becomes of one begins with spec.json. */
+static bool never_began(const struct launch *e)
+{
+	return is_missing(e, "spec.json") && is_missing(e, "launch.json") && launchfiles_has_disks(e->folder) == 0;
+}
+
+/* Those of an earlier life of this process. */
+static void find_again(struct launches *l, const char *id)
+{
 	struct launch *e = launches_add(l, id);
+	int err;
 
 	if (!e)
 		return;
 	e->stage = THERE;
-	e->spec = launchfiles_read(launch_path(e, "spec.json", path));
-	if (!e->spec || uuid_parse(json_string_value(json_object_get(e->spec, "machine_id")) ?: "", &e->machine)) {
+	err = read_spec(e);
+	if (err && never_began(e)) {
 		launchfiles_end_processes(e->folder);
 		discard(e);
-		return;
+	} else if (err) {
+		set_unreadable(e, "spec.json", err);
+	} else {
+		launch_read_record(e);
 	}
-	launch_read_record(e);
 }
 
 int launches_new(struct server *s, struct launches **ret)

@@ -23,6 +23,11 @@
  *	blueprint says that it is to be left (after_restart).
  * N4	The point of a launch that is not over and does not stand on its own is not
  *	thinned away, also while nothing of it runs: its disks are nothing without it.
+ * N5	What cannot be read may be somebody's machine: a launch whose spec.json, or
+ *	with no process its launch.json, is there but unreadable is shown as failed
+ *	(LAUNCH_UNREADABLE) and nothing of it is touched, nor what runs of it.  It is
+ *	looked at anew every second and goes on when it can be read.  Only a folder
+ *	without spec.json, launch.json and disks never became a launch, and goes.
  */
 #ifndef GODWIT_LAUNCHES_H
 #define GODWIT_LAUNCHES_H

@@ -21,20 +21,23 @@
 #define RECORD_BYTES_MAX  (4 * MIB)
 #define PICTURE_BYTES_MAX (16 * MIB)
 
-json_t *launchfiles_read(const char *path)
+int launchfiles_read(const char *path, json_t **ret)
 {
 	char *text;
 	size_t len;
 	json_t *j;
+	int err = fileio_slurp(path, RECORD_BYTES_MAX, &text, &len);
 
-	if (fileio_slurp(path, RECORD_BYTES_MAX, &text, &len))
-		return NULL;
+	if (err)
+		return err;
 	j = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	free(text);
-	if (json_is_object(j))
-		return j;
-	json_decref(j);
-	return NULL;
+	if (!json_is_object(j)) {
+		json_decref(j);
+		return -EBADMSG;
+	}
+	*ret = j;
+	return 0;
 }
 
 void launchfiles_program(const char *name, char *ret, size_t size)
@@ -92,6 +95,13 @@ void launchfiles_end_processes(const char *folder)
 		closedir(d);
 }
 
+static bool is_disk(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot && strcmp(dot, ".qcow2") == 0;
+}
+
 static bool is_to_go(const char *name, bool keep_disks)
 {
 	const char *dot = strrchr(name, '.');
@@ -100,7 +110,23 @@ static bool is_to_go(const char *name, bool keep_disks)
 		return true;
 	if (keep_disks)
 		return false;
-	return strcmp(name, "vars.fd") == 0 || (dot && strcmp(dot, ".qcow2") == 0);
+	return strcmp(name, "vars.fd") == 0 || is_disk(name);
+}
+
+int launchfiles_has_disks(const char *folder)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+	int found = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while (!found && (errno = 0, e = readdir(d)))
+		found = is_disk(e->d_name);
+	if (!found)
+		found = -errno;
+	closedir(d);
+	return found;
 }
 
 void launchfiles_clear(const char *folder, bool keep_disks)
@@ -154,12 +180,12 @@ static void add_line(json_t *log, const char *message)
 
 int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f, bool disks_kept)
 {
-	json_t *record = launchfiles_read(path), *log;
+	json_t *record, *log;
 	char line[512] = "the machine is gone", folder[FAULT_VALUE_MAX], *text;
 	struct fault kept;
 	int err;
 
-	if (!record)
+	if (launchfiles_read(path, &record))
 		record = json_pack("{s:O*, s:O*, s:O*, s:O*, s:{}, s:{}}", "launch", json_object_get(spec, "launch"),
 				   "machine", json_object_get(spec, "machine"), "kind", json_object_get(spec, "kind"),
 				   "point", json_object_get(spec, "point"), "times", "milliseconds");

@@ -7,8 +7,12 @@
 #include "message.h"
 #include <jansson.h>
 
-/* A JSON object of reasonable size; NULL. */
-json_t *launchfiles_read(const char *path);
+/* A JSON object of reasonable size.  -ENOENT: there is no such file; -EBADMSG: it is no object;
+ * -errno: it may well be one, but cannot be read now. */
+_must_check_ int launchfiles_read(const char *path, json_t **ret);
+
+/* 1: there are disks; 0: none, or no folder; -errno: that cannot be known. */
+_must_check_ int launchfiles_has_disks(const char *folder);
 
 /* Where @name is: beside this program, in the build folder, or in PATH. */
 void launchfiles_program(const char *name, char *ret, size_t size);

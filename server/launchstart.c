@@ -239,7 +239,7 @@ void launches_start(struct launches *l, const struct launch_request *q)
 
 	if (e) { /* asked for again */
 		wait_for(e, q);
-		if (e->stage == THERE)
+		if (e->stage == THERE && !e->unreadable)
 			launch_answer(e, NULL);
 		return;
 	}

@@ -102,7 +102,7 @@ static void reap_children(struct server *s)
 	pid_t pid;
 	int status;
 
-	/* The link's process is the link's to wait for: only ours are taken. */
+	/* Whatever child has ended is taken, the link's, too: that sees its end by its descriptors. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (!worker_reaped(pid, status) && !listener_reaped(s->listener, pid, status) &&
 		    !exports_reaped(s->exports, pid, status))

@@ -55,6 +55,7 @@ struct session {
 
 	uint64_t last_epoch, last_time_us; /* what the next COMMIT must follow */
 	uint64_t record_count;		   /* DATA and ZERO since the last COMMIT */
+	uint64_t entry_count;		   /* what the store keeps of them, and of DISK */
 	uint64_t unchecked_bytes;	   /* DATA since the room was asked for */
 	uint64_t staging_us, receive_us;   /* since the last COMMIT */
 	uint64_t probe_bytes, probe_staging_us, probe_receive_us;
@@ -230,8 +231,14 @@ static bool validate_hello(const struct session *s, const struct wire_hello *h, 
 			      h->version_min > WIRE_VERSION_MAX ? "a newer server" : "a newer agent");
 	if (!uuid_equal(&h->machine, &s->peer))
 		return object(o, WIRE_REFUSED_IDENTITY, "the certificate is another machine's");
-	if (h->disk_count == 0 || h->disk_count > DISKS_MAX)
-		return object(o, WIRE_REFUSED_MALFORMED, "%u disks; 1 to %u are possible", h->disk_count, DISKS_MAX);
+	assert(h->disk_count > 0 && h->disk_count <= DISKS_MAX);
+	return true;
+}
+
+static bool validate_entry_count(const struct session *s, uint64_t more, struct objection *o)
+{
+	if (more > SESSION_EPOCH_ENTRIES_MAX - s->entry_count)
+		return object(o, WIRE_REFUSED_MALFORMED, "an epoch of more than %u pieces", SESSION_EPOCH_ENTRIES_MAX);
 	return true;
 }
 
@@ -239,8 +246,7 @@ static bool validate_disk(const struct session *s, const struct wire_disk *d, st
 {
 	const struct session_disk *known;
 
-	if (d->disk >= DISKS_MAX)
-		return object(o, WIRE_REFUSED_MALFORMED, "disk %u; the last possible is %u", d->disk, DISKS_MAX - 1);
+	assert(d->disk < DISKS_MAX);
 	known = &s->disks[d->disk];
 	if (!known->known)
 		return true;
@@ -251,22 +257,17 @@ static bool validate_disk(const struct session *s, const struct wire_disk *d, st
 	if (d->size_bytes < known->is.size_bytes)
 		return object(o, WIRE_REFUSED_MALFORMED, "disk %u has shrunk from %llu to %llu bytes", d->disk,
 			      (unsigned long long)known->is.size_bytes, (unsigned long long)d->size_bytes);
-	return true;
+	return validate_entry_count(s, 1, o);
 }
 
-static bool validate_range(const struct session *s, uint16_t disk, uint64_t offset, uint64_t length, bool in_chunk,
-			   struct objection *o)
+/* That it is of whole sectors, and of DATA within a chunk, the parser has seen to. */
+static bool validate_range(const struct session *s, uint16_t disk, uint64_t offset, uint64_t length, struct objection *o)
 {
-	if (disk >= DISKS_MAX || !s->disks[disk].known)
+	assert(disk < DISKS_MAX && length > 0 && offset % SECTOR_BYTES == 0 && length % SECTOR_BYTES == 0);
+	if (!s->disks[disk].known)
 		return object(o, WIRE_REFUSED_MALFORMED, "disk %u is not known", disk);
-	if (length == 0 || offset % SECTOR_BYTES || length % SECTOR_BYTES)
-		return object(o, WIRE_REFUSED_MALFORMED, "disk %u: %llu bytes at %llu are not whole sectors", disk,
-			      (unsigned long long)length, (unsigned long long)offset);
 	if (offset > s->disks[disk].is.size_bytes || length > s->disks[disk].is.size_bytes - offset)
 		return object(o, WIRE_REFUSED_MALFORMED, "disk %u: %llu bytes at %llu are past its end", disk,
-			      (unsigned long long)length, (unsigned long long)offset);
-	if (in_chunk && length > CHUNK_BYTES - offset % CHUNK_BYTES)
-		return object(o, WIRE_REFUSED_MALFORMED, "disk %u: %llu bytes at %llu cross a chunk", disk,
 			      (unsigned long long)length, (unsigned long long)offset);
 	return true;
 }
@@ -288,10 +289,8 @@ static bool validate_payload(const struct wire_data *d, uint8_t *chunk, struct o
 			return object(o, WIRE_REFUSED_CHECKSUM, "disk %u: the payload at %llu cannot be decompressed",
 				      d->disk, (unsigned long long)d->offset_bytes);
 		payload = chunk;
-	} else if (d->stored_bytes != d->length_bytes) {
-		return object(o, WIRE_REFUSED_MALFORMED, "disk %u: %u bytes stand for %u", d->disk, d->stored_bytes,
-			      d->length_bytes);
 	}
+	assert(d->codec != CODEC_RAW || d->stored_bytes == d->length_bytes);
 	if (payload_checksum(payload, d->length_bytes) != d->checksum)
 		return object(o, WIRE_REFUSED_CHECKSUM, "disk %u: the payload at %llu does not match its checksum",
 			      d->disk, (unsigned long long)d->offset_bytes);
@@ -302,10 +301,11 @@ static bool validate_hash(const struct session *s, const struct wire_hash *h, st
 {
 	uint64_t size;
 
-	if (!validate_range(s, h->disk, h->offset_bytes, h->length_bytes, true, o))
+	if (!validate_range(s, h->disk, h->offset_bytes, h->length_bytes, o))
 		return false;
 	size = s->disks[h->disk].is.size_bytes;
-	if (h->offset_bytes % CHUNK_BYTES || h->length_bytes != MIN(CHUNK_BYTES, size - h->offset_bytes))
+	assert(h->offset_bytes % CHUNK_BYTES == 0);
+	if (h->length_bytes != MIN(CHUNK_BYTES, size - h->offset_bytes))
 		return object(o, WIRE_REFUSED_MALFORMED, "disk %u: a hash of %u bytes at %llu is not of a whole chunk",
 			      h->disk, h->length_bytes, (unsigned long long)h->offset_bytes);
 	return true;
@@ -323,8 +323,6 @@ static bool validate_commit(const struct session *s, const struct wire_commit *c
 		return object(o, WIRE_REFUSED_MALFORMED, "epoch %llu has %llu records, %llu came",
 			      (unsigned long long)c->epoch, (unsigned long long)c->record_count,
 			      (unsigned long long)s->record_count);
-	if (c->flags & ~(WIRE_COMMIT_POINT | WIRE_COMMIT_LABELLED))
-		return object(o, WIRE_REFUSED_MALFORMED, "epoch %llu has unknown flags", (unsigned long long)c->epoch);
 	return true;
 }
 
@@ -342,12 +340,13 @@ static bool validate_frame(struct session *s, const struct wire_frame *f, const 
 	case WIRE_DISK:
 		return validate_disk(s, &m->disk, o);
 	case WIRE_DATA:
-		return validate_record_count(s, o) &&
-		       validate_range(s, m->data.disk, m->data.offset_bytes, m->data.length_bytes, true, o) &&
+		return validate_record_count(s, o) && validate_entry_count(s, 1, o) &&
+		       validate_range(s, m->data.disk, m->data.offset_bytes, m->data.length_bytes, o) &&
 		       validate_payload(&m->data, s->chunk, o);
 	case WIRE_ZERO:
 		return validate_record_count(s, o) &&
-		       validate_range(s, m->zero.disk, m->zero.offset_bytes, m->zero.length_bytes, false, o);
+		       validate_range(s, m->zero.disk, m->zero.offset_bytes, m->zero.length_bytes, o) &&
+		       validate_entry_count(s, store_zero_entries(m->zero.offset_bytes, m->zero.length_bytes), o);
 	case WIRE_HASH:
 		return validate_hash(s, &m->hash, o);
 	case WIRE_COMMIT:
@@ -379,7 +378,7 @@ static int store_disk(struct session *s, const struct wire_disk *d)
 	memcpy(disk.name, d->name, sizeof(disk.name));
 	err = s->ops->put_disk(s->context, &disk);
 	if (err == -EINVAL)
-		return refuse(s, err, WIRE_REFUSED_STORE, "disk %u is smaller than, or not the disk that the store has",
+		return refuse(s, err, WIRE_REFUSED_STORE, "disk %u is smaller than the disk that the store has, or another one",
 			      d->disk);
 	return err ? refuse_store(s, err, "the store cannot take a disk") : 0;
 }
@@ -416,6 +415,7 @@ static int take_disk(struct session *s, const struct wire_disk *d)
 {
 	s->disks[d->disk].known = true;
 	s->disks[d->disk].is = *d;
+	s->entry_count++;
 	if (s->state == OPEN)
 		return store_disk(s, d);
 	return ++s->disks_greeted == s->hello.disk_count ? welcome(s) : 0;
@@ -438,6 +438,7 @@ static int take_data(struct session *s, const struct wire_data *d)
 	if (err)
 		return refuse_store(s, err, "the store cannot take data");
 	s->record_count++;
+	s->entry_count++;
 	s->unchecked_bytes += d->stored_bytes;
 	return s->unchecked_bytes >= SESSION_ROOM_CHECK_BYTES ? check_room(s) : 0;
 }
@@ -451,6 +452,7 @@ static int take_zero(struct session *s, const struct wire_zero *z)
 	if (err)
 		return refuse_store(s, err, "the store cannot take zeroes");
 	s->record_count++;
+	s->entry_count += store_zero_entries(z->offset_bytes, z->length_bytes);
 	return 0;
 }
 
@@ -461,9 +463,10 @@ static int take_hash(struct session *s, const struct wire_hash *h)
 	uint64_t hash[2];
 	int err = s->ops->read(s->context, h->disk, h->offset_bytes, h->length_bytes, s->chunk);
 
-	if (err && err != -EBADMSG)
+	if (err && err != -EBADMSG && err != -EIO)
 		return refuse_store(s, err, "the store cannot be read");
-	/* What cannot be read back is damaged: the source still has it. */
+	/* What cannot be read back is damaged, by what it says or by the disk that has it: the
+	 * source still has it, and what it sends for it lies elsewhere. */
 	if (!err)
 		payload_hash(s->chunk, h->length_bytes, h->seed, hash);
 	d.differs = err || hash[0] != h->hash[0] || hash[1] != h->hash[1];
@@ -490,7 +493,7 @@ static int take_commit(struct session *s, const struct wire_commit *c)
 
 	s->last_epoch = c->epoch;
 	s->last_time_us = c->time_us;
-	s->record_count = 0;
+	s->record_count = s->entry_count = 0;
 	s->figures.durable_epoch = c->epoch;
 	s->figures.durable_time_us = c->time_us;
 	if (c->flags & WIRE_COMMIT_POINT) {

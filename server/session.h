@@ -17,9 +17,13 @@
 #include "uuid.h"
 #include "wire.h"
 
-/* One epoch has at most so many DATA and ZERO frames: what the store keeps in
- * memory until the commit is bounded by it. */
+/* One epoch has at most so many DATA and ZERO frames ... */
 #define SESSION_EPOCH_RECORDS_MAX (4u << 20)
+
+/* ... and of all its frames the store keeps at most so many entries until the
+ * commit, which bounds its memory: one of a DATA, one of a DISK,
+ * store_zero_entries() of a ZERO. */
+#define SESSION_EPOCH_ENTRIES_MAX (16u << 20)
 
 /* Output kept for a peer that does not read; input is not taken above it. */
 #define SESSION_OUTPUT_BYTES (256 * KIB)

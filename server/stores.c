@@ -35,7 +35,9 @@ struct record {
 	bool running[WORK_KINDS];
 	uint64_t upkeep_at_bytes; /* figures.received_bytes then */
 	bool scrub_is_asked_for;
-	bool upkeep_failing;
+	bool asked_scrub_runs; /* running[SCRUB] is the one that was asked for */
+	unsigned int failures[WORK_KINDS]; /* in a row */
+	uint64_t retry_us[WORK_KINDS];	   /* after a failure: not before this */
 	struct store_policy policy; /* that upkeep was last told */
 };
 
@@ -178,6 +180,27 @@ bool stores_exists(const struct stores *st, const struct uuid *machine)
 
 /* --- scheduling ------------------------------------------------------------------------ */
 
+/* What fails is done from its beginning again: less and less often. */
+static uint64_t pause_after_us(enum work_kind kind, unsigned int failures)
+{
+	static const uint64_t most_us[] = { [SUMMARY] = STORES_RETRY_US, [UPKEEP] = STORES_UPKEEP_RETRY_MOST_US,
+					    [SCRUB] = STORES_SCRUB_RETRY_MOST_US, [REMOVAL] = STORES_RETRY_US };
+
+	return MIN(STORES_RETRY_US << MIN(failures - 1, 20u), most_us[kind]);
+}
+
+static void has_failed(struct record *r, enum work_kind kind)
+{
+	r->failures[kind]++;
+	r->due_us[kind] = r->retry_us[kind] = monotonic_now_us() + pause_after_us(kind, r->failures[kind]);
+}
+
+static void has_succeeded(struct record *r, enum work_kind kind)
+{
+	r->failures[kind] = 0;
+	r->retry_us[kind] = 0;
+}
+
 static bool is_removed(const struct stores *st, const struct record *r)
 {
 	const struct machine *m = machine_of(st, r);
@@ -196,12 +219,19 @@ static bool may_start(const struct stores *st, const struct record *r, enum work
 	       !launches_of(st->server->launches, &r->id);
 }
 
+/* Somebody waits for what he has asked for: that goes before all that is only due. */
+static uint64_t urgency_us(const struct record *r, enum work_kind kind)
+{
+	return kind == SCRUB && r->scrub_is_asked_for ? 0 : r->due_us[kind];
+}
+
 static struct record *most_urgent(const struct stores *st, enum work_kind kind)
 {
 	struct record *best = NULL;
 
 	for (struct record *r = st->records; r; r = r->next) {
-		if (r->due_us[kind] && may_start(st, r, kind) && (!best || r->due_us[kind] < best->due_us[kind]))
+		if (r->due_us[kind] && may_start(st, r, kind) &&
+		    (!best || urgency_us(r, kind) < urgency_us(best, kind)))
 			best = r;
 	}
 	return best;
@@ -226,7 +256,7 @@ static int start_work(struct slot *slot, struct record *r)
 	};
 	struct stores *st = slot->stores;
 	struct work_request q;
-	char dir[SETTINGS_PATH_MAX];
+	char dir[SETTINGS_PATH_MAX], name[UUID_TEXT_LEN + 1];
 	struct worker_options o = { .dir = store_path(st, &r->id, dir),
 				    .parent = slot->kind == REMOVAL ? st->server->store_root : NULL,
 				    .idle = slot->kind != SUMMARY,
@@ -240,6 +270,8 @@ static int start_work(struct slot *slot, struct record *r)
 	fill_request(st, r, &q);
 	if (slot->kind == UPKEEP)
 		r->policy = q.policy;
+	if (slot->kind == SCRUB)
+		r->asked_scrub_runs = r->scrub_is_asked_for;
 	r->due_us[slot->kind] = 0;
 	err = worker_start(st->server->loop, &o, &slot->worker);
 	if (err) {
@@ -249,6 +281,9 @@ static int start_work(struct slot *slot, struct record *r)
 	}
 	slot->record = r;
 	r->running[slot->kind] = true;
+	if (slot->kind == SCRUB)
+		log_info("%s: its store is read back, %s", server_machine_name(st->server, &r->id, name),
+			 r->asked_scrub_runs ? "as asked for" : "as every week");
 	return 0;
 }
 
@@ -315,24 +350,38 @@ static void upkeep_done(struct stores *st, struct record *r, const json_t *resul
 	char name[UUID_TEXT_LEN + 1];
 
 	set_summary(r, json_object_get(result, "summary"));
-	r->upkeep_failing = false;
 	r->upkeep_at_bytes = r->figures.received_bytes;
 	r->due_us[UPKEEP] = monotonic_now_us() + (more ? 0 : upkeep_every_us(st, r));
 	if (freed > 0)
 		log_info("%s: upkeep freed %lld bytes", server_machine_name(st->server, &r->id, name), freed);
 }
 
-static void upkeep_failed(struct stores *st, struct record *r, const struct fault *why)
+static void report_failure(struct stores *st, const struct record *r, enum message_code code, const struct fault *why)
 {
 	char id[UUID_TEXT_LEN + 1];
 	struct fault f;
 
-	r->due_us[UPKEEP] = monotonic_now_us() + STORES_RETRY_US;
-	if (r->upkeep_failing)
-		return;
-	r->upkeep_failing = true;
-	(void)fault_set(&f, 0, MSG_UPKEEP_FAILED, "machine", uuid_format(&r->id, id), "reason", reason_of(why), NULL);
+	(void)fault_set(&f, 0, code, "machine", uuid_format(&r->id, id), "reason", reason_of(why), NULL);
 	server_report(st->server, &r->id, &f);
+}
+
+/* Said once; what it freed nevertheless is told by a summary of its own. */
+static void upkeep_failed(struct stores *st, struct record *r, const struct fault *why)
+{
+	r->due_us[SUMMARY] = monotonic_now_us();
+	if (r->failures[UPKEEP] == 1)
+		report_failure(st, r, MSG_UPKEEP_FAILED, why);
+}
+
+/* Said once, and to everybody who asks. */
+static void scrub_failed(struct stores *st, struct record *r, const struct fault *why)
+{
+	if (r->failures[SCRUB] == 1 || r->asked_scrub_runs)
+		report_failure(st, r, MSG_SCRUB_FAILED, why);
+	if (r->asked_scrub_runs)
+		r->scrub_is_asked_for = false;
+	else if (r->scrub_is_asked_for)
+		r->due_us[SCRUB] = monotonic_now_us();
 }
 
 static void report_damage(struct stores *st, const struct record *r, const json_t *d)
@@ -356,6 +405,10 @@ static void scrub_done(struct stores *st, struct record *r, const json_t *result
 	size_t i;
 	json_t *d;
 
+	if (json_is_true(json_object_get(result, "stopped"))) {
+		r->due_us[SCRUB] = r->scrub_is_asked_for ? monotonic_now_us() : next_scrub_us(st, &r->id);
+		return;
+	}
 	json_array_foreach(json_object_get(result, "damage"), i, d)
 		report_damage(st, r, d);
 	snprintf(bytes, sizeof(bytes), "%lld", (long long)json_integer_value(json_object_get(result, "bytes")));
@@ -363,9 +416,9 @@ static void scrub_done(struct stores *st, struct record *r, const json_t *result
 	(void)fault_set(&f, 0, MSG_SCRUB_DONE, "machine", uuid_format(&r->id, id), "bytes", bytes, "damaged", damaged,
 			NULL);
 	server_report(st->server, &r->id, &f);
-	r->scrub_is_asked_for = false;
 	touch(scrub_path(st, &r->id, path));
-	r->due_us[SCRUB] = next_scrub_us(st, &r->id);
+	r->scrub_is_asked_for = r->scrub_is_asked_for && !r->asked_scrub_runs;
+	r->due_us[SCRUB] = r->scrub_is_asked_for ? monotonic_now_us() : next_scrub_us(st, &r->id);
 }
 
 static void removal_done(struct stores *st, struct record *r)
@@ -380,17 +433,13 @@ static void removal_done(struct stores *st, struct record *r)
 
 static void take_failure(struct stores *st, struct record *r, enum work_kind kind, const struct fault *f)
 {
-	if (kind == UPKEEP) {
+	has_failed(r, kind);
+	if (kind == UPKEEP)
 		upkeep_failed(st, r, f);
-		return;
-	}
-	r->due_us[kind] = monotonic_now_us() + STORES_RETRY_US;
-	if (kind == SCRUB && r->scrub_is_asked_for) {
+	else if (kind == SCRUB)
+		scrub_failed(st, r, f);
+	else if (kind == REMOVAL)
 		server_report(st->server, &r->id, f);
-		r->scrub_is_asked_for = false;
-	} else if (kind == REMOVAL) {
-		server_report(st->server, &r->id, f);
-	}
 }
 
 static void done_work(void *context, int err, const char *text, size_t len)
@@ -405,6 +454,8 @@ static void done_work(void *context, int err, const char *text, size_t len)
 	slot->record = NULL;
 	r->running[slot->kind] = false;
 	err = work_result(&r->id, err, text, len, &result, &f);
+	if (!err)
+		has_succeeded(r, slot->kind);
 	if (err && !is_removed(st, r) && !st->shut)
 		take_failure(st, r, slot->kind, &f);
 	else if (err && slot->kind == REMOVAL)
@@ -455,7 +506,7 @@ void stores_progress(struct stores *st, const struct uuid *machine, const struct
 	if (f->received_bytes - r->upkeep_at_bytes < STORES_UPKEEP_AFTER_BYTES)
 		return;
 	r->upkeep_at_bytes = f->received_bytes;
-	r->due_us[UPKEEP] = monotonic_now_us();
+	r->due_us[UPKEEP] = MAX(monotonic_now_us(), r->retry_us[UPKEEP]);
 	stores_schedule(st);
 }
 
@@ -564,14 +615,27 @@ void stores_check_machines(struct stores *st)
 	stores_schedule(st);
 }
 
+/* Who asks for a scrub does not wait for days until a weekly one is done, be it of the same
+ * machine or of another: that begins anew afterwards. */
+static void stop_weekly_scrub(struct stores *st)
+{
+	const struct slot *slot = &st->slots[SCRUB];
+
+	if (slot->worker && !slot->record->asked_scrub_runs)
+		worker_stop(slot->worker);
+}
+
 int stores_scrub(struct stores *st, const struct uuid *machine)
 {
 	struct record *r = find(st, machine);
 
 	if (!r)
 		return -ENOENT;
+	if (r->running[SCRUB] && r->asked_scrub_runs) /* that is the answer */
+		return 0;
 	r->scrub_is_asked_for = true;
 	r->due_us[SCRUB] = monotonic_now_us();
+	stop_weekly_scrub(st);
 	stores_schedule(st);
 	return 0;
 }
@@ -683,6 +747,10 @@ void stores_free(struct stores *st)
 {
 	if (!st)
 		return;
+	for (enum work_kind kind = 0; kind < WORK_KINDS; kind++) {
+		if (st->slots[kind].worker)
+			worker_kill(st->slots[kind].worker);
+	}
 	while (st->records) {
 		struct record *r = st->records;
 

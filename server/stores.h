@@ -9,8 +9,11 @@
  *	scrub		read everything back; weekly, and when asked for
  *	removal		delete the store of a machine that has been removed
  *
- * Work on different machines, and of different kinds on one machine, goes on
- * side by side, but for removal, which waits until it is alone.
+ * Work of different kinds goes on side by side, also on one machine, but for
+ * removal, which waits until it is alone.  Of one kind there is one worker, for
+ * the machine that has been due the longest; a round of upkeep ends after
+ * WORK_UPKEEP_SLICE_US if it is not done, and a weekly scrub makes way for one
+ * that is asked for.  What fails is said and tried again, less and less often.
  */
 #ifndef GODWIT_STORES_H
 #define GODWIT_STORES_H
@@ -25,7 +28,9 @@
 #define STORES_UPKEEP_AFTER_BYTES (256 * MIB) /* received since the last: sooner */
 #define STORES_SCRUB_EVERY_S (7 * 86400)
 #define STORES_SCRUB_BYTES_PER_SECOND (16 * MIB) /* of the weekly one */
-#define STORES_RETRY_US (60 * 1000000ULL)
+#define STORES_RETRY_US (60 * 1000000ULL) /* after a failure; doubled after each further one up to ... */
+#define STORES_UPKEEP_RETRY_MOST_US (3600 * 1000000ULL)
+#define STORES_SCRUB_RETRY_MOST_US (86400 * 1000000ULL)
 
 struct stores;
 

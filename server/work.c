@@ -153,10 +153,6 @@ static int open_points(const struct work_request *r, const char *dir, struct sto
 {
 	int err = store_policy_get(dir, &store_sys_default, ret_policy);
 
-	if (err == -ENOENT) {
-		*ret_policy = STORE_POLICY_DEFAULT;
-		err = 0;
-	}
 	return err ? err : store_points_open(dir, &store_sys_default, ret_points);
 }
 
@@ -240,13 +236,10 @@ static json_t *disks_json(struct store_reader *reader)
 	json_t *list = json_array();
 	char id[UUID_TEXT_LEN + 1];
 
-	for (size_t i = 0; i < n; i++) {
-		if (disks[i].size_bytes > 0)
-			(void)json_array_append_new(
-				list, json_pack("{s:i, s:s, s:s, s:I}", "index", disks[i].disk, "disk",
-						uuid_format(&disks[i].id, id), "name", disks[i].name, "size_bytes",
-						(json_int_t)disks[i].size_bytes));
-	}
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:I}", "index", disks[i].disk, "disk",
+							    uuid_format(&disks[i].id, id), "name", disks[i].name,
+							    "size_bytes", (json_int_t)disks[i].size_bytes));
 	return list;
 }
 
@@ -315,9 +308,15 @@ int work_summary(const void *request, size_t size, const char *dir, int out_fd)
 	return err ? leave_unreadable(out_fd, request, err) : leave(out_fd, "result", summary);
 }
 
-static bool stop_upkeep(void *context, uint64_t bytes_done)
+static bool is_to_stop(void *context, uint64_t bytes_done)
 {
 	return worker_asked_to_stop();
+}
+
+/* One store's hours of collecting do not keep others from being freed of what has expired. */
+static bool is_enough(void *context)
+{
+	return monotonic_now_us() >= *(const uint64_t *)context;
 }
 
 static int set_policy(const struct work_request *r, const char *dir)
@@ -335,8 +334,9 @@ static int set_policy(const struct work_request *r, const char *dir)
 int work_upkeep(const void *request, size_t size, const char *dir, int out_fd)
 {
 	const struct work_request *r = request;
-	struct store_upkeep_options o = { .now_us = wallclock_now_us(), .stop = stop_upkeep, .held = r->held,
-					  .held_count = r->held_count };
+	uint64_t enough_us = monotonic_now_us() + WORK_UPKEEP_SLICE_US;
+	struct store_upkeep_options o = { .now_us = wallclock_now_us(), .stop = is_to_stop, .enough = is_enough,
+					  .context = &enough_us, .held = r->held, .held_count = r->held_count };
 	struct store_upkeep_result u = { 0 };
 	json_t *summary = NULL;
 	int err = set_policy(r, dir);
@@ -392,6 +392,8 @@ int work_scrub(const void *request, size_t size, const char *dir, int out_fd)
 {
 	const struct work_request *r = request;
 	struct scrub_list l = { .damage = json_array() };
+	const struct store_scrub_options o = { .io_bytes_per_second = r->io_bytes_per_second, .stop = is_to_stop,
+					       .report = note_damage, .context = &l };
 	struct store_policy policy;
 	struct store_points *p;
 	uint64_t bytes, damaged;
@@ -400,8 +402,10 @@ int work_scrub(const void *request, size_t size, const char *dir, int out_fd)
 	if (err)
 		return leave_unreadable(out_fd, r, err);
 	l.points = p;
-	err = store_scrub(dir, &store_sys_default, r->io_bytes_per_second, note_damage, &l, &bytes, &damaged);
+	err = store_scrub(dir, &store_sys_default, &o, &bytes, &damaged);
 	store_points_close(p);
+	if (err == -ECANCELED)
+		return leave(out_fd, "result", json_pack("{s:b}", "stopped", 1));
 	if (err)
 		return leave_unreadable(out_fd, r, err);
 	return leave(out_fd, "result",

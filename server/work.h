@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 #define WORK_AT_MAX 255u
-#define WORK_HELD_MAX 64u
+#define WORK_HELD_MAX 192u /* launches that are there, and unreadable ones */
 
 struct work_request {
 	struct uuid machine;
@@ -31,6 +31,9 @@ struct work_request {
 	uint64_t io_bytes_per_second;	   /* scrub */
 };
 
+/* A round of upkeep that has jobs left after so long leaves them to the next one (`more`). */
+#define WORK_UPKEEP_SLICE_US (5 * 60 * 1000000ULL)
+
 /* As worker_options.work; the argument is a struct work_request. */
 int work_points(const void *request, size_t size, const char *dir, int out_fd);
 int work_point(const void *request, size_t size, const char *dir, int out_fd);  /* {point} */
@@ -38,7 +41,8 @@ int work_disks(const void *request, size_t size, const char *dir, int out_fd);  
 int work_label(const void *request, size_t size, const char *dir, int out_fd);  /* {point} */
 int work_summary(const void *request, size_t size, const char *dir, int out_fd);
 int work_upkeep(const void *request, size_t size, const char *dir, int out_fd); /* {summary, more, freed_bytes ...} */
-int work_scrub(const void *request, size_t size, const char *dir, int out_fd);  /* {bytes, damaged, damage: [...]} */
+int work_scrub(const void *request, size_t size, const char *dir, int out_fd);  /* {bytes, damaged, damage: [...]},
+										 * or {stopped} */
 int work_remove(const void *request, size_t size, const char *dir, int out_fd);
 
 /*

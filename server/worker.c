@@ -175,6 +175,12 @@ void worker_stop(struct worker *w)
 		(void)kill(w->pid, SIGTERM);
 }
 
+void worker_kill(struct worker *w)
+{
+	if (w->pid)
+		(void)kill(w->pid, SIGKILL);
+}
+
 static int start_child(struct worker *w, const struct worker_options *o)
 {
 	int fds[2], err;

@@ -36,8 +36,13 @@ struct worker_options {
 
 _must_check_ int worker_start(struct loop *loop, const struct worker_options *o, struct worker **ret);
 
-/* SIGTERM; done() is still called.  Workers stop between steps (worker_asked_to_stop()). */
+/* SIGTERM; done() is still called.  Upkeep and scrub ask for it between their steps
+ * (worker_asked_to_stop()); what takes no time goes on to its end. */
 void worker_stop(struct worker *w);
+
+/* SIGKILL, when the program ends: it is not waited for, and done() may not be called.  A store
+ * takes no harm. */
+void worker_kill(struct worker *w);
 
 /* In the child. */
 bool worker_asked_to_stop(void);

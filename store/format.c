@@ -229,6 +229,16 @@ int entry_next_zero(uint16_t disk, uint64_t version, uint64_t *offset, uint64_t 
 	return 1;
 }
 
+uint64_t store_zero_entries(uint64_t offset_bytes, uint64_t length_bytes)
+{
+	uint64_t count = 0;
+	struct entry e;
+
+	while (entry_next_zero(0, 0, &offset_bytes, &length_bytes, &e))
+		count++;
+	return count;
+}
+
 /* --- names -------------------------------------------------------------------------- */
 
 char *data_name(uint32_t number, char *ret)

@@ -6,12 +6,14 @@
  */
 #include "dat.h"
 #include "folder.h"
+#include "held.h"
 #include "journal.h"
 #include "wallclock.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,7 +221,7 @@ static void print_damage(void *context, const struct store_damage *d)
 static int verb_check(const char *dir)
 {
 	uint64_t bytes, damaged;
-	int err = store_scrub(dir, sys, 0, print_damage, NULL, &bytes, &damaged);
+	int err = store_scrub(dir, sys, &(struct store_scrub_options){ .report = print_damage }, &bytes, &damaged);
 
 	if (err < 0)
 		return fail_dir(dir, err);
@@ -230,9 +232,21 @@ static int verb_check(const char *dir)
 static int verb_upkeep(const char *dir)
 {
 	struct store_upkeep_options o = { .now_us = wallclock_now_us() };
+	struct bytes held = { 0 };
 	struct store_upkeep_result r;
-	int err = store_upkeep(dir, sys, &o, &r);
+	char unreadable[PATH_MAX];
+	int err = held_by_launches(dir, &held, unreadable, sizeof(unreadable));
 
+	if (err < 0) {
+		bytes_done(&held);
+		fprintf(stderr, "godwit-store: %s: %s: which point this launch needs cannot be told, so nothing is done\n",
+			unreadable, err == -EBADMSG ? "damaged" : strerror(-err));
+		return 1;
+	}
+	o.held = (const void *)held.data;
+	o.held_count = held.len / sizeof(*o.held);
+	err = store_upkeep(dir, sys, &o, &r);
+	bytes_done(&held);
 	if (err < 0)
 		return fail_dir(dir, err);
 	printf("%" PRIu64 " runs merged, %" PRIu64 " points expired, %" PRIu64 " bytes freed, %" PRIu64

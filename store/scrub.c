@@ -2,7 +2,8 @@
 /*
  * Scrub: every block of every run and every record of every data file, read
  * back and checked.  Data files are read from end to end; where one cannot be
- * walked any further, the rest of it is read as its run tells.
+ * walked any further, the rest of it is read as its run tells, or its journal
+ * as far as that could be walked without the payloads.
  *
  * Only what some point shows is damage; a record that nothing needs any more
  * is none.
@@ -102,17 +103,35 @@ static int damaged_record(struct scrub *s, const struct entry *e)
 
 /* --- data files --------------------------------------------------------------------------- */
 
-/* The entries of @number from @position on, as its run has them. */
-static int read_by_run(struct scrub *s, const struct dat *dat, struct run *r, uint64_t position)
+/* What tells of a data file's records: its run, or of a journal itself. */
+struct index_of {
+	struct run *run;
+	const struct journal *journal;
+};
+
+static uint64_t index_count(const struct index_of *x)
+{
+	return x->run ? x->run->entry_count : x->journal->entries.len / ENTRY_BYTES;
+}
+
+/* Entry @i, if it tells of a record in file @number. */
+static bool index_names(const struct index_of *x, uint64_t i, uint32_t number, struct entry *ret)
+{
+	int err = x->run ? run_entry(x->run, i, ret) : entry_get(x->journal->entries.data + i * ENTRY_BYTES, ret);
+
+	return err == 0 && !(ret->flags & ENTRY_ZERO) && ret->file == number;
+}
+
+/* The records of the file from @position on, one by one. */
+static int read_by_index(struct scrub *s, const struct dat *dat, const struct index_of *x, uint64_t position)
 {
 	uint8_t payload[CHUNK_BYTES];
 	struct entry e;
-	uint64_t i;
+	uint64_t i, count = index_count(x);
 	int err = 0;
 
-	for (i = 0; r && i < r->entry_count && err == 0; i++) {
-		if (run_entry(r, i, &e) < 0 || (e.flags & ENTRY_ZERO) || e.file != dat->header.number ||
-		    (uint64_t)e.position << POSITION_SHIFT < position)
+	for (i = 0; i < count && err == 0; i++) {
+		if (!index_names(x, i, dat->header.number, &e) || (uint64_t)e.position << POSITION_SHIFT < position)
 			continue;
 		err = dat_read(dat, &e, payload);
 		if (err == -EBADMSG || err == -EIO)
@@ -148,38 +167,38 @@ static int walk(struct scrub *s, const struct dat *dat, uint64_t size, struct da
 	return err;
 }
 
-static int damaged_file(struct scrub *s, struct run *r, uint32_t number)
+static int damaged_file(struct scrub *s, const struct index_of *x, uint32_t number)
 {
 	struct entry e;
-	uint64_t i;
+	uint64_t i, count = index_count(x);
 	int err = 0;
 
-	for (i = 0; r && i < r->entry_count && err == 0; i++) {
-		if (run_entry(r, i, &e) == 0 && !(e.flags & ENTRY_ZERO) && e.file == number)
+	for (i = 0; i < count && err == 0; i++) {
+		if (index_names(x, i, number, &e))
 			err = damaged_record(s, &e);
+		if (err == 0)
+			err = pace_step(&s->pace, ENTRY_BYTES);
 	}
 	return err;
 }
 
-static int one_file(struct scrub *s, struct run *r, uint32_t number, uint64_t size)
+static int one_file(struct scrub *s, const struct index_of *x, uint32_t number, uint64_t size)
 {
 	struct dat_walk w;
 	struct dat d;
 	int err = dat_open(s->sys, s->dir, number, &d);
 
 	if (err == -EBADMSG)
-		return damaged_file(s, r, number);
+		return damaged_file(s, x, number);
 	if (err < 0)
 		return err == -ENOENT ? 0 : err; /* collected meanwhile */
-	if (r)
+	if (x->run)
 		s->sys->forget(s->sys, d.fd);
 	err = dat_walk_begin(&d, &w);
 	if (err == 0)
 		err = walk(s, &d, size, &w);
-	if (err == -EIO)
-		err = 0;
-	if (err == 0 && w.position < size)
-		err = read_by_run(s, &d, r, w.position);
+	if ((err == 0 || err == -EIO) && w.position < size)
+		err = read_by_index(s, &d, x, w.position);
 	dat_walk_end(&w);
 	dat_close(&d);
 	return err;
@@ -205,7 +224,7 @@ static int one_journal(struct scrub *s, uint32_t number)
 		if (err == 0 && lost > 0)
 			lost_epochs(s, number, j.last_epoch + 1, lost);
 		if (err == 0)
-			err = one_file(s, NULL, number, j.size_bytes);
+			err = one_file(s, &(struct index_of){ .journal = &j }, number, j.size_bytes);
 		journal_done(&j);
 	}
 	return err == -ENOENT ? 0 : err; /* it has got its run meanwhile */
@@ -277,9 +296,10 @@ static int one_run(struct scrub *s, struct run *r)
 	if (run_check(r, &blocks) < 0)
 		damaged_run(s, r, blocks);
 	s->bytes += r->file_bytes;
+	err = pace_step(&s->pace, r->file_bytes);
 	for (i = 0; i < r->file_count && err == 0; i++) {
 		run_file(r, i, &f);
-		err = one_file(s, r, f.number, f.size_bytes);
+		err = one_file(s, &(struct index_of){ .run = r }, f.number, f.size_bytes);
 	}
 	return err;
 }
@@ -303,16 +323,21 @@ static int scrub_look(struct scrub *s)
 	return err;
 }
 
-int store_scrub(const char *dir, const struct store_sys *sys, uint64_t io_bytes_per_second,
-		void (*report_damage)(void *context, const struct store_damage *damage), void *context,
+int store_scrub(const char *dir, const struct store_sys *sys, const struct store_scrub_options *options,
 		uint64_t *ret_bytes, uint64_t *ret_damaged)
 {
 	struct scrub s = {
 		.sys = sys,
 		.dir = dir,
-		.pace = { .sys = sys, .bytes_per_second = io_bytes_per_second, .begun_us = sys->now_us(sys) },
-		.report = report_damage,
-		.context = context,
+		.pace = {
+			.sys = sys,
+			.bytes_per_second = options->io_bytes_per_second,
+			.stop = options->stop,
+			.context = options->context,
+			.begun_us = sys->now_us(sys),
+		},
+		.report = options->report,
+		.context = options->context,
 	};
 	size_t i;
 	int err = scrub_look(&s);

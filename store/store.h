@@ -96,7 +96,7 @@ uint64_t store_writer_last_time_us(const struct store_writer *w);
 bool store_writer_lost(const struct store_writer *w, uint64_t *ret_first, uint64_t *ret_last);
 
 /* From the next commit on, the disk is this.  Growing and removing are
- * allowed, shrinking is -EINVAL. */
+ * allowed, shrinking or becoming another (its id) is -EINVAL. */
 _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk *disk);
 
 /*
@@ -109,6 +109,9 @@ _must_check_ int store_put_disk(struct store_writer *w, const struct store_disk 
 _must_check_ int store_put_data(struct store_writer *w, uint16_t disk, uint64_t offset_bytes, uint32_t length_bytes,
 				uint8_t codec, const void *stored, uint32_t stored_bytes, uint64_t checksum);
 _must_check_ int store_put_zero(struct store_writer *w, uint16_t disk, uint64_t offset_bytes, uint64_t length_bytes);
+
+/* How many entries a zero of this range takes until its epoch is closed, and after. */
+uint64_t store_zero_entries(uint64_t offset_bytes, uint64_t length_bytes);
 
 /* Close the epoch: durable when it returns 0.  @epoch->epoch must be the last
  * plus one, its time later than the last's, its label printable UTF-8: -EINVAL
@@ -186,6 +189,9 @@ struct store_upkeep_options {
 	uint64_t io_bytes_per_second;	/* 0: no limit */
 	/* Asked between steps, with the bytes moved so far: true stops early, cleanly. */
 	bool (*stop)(void *context, uint64_t bytes_done);
+	/* Asked between jobs, of which none is lost then: true leaves the rest to the next
+	 * round, which `more` says.  May be NULL. */
+	bool (*enough)(void *context);
 	void *context;
 	const uint64_t *held;		/* epochs: points that somebody comes back for are kept, too */
 	size_t held_count;
@@ -214,10 +220,17 @@ struct store_damage {
 	char file[64];
 };
 
-/* Read everything back.  @report is called for each damaged record; returns
- * 0 when the reading went through, damaged or not, and counts in *@ret_bytes. */
-_must_check_ int store_scrub(const char *dir, const struct store_sys *sys, uint64_t io_bytes_per_second,
-			     void (*report)(void *context, const struct store_damage *damage), void *context,
+struct store_scrub_options {
+	uint64_t io_bytes_per_second;	/* 0: no limit */
+	/* Asked between steps, with the bytes read so far: true ends it with -ECANCELED. */
+	bool (*stop)(void *context, uint64_t bytes_done);
+	void (*report)(void *context, const struct store_damage *damage); /* for each damaged record */
+	void *context;			/* of both; either may be NULL */
+};
+
+/* Read everything back.  0 when the reading went through, damaged or not, and
+ * counts in *@ret_bytes. */
+_must_check_ int store_scrub(const char *dir, const struct store_sys *sys, const struct store_scrub_options *options,
 			     uint64_t *ret_bytes, uint64_t *ret_damaged);
 
 struct store_usage {

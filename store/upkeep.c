@@ -538,6 +538,17 @@ static int settle_job(struct upkeep *u, const struct job *job, int err)
 	return 0;
 }
 
+/* What fails is told when all else is done, so that a round is not cut short then. */
+static bool is_enough(struct upkeep *u)
+{
+	const struct store_upkeep_options *o = u->options;
+
+	if (u->first_error || !o->enough || !o->enough(o->context))
+		return false;
+	u->result.more = true;
+	return true;
+}
+
 /* Merge until nothing is left to merge; then look at each run once.  After
  * each job the folder is looked at anew. */
 static int all_jobs(struct upkeep *u)
@@ -558,7 +569,7 @@ static int all_jobs(struct upkeep *u)
 		if (err <= 0)
 			return err;
 		err = look(u);
-		if (err < 0)
+		if (err < 0 || is_enough(u))
 			return err;
 	}
 }

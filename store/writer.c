@@ -394,7 +394,8 @@ int store_put_disk(struct store_writer *w, const struct store_disk *disk)
 	if (disk->disk >= DISKS_MAX || disk->size_bytes % SECTOR_BYTES != 0 || disk->size_bytes > INT64_MAX)
 		return -EINVAL;
 	now = &w->disks[disk->disk];
-	if (disk->size_bytes != 0 && disk->size_bytes < now->size_bytes)
+	if (disk->size_bytes != 0 && now->size_bytes != 0 &&
+	    (disk->size_bytes < now->size_bytes || !uuid_equal(&disk->id, &now->id)))
 		return -EINVAL;
 	if (disk_same(now, disk))
 		return w->poisoned ? -ESTALE : 0;

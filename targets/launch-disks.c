@@ -175,8 +175,6 @@ static void note_disks(struct launch *l, struct store_reader *r)
 	for (size_t i = 0; i < n; i++) {
 		struct target_disk *t = &l->target_disks[l->disk_count];
 
-		if (disks[i].size_bytes == 0)
-			continue;
 		*t = (struct target_disk){
 			.disk = disks[i].disk,
 			.size_bytes = disks[i].size_bytes,

@@ -53,7 +53,9 @@
 #define WIRE_TEXT_MAX 1024u
 #define WIRE_EPOCH_MAX ((1ULL << 62) - 1)      /* uuid_from_epoch() has room for it */
 #define WIRE_TIME_MAX_US 253402300799999999ULL /* the end of the year 9999 */
-#define WIRE_DISK_BYTES_MAX (1ULL << 62)       /* no sum of an offset and a length overflows */
+/* 8 PiB: no sum of an offset and a length overflows, and what a receiver keeps of one ZERO,
+ * by blocks of growing size (store/format.h), stays below a thousand entries. */
+#define WIRE_DISK_BYTES_MAX (1ULL << 53)
 
 /* Where the payload of a DATA frame begins, from the frame's first byte. */
 #define WIRE_DATA_PAYLOAD_AT (WIRE_HEADER_BYTES + 24u)

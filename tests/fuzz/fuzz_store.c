@@ -396,12 +396,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	damage(data + 1, size - 1);
 	write_files(summed);
 	(void)read_points(summed, data[0] >> 2 & 3, 4);
-	(void)!store_scrub(dir, &sys, 0, NULL, NULL, &bytes, &damaged);
+	(void)!store_scrub(dir, &sys, &(struct store_scrub_options){ 0 }, &bytes, &damaged);
 	(void)!store_usage(dir, &sys, &usage);
 	(void)!store_policy_get(dir, &sys, &policy);
 	if (data[0] & WRITE_ON) {
 		write_on(summed);
-		(void)!store_scrub(dir, &sys, 0, NULL, NULL, &bytes, &damaged);
+		(void)!store_scrub(dir, &sys, &(struct store_scrub_options){ 0 }, &bytes, &damaged);
 	}
 	return 0;
 }

@@ -86,7 +86,8 @@ static unsigned int scrub(struct world *w, struct found *f)
 	int err;
 
 	*f = (struct found){ 0 };
-	err = store_scrub(WORLD_DIR, w->sys, 0, remember, f, &bytes, &damaged);
+	err = store_scrub(WORLD_DIR, w->sys, &(struct store_scrub_options){ .report = remember, .context = f }, &bytes,
+			  &damaged);
 	if (err < 0) {
 		assert_int_equal(err, -EBADMSG);
 		return 1;
@@ -636,12 +637,92 @@ static void a_page_of_a_run_that_cannot_be_read_back_is_an_error_and_not_a_signa
 	assert_int_equal(system(command), 0);
 }
 
+/* --- a disk that does not give back what it has ------------------------------------------------ */
+
+static ssize_t (*real_preadv)(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset);
+static uint64_t bad_first, bad_last;
+
+static ssize_t bad_sector(const struct store_sys *sys, int fd, const struct iovec *iov, int count, uint64_t offset)
+{
+	uint64_t end = offset;
+
+	for (int i = 0; i < count; i++)
+		end += iov[i].iov_len;
+	return offset <= bad_last && end > bad_first ? -EIO : real_preadv(sys, fd, iov, count, offset);
+}
+
+static void a_bad_sector_in_a_journal_is_damage(void **state)
+{
+	const struct store_disk d = { .disk = 0, .sector_bytes = 512, .size_bytes = 1 * MIB };
+	static uint8_t chunk[CHUNK_BYTES];
+	struct store_writer *writer;
+	struct world w;
+	struct found f;
+
+	world_init(&w, 6);
+	w.sys->limits = store_sys_default.limits;
+	w.sys->limits.reserve_bytes = 0;
+	w.sys->limits.reserve_permille = 0;
+	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &writer), 0);
+	assert_int_equal(store_put_disk(writer, &d), 0);
+	for (uint64_t i = 0; i < 8; i++) {
+		memset(chunk, (int)i + 1, sizeof(chunk));
+		assert_int_equal(store_put_data(writer, 0, i * CHUNK_BYTES, CHUNK_BYTES, CODEC_RAW, chunk, CHUNK_BYTES,
+						payload_checksum(chunk, CHUNK_BYTES)), 0);
+	}
+	commit(writer);
+	put(&w, writer, 0, 9); /* behind it: the first epoch is known to have been synced */
+	commit(writer);
+	real_preadv = w.sys->preadv;
+	w.sys->preadv = bad_sector;
+	bad_first = bad_last = DATA_HEADER_BYTES + 6 * CHUNK_BYTES + CHUNK_BYTES / 2; /* in the seventh payload */
+	assert_int_equal(scrub(&w, &f), 1);
+	assert_int_equal(f.last.offset_bytes, 6 * CHUNK_BYTES);
+	w.sys->preadv = real_preadv;
+	store_writer_close(writer);
+	world_done(&w);
+}
+
+static bool stop_at_once(void *context, uint64_t bytes_done)
+{
+	*(uint64_t *)context = bytes_done;
+	return true;
+}
+
+static void a_scrub_stops_when_it_is_asked_to(void **state)
+{
+	uint64_t at = 0, bytes = 7, damaged = 7;
+	const struct store_scrub_options o = { .stop = stop_at_once, .context = &at };
+	const struct store_disk d = { .disk = 0, .sector_bytes = 512, .size_bytes = 64 * MIB };
+	static uint8_t chunk[CHUNK_BYTES];
+	struct store_writer *writer;
+	struct world w;
+
+	world_init(&w, 7);
+	w.sys->limits = store_sys_default.limits;
+	w.sys->limits.reserve_bytes = 0;
+	w.sys->limits.reserve_permille = 0;
+	assert_int_equal(store_writer_open(WORLD_DIR, model_machine(w.model), w.sys, &writer), 0);
+	assert_int_equal(store_put_disk(writer, &d), 0);
+	for (uint64_t i = 0; i < 64; i++)
+		assert_int_equal(store_put_data(writer, 0, i * CHUNK_BYTES, CHUNK_BYTES, CODEC_RAW, chunk, CHUNK_BYTES,
+						payload_checksum(chunk, CHUNK_BYTES)), 0);
+	commit(writer);
+	store_writer_close(writer);
+	assert_int_equal(store_scrub(WORLD_DIR, w.sys, &o, &bytes, &damaged), -ECANCELED);
+	assert_true(at >= MIB && at < 2 * MIB);
+	assert_int_equal(bytes, 7);
+	world_done(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_flipped_bit_is_refused_or_makes_no_difference),
 		cmocka_unit_test(an_overwritten_stretch_is_refused_or_makes_no_difference),
 		cmocka_unit_test(a_writer_and_upkeep_on_damaged_files_lose_no_more_than_the_damage),
+		cmocka_unit_test(a_bad_sector_in_a_journal_is_damage),
+		cmocka_unit_test(a_scrub_stops_when_it_is_asked_to),
 		cmocka_unit_test(scrub_names_the_range_and_exactly_the_points_that_show_it),
 		cmocka_unit_test(damage_that_no_point_shows_is_none),
 		cmocka_unit_test(damage_stays_damage_when_its_record_is_moved),

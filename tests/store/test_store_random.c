@@ -56,7 +56,7 @@ static void one_seed(uint64_t seed)
 	for (i = 0; i < 8; i++)
 		assert_int_equal(world_upkeep(&w), 0);
 	model_check(w.model, WORLD_DIR, w.sys, 0);
-	assert_int_equal(store_scrub(WORLD_DIR, w.sys, 0, NULL, NULL, &bytes, &damaged), 0);
+	assert_int_equal(store_scrub(WORLD_DIR, w.sys, &(struct store_scrub_options){ 0 }, &bytes, &damaged), 0);
 	assert_int_equal(damaged, 0);
 	assert_int_equal(store_usage(WORLD_DIR, w.sys, &usage), 0);
 	print_message("seed %" PRIu64 ": %" PRIu64 " epochs, %" PRIu64 " points left, %" PRIu64 " upkeeps, %" PRIu64

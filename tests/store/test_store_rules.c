@@ -197,12 +197,15 @@ static void puts_that_do_not_fit_the_disk_are_refused_and_harm_nothing(void **st
 	expect_at(b, 1, 0, 4096, 1);
 }
 
-static void disks_grow_and_go_but_do_not_shrink(void **state)
+static void disks_grow_and_go_but_do_not_shrink_or_become_others(void **state)
 {
 	struct bench *b = *state;
 	struct store_disk d = { .disk = 0, .sector_bytes = 512, .size_bytes = 512 * KIB };
 
 	put_disk(b, 1 * MIB);
+	assert_int_equal(store_put_disk(b->w, &d), -EINVAL);
+	d.size_bytes = 2 * MIB;
+	d.id = (struct uuid){ { 9 } };
 	assert_int_equal(store_put_disk(b->w, &d), -EINVAL);
 	put_disk(b, 2 * MIB);
 	assert_int_equal(put(b, 2 * MIB - 512, 512, 7), 0);
@@ -730,6 +733,40 @@ static void upkeep_stops_when_asked_and_leaves_nothing_behind(void **state)
 		expect_at(b, 0, i * CHUNK_BYTES, CHUNK_BYTES, i % 3 ? i + 1001 : i + 1);
 }
 
+static bool is_enough(void *context)
+{
+	++*(unsigned int *)context;
+	return true;
+}
+
+static void upkeep_that_has_enough_leaves_the_rest_but_loses_no_job(void **state)
+{
+	struct bench *b = *state;
+	unsigned int jobs = 0, rounds = 0;
+	const struct store_upkeep_options o = { .now_us = UINT64_MAX, .enough = is_enough, .context = &jobs };
+	struct store_upkeep_result result;
+
+	b->sys->limits.data_file_epochs = 4;
+	b->sys->limits.merge_fan_in = 4;
+	b->sys->limits.tier_entries = 16;
+	keep_only_the_newest(b);
+	put_disk(b, 1 * MIB);
+	for (uint64_t i = 1; i <= 200; i++) {
+		assert_int_equal(put(b, i % 16 * CHUNK_BYTES, CHUNK_BYTES, i), 0);
+		commit(b);
+	}
+	reopen(b);
+	do {
+		assert_int_equal(store_upkeep(DIR, b->sys, &o, &result), 0);
+		assert_true(++rounds < 1000);
+		assert_true(jobs <= rounds); /* one each at most: this is where it is asked */
+	} while (result.more);
+	assert_true(jobs > 0 && rounds > 1);
+	assert_int_equal(count_points(b), 1);
+	assert_false(upkeep(b).more);
+	expect_at(b, 0, 8 * CHUNK_BYTES, CHUNK_BYTES, 200);
+}
+
 static void a_point_that_somebody_comes_back_for_does_not_expire(void **state)
 {
 	struct bench *b = *state;
@@ -784,7 +821,7 @@ int main(int argc, char **argv)
 		T(the_store_of_another_machine_is_refused),
 		T(where_there_is_no_store_nothing_is_found),
 		T(puts_that_do_not_fit_the_disk_are_refused_and_harm_nothing),
-		T(disks_grow_and_go_but_do_not_shrink),
+		T(disks_grow_and_go_but_do_not_shrink_or_become_others),
 		T(epochs_follow_each_other_in_number_and_time),
 		T(what_was_not_committed_is_gone),
 		T(what_was_not_committed_gives_its_room_back),
@@ -804,6 +841,7 @@ int main(int argc, char **argv)
 		T(a_reader_finds_its_records_although_their_files_number_was_given_again),
 		T(whoever_looks_while_an_unused_journal_goes_finds_the_points),
 		T(upkeep_stops_when_asked_and_leaves_nothing_behind),
+		T(upkeep_that_has_enough_leaves_the_rest_but_loses_no_job),
 		T(a_point_that_somebody_comes_back_for_does_not_expire),
 		T(upkeep_of_a_store_at_rest_changes_nothing),
 	};

@@ -2,6 +2,7 @@
 #include "launchfiles.h"
 #include "fileio.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -138,7 +139,7 @@ static void test_a_buried_launch_has_failed_and_keeps_its_log(void **state)
 	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine", "web", NULL);
 	put("launch.json", record, strlen(record));
 	assert_int_equal(launchfiles_bury(in_folder("launch.json"), spec, &f, false), 0);
-	j = launchfiles_read(in_folder("launch.json"));
+	assert_int_equal(launchfiles_read(in_folder("launch.json"), &j), 0);
 	assert_string_equal(json_string_value(json_object_get(j, "state")), "failed");
 	assert_int_equal(json_array_size(json_object_get(j, "log")), 2);
 	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "fault"), "code")), "LAUNCH_KILLED");
@@ -153,12 +154,30 @@ static void test_a_launch_without_a_usable_record_is_buried_with_a_new_one(void 
 
 	put("launch.json", "{", 1);
 	assert_int_equal(launchfiles_bury(in_folder("launch.json"), spec, NULL, true), 0);
-	j = launchfiles_read(in_folder("launch.json"));
+	assert_int_equal(launchfiles_read(in_folder("launch.json"), &j), 0);
 	assert_string_equal(json_string_value(json_object_get(j, "state")), "ended");
 	assert_string_equal(json_string_value(json_object_get(j, "kind")), "test");
 	assert_true(json_is_true(json_object_get(j, "disks_kept")));
 	json_decref(j);
 	json_decref(spec);
+}
+
+static void test_why_a_record_cannot_be_read_is_told(void **state)
+{
+	json_t *j;
+
+	assert_int_equal(launchfiles_read(in_folder("spec.json"), &j), -ENOENT);
+	put("spec.json", "{", 1);
+	assert_int_equal(launchfiles_read(in_folder("spec.json"), &j), -EBADMSG);
+	put("spec.json", "[]", 2);
+	assert_int_equal(launchfiles_read(in_folder("spec.json"), &j), -EBADMSG);
+	assert_int_equal(mkdir(in_folder("launch.json"), 0700), 0);
+	assert_int_equal(launchfiles_read(in_folder("launch.json"), &j), -EISDIR);
+	assert_int_equal(launchfiles_has_disks(in_folder("none")), 0);
+	assert_int_equal(launchfiles_has_disks(in_folder("spec.json")), -ENOTDIR);
+	assert_int_equal(launchfiles_has_disks(folder), 0);
+	put("disk0.qcow2", "x", 1);
+	assert_int_equal(launchfiles_has_disks(folder), 1);
 }
 
 static void test_clearing_leaves_what_is_evidence_and_the_disks_if_they_are_to_stay(void **state)
@@ -260,6 +279,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random_bytes_are_always_json_and_always_go_on, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_buried_launch_has_failed_and_keeps_its_log, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_launch_without_a_usable_record_is_buried_with_a_new_one, begin, finish),
+		cmocka_unit_test_setup_teardown(test_why_a_record_cannot_be_read_is_told, begin, finish),
 		cmocka_unit_test_setup_teardown(test_clearing_leaves_what_is_evidence_and_the_disks_if_they_are_to_stay, begin, finish),
 		cmocka_unit_test_setup_teardown(test_folders_go_with_the_rest_and_links_are_not_followed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_runs_in_the_folder_is_ended_but_not_somebodys_shell, begin, finish),

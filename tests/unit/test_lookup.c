@@ -27,6 +27,11 @@ const struct store_epoch *store_points_get(const struct store_points *p, size_t 
 	return &points[index];
 }
 
+const char *store_points_damaged(const struct store_points *p)
+{
+	return NULL;
+}
+
 int store_points_find(const struct store_points *p, uint64_t time_us, size_t *ret_index)
 {
 	size_t i = count;

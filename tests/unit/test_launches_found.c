@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a server that starts makes of the launches' folders that it finds, above all of those that it
+ * cannot read: they may be somebody's machine (server/launches.h, N5). */
+#include "launches.h"
+#include "launchfiles.h"
+#include "fileio.h"
+#include "server.h"
+#include "stores.h"
+#include "work.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define LAUNCH "11111111-1111-4111-8111-111111111111"
+#define MACHINE "22222222-2222-4222-8222-222222222222"
+#define SPEC "{\"launch\":\"" LAUNCH "\",\"machine\":\"web\",\"machine_id\":\"" MACHINE "\",\"kind\":\"cutover\",\"epoch\":7}"
+#define STANDING "{\"launch\":\"" LAUNCH "\",\"state\":\"standing\",\"point\":{\"epoch\":7}}"
+#define BOOTED "{\"launch\":\"" LAUNCH "\",\"state\":\"booted\",\"point\":{\"epoch\":7}}"
+
+static struct server server;
+static struct launches *launches;
+static unsigned int reports;
+
+/* --- the rest of the server -------------------------------------------------------------- */
+
+void server_report(struct server *s, const struct uuid *machine, const struct fault *fault)
+{
+	assert_int_equal(fault->code, MSG_LAUNCH_UNREADABLE);
+	reports++;
+}
+
+const char *server_machine_name(const struct server *s, const struct uuid *machine, char *buf)
+{
+	return "web";
+}
+
+void stores_schedule(struct stores *st)
+{
+}
+
+bool stores_exists(const struct stores *st, const struct uuid *machine)
+{
+	return false;
+}
+
+int worker_start(struct loop *loop, const struct worker_options *o, struct worker **ret)
+{
+	return -EAGAIN;
+}
+
+int work_point(const void *request, size_t size, const char *dir, int out_fd)
+{
+	return -EIO;
+}
+
+int work_result(const struct uuid *machine, int err, const char *text, size_t len, json_t **ret, struct fault *ret_fault)
+{
+	return -EIO;
+}
+
+/* --- a folder ------------------------------------------------------------------------------- */
+
+static char *in_folder(const char *name)
+{
+	static char path[SETTINGS_PATH_MAX + 64];
+
+	snprintf(path, sizeof(path), "%s/launches/" LAUNCH "/%s", server.settings.state, name);
+	return path;
+}
+
+static void put(const char *name, const char *text)
+{
+	assert_int_equal(fileio_replace(in_folder(name), text, strlen(text), 0600), 0);
+}
+
+static bool is_there(const char *name)
+{
+	return access(in_folder(name), F_OK) == 0;
+}
+
+static int begin(void **state)
+{
+	server = (struct server){ 0 };
+	reports = 0;
+	strcpy(server.settings.state, "/tmp/godwit-launches-found.XXXXXX");
+	return mkdtemp(server.settings.state) && fileio_mkdirs(in_folder(""), 0700) == 0 ? 0 : -1;
+}
+
+static int finish(void **state)
+{
+	launches_free(launches);
+	launches = NULL;
+	return fileio_remove_tree(server.settings.state);
+}
+
+static void find_and_look(unsigned int looks)
+{
+	assert_int_equal(launches_new(&server, &launches), 0);
+	while (looks--)
+		launches_look(launches);
+}
+
+/* The one launch, as the console sees it. */
+static void expect(const char *state_wanted, const char *code)
+{
+	json_t *list = launches_status(launches), *record = json_array_get(list, 0);
+	struct fault f;
+
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_object_get(record, "launch")), LAUNCH);
+	assert_string_equal(json_string_value(json_object_get(record, "state")), state_wanted);
+	if (code) {
+		assert_int_equal(fault_from_json(json_object_get(record, "fault"), &f), 0);
+		assert_string_equal(message_name(f.code), code);
+	}
+	json_decref(list);
+}
+
+/* A child in the folder that calls itself a machine. */
+static pid_t start_machine(void)
+{
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)prctl(PR_SET_NAME, "qemu-system-x86");
+		if (chdir(in_folder("")) || write(fds[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(fds[0], &c, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+/* --- tests -------------------------------------------------------------------------------------- */
+
+static void test_a_machine_that_stands_alone_survives_a_spec_that_cannot_be_read(void **state)
+{
+	for (int how = 0; how < 2; how++) {
+		pid_t machine;
+		int status;
+
+		put("disk0.qcow2", "x");
+		put("launch.json", STANDING);
+		if (how == 0)
+			put("spec.json", "{");
+		else
+			assert_int_equal(unlink(in_folder("spec.json")) || mkdir(in_folder("spec.json"), 0700), 0);
+		machine = start_machine();
+		find_and_look(3);
+		assert_int_equal(waitpid(machine, &status, WNOHANG), 0);
+		assert_true(is_there("disk0.qcow2"));
+		assert_true(is_there("launch.json"));
+		expect("failed", "LAUNCH_UNREADABLE");
+		assert_int_equal(reports, how + 1);
+		(void)kill(machine, SIGKILL);
+		assert_int_equal(waitpid(machine, &status, 0), machine);
+		launches_free(launches);
+		launches = NULL;
+	}
+}
+
+static void test_disks_without_a_spec_survive(void **state)
+{
+	put("disk0.qcow2", "x");
+	find_and_look(3);
+	assert_true(is_there("disk0.qcow2"));
+	expect("failed", "LAUNCH_UNREADABLE");
+}
+
+static void test_a_folder_that_never_became_a_launch_goes(void **state)
+{
+	put("launch.log.0", "x");
+	find_and_look(1);
+	assert_false(is_there(""));
+	assert_int_equal(reports, 0);
+}
+
+static void test_disks_survive_a_record_that_cannot_be_read(void **state)
+{
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", "{");
+	find_and_look(3);
+	assert_true(is_there("disk0.qcow2"));
+	expect("failed", "LAUNCH_UNREADABLE");
+	assert_int_equal(reports, 1);
+}
+
+static void test_disks_survive_a_record_that_is_gone(void **state)
+{
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	find_and_look(3);
+	assert_true(is_there("disk0.qcow2"));
+	expect("failed", "LAUNCH_KILLED");
+}
+
+static void test_a_record_that_stops_being_readable_is_not_written_over(void **state)
+{
+	char *text;
+	size_t len;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", BOOTED);
+	assert_int_equal(launches_new(&server, &launches), 0);
+	put("launch.json", "{ spoiled");
+	launches_look(launches);
+	assert_true(is_there("disk0.qcow2"));
+	assert_int_equal(fileio_slurp(in_folder("launch.json"), MIB, &text, &len), 0);
+	assert_string_equal(text, "{ spoiled");
+	free(text);
+}
+
+static void test_it_goes_on_when_it_can_be_read_again(void **state)
+{
+	put("disk0.qcow2", "x");
+	put("launch.json", "{\"launch\":\"" LAUNCH "\",\"state\":\"ended\",\"disks_kept\":true}");
+	put("spec.json", "{");
+	find_and_look(1);
+	expect("failed", "LAUNCH_UNREADABLE");
+	put("spec.json", SPEC);
+	launches_look(launches);
+	expect("ended", NULL);
+}
+
+static void test_the_point_of_one_that_cannot_be_read_is_held(void **state)
+{
+	struct uuid machine;
+	uint64_t epoch = 0;
+
+	assert_int_equal(uuid_parse(MACHINE, &machine), 0);
+	put("disk0.qcow2", "x");
+	put("launch.json", BOOTED);
+	put("spec.json", "{");
+	find_and_look(2);
+	assert_int_equal(launches_points(launches, &machine, &epoch, 1), 1);
+	assert_int_equal(epoch, 7);
+	launches_free(launches);
+	put("launch.json", "{");
+	put("spec.json", SPEC);
+	find_and_look(2);
+	assert_int_equal(launches_points(launches, &machine, &epoch, 1), 1);
+	assert_int_equal(launches_of(launches, &machine), 1);
+}
+
+static void test_only_who_asks_for_its_end_ends_one_that_cannot_be_read(void **state)
+{
+	struct uuid machine;
+	pid_t pid;
+	int status;
+
+	assert_int_equal(uuid_parse(MACHINE, &machine), 0);
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", "{");
+	pid = start_machine();
+	find_and_look(2);
+	launches_stop_machine(launches, &machine);
+	assert_true(is_there("disk0.qcow2"));
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	launches_terminate(launches, LAUNCH);
+	assert_false(is_there(""));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_machine_that_stands_alone_survives_a_spec_that_cannot_be_read, begin, finish),
+		cmocka_unit_test_setup_teardown(test_disks_without_a_spec_survive, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_folder_that_never_became_a_launch_goes, begin, finish),
+		cmocka_unit_test_setup_teardown(test_disks_survive_a_record_that_cannot_be_read, begin, finish),
+		cmocka_unit_test_setup_teardown(test_disks_survive_a_record_that_is_gone, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_record_that_stops_being_readable_is_not_written_over, begin, finish),
+		cmocka_unit_test_setup_teardown(test_it_goes_on_when_it_can_be_read_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_point_of_one_that_cannot_be_read_is_held, begin, finish),
+		cmocka_unit_test_setup_teardown(test_only_who_asks_for_its_end_ends_one_that_cannot_be_read, begin, finish),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
