@@ -19,11 +19,17 @@ teardown() { test_end; }
 	older=$LABEL
 	marker_write "$D" second
 	mark web
+	began=$(now_us)
 	launch web '{"blueprint": {"memory_mib": 256}}'
 	latest=$LAUNCH
 	launch web "$(jq -nc --arg at "$older" '{at: $at, blueprint: {memory_mib: 256}}')"
 	wait_launch 300 "$LAUNCH" booted
 	wait_launch 300 "$latest" booted
+	# how long it was from the command to its kernel's first line: longer than until the boot loader had something to
+	# say, shorter than until it was proved
+	record "$latest" | jq -e --argjson passed $((($(now_us) - began) / 1000 + 1)) '.milliseconds |
+		0 < .started and .started <= .output and .output <= .kernel and .kernel < .proof and .proof <= $passed' ||
+		fail "$(record "$latest" '.milliseconds | tostring')"
 	launch_says "$LAUNCH" "MARKER first"
 	launch_says "$latest" "MARKER second"
 	launch_says "$LAUNCH" "WRITTEN written by the copy"
