@@ -124,6 +124,27 @@ static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
 	fake_stop(&f);
 }
 
+/* Replication is always a little behind: there is never a point of this very moment. */
+static void test_this_moment_is_the_newest_point(void **state)
+{
+	static const char *const now[] = { "now", "0s ago", "latest" };
+
+	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
+		struct fake f;
+		json_t *c, *l;
+
+		fake_start(&f, all_well);
+		json_decref(ADMIN(202, "POST", "/machines/m/launches", json_pack("{s:s}", "at", now[i])));
+		c = command_of(&f, "launch");
+		assert_string_equal(text_in(c, "at"), "latest");
+		l = get("launches", text_in(c, "launch"));
+		assert_string_equal(text_in(l, "at"), now[i]); /* as it was written */
+		json_decref(l);
+		json_decref(c);
+		fake_stop(&f);
+	}
+}
+
 static void test_what_the_server_refuses_is_said_and_kept_as_a_failed_job(void **state)
 {
 	const struct answer answers[] = { { "launch", "POINT_NONE" }, { NULL } };
@@ -560,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_the_job_of_a_launch_ends_when_its_post_launch_has_run),
 		cmocka_unit_test(test_a_machine_that_is_written_is_done_when_all_of_it_is_there),
 		cmocka_unit_test(test_a_launch_and_its_job_follow_the_servers_record),
+		cmocka_unit_test(test_this_moment_is_the_newest_point),
 		cmocka_unit_test(test_what_the_server_refuses_is_said_and_kept_as_a_failed_job),
 		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
 		cmocka_unit_test(test_a_machine_that_fails_fails_its_job_with_the_reason),
