@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #define ANSWER_US (45 * USEC_PER_SEC)
+#define LOOK_US (1 * USEC_PER_SEC) /* whether the server is still there */
 #define ASK_MS 15000u
 #define LAUNCH_TO_MAX 2000
 #define PNG_MAGIC "\x89PNG\r\n\x1a\n"
@@ -123,10 +124,10 @@ static int refusal_of(struct request *r, const json_t *record)
 	return request_fault(r, &f);
 }
 
-/* Until the server has answered.  One that is slow has its fate in the job. */
+/* Until the server has answered.  One that is slow, or is seen to have gone, has its fate in the job. */
 static int wait_for_answer(struct request *r, const struct launch_row *l)
 {
-	uint64_t deadline = monotonic_now_us() + ANSWER_US;
+	uint64_t deadline = monotonic_now_us() + ANSWER_US, look;
 
 	for (;;) {
 		uint64_t ticket = live_ticket(r->console->live, LIVE_STATUSES);
@@ -138,7 +139,11 @@ static int wait_for_answer(struct request *r, const struct launch_row *l)
 		int status = err ? request_catalogue_failed(r, "reading a launch", err) : refusal_of(r, record);
 
 		json_decref(record);
-		if (status || !waits || !live_wait(r->console->live, LIVE_STATUSES, ticket, deadline))
+		look = MIN(deadline, monotonic_now_us() + LOOK_US);
+		if (status || !waits || !live_connected(r->console->live, l->server_id))
+			return status;
+		if (!live_wait(r->console->live, LIVE_STATUSES, ticket, look) &&
+		    (look == deadline || monotonic_now_us() < look)) /* too late, or this program ends */
 			return status;
 	}
 }

@@ -33,7 +33,10 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	# what was told till its end is there, and it ends with it
 	godwit console-log "$short" --follow >"$T/followed" 3>&- &
 	follower=$!
-	[ "$(godwit terminate "$short" --wait --json | jq -r '.done + " " + .machine')" = "terminate web" ]
+	says 1 'the only copy' godwit terminate "$short" </dev/null
+	says 1 "launched from it: ${L:0:13}" godwit terminate web --yes
+	says 1 'is too short' godwit terminate "${L:0:3}" --yes
+	[ "$(godwit terminate "$short" --yes --wait --json | jq -r '.done + " " + .machine')" = "terminate web" ]
 	wait "$follower"
 	grep -aq 'small login:' "$T/followed"
 	wait_nothing_left "$L"
@@ -91,10 +94,15 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	says 1 'there is no machine nobody' godwit blueprint nobody
 	says 1 'is not a recovery point of web' godwit launch web --at 'no such label'
 	says 1 'there is no recovery point at' godwit launch web --at '9d ago' --wait
+	says 1 'there is no recovery point at' godwit export web --at 9999-01-01T00:00:00Z "$T/never"
+	godwit export web --at now "$T/now.img" 2>/dev/null >/dev/null
+	godwit export web --at '0s ago' --force "$T/now.img" 2>/dev/null >/dev/null
 	says 1 'there is no launch 0000' godwit console-log 0000
 	says 1 'there is no launch 0000' godwit keep 0000
 	says 1 'there is no launch 0000' godwit terminate 0000
-	says 1 'there is no launch ' godwit terminate ''
+	says 1 'is too short' godwit terminate ''
+	says 1 'is too short' godwit console-log ''
+	says 1 'is too short' godwit keep 0
 	says 2 'either --test or --cutover' godwit launch web --test --cutover
 	says 2 'LAUNCH is missing' godwit keep
 	says 2 'is not KEY=VALUE' godwit blueprint web cpus

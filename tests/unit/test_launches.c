@@ -469,6 +469,36 @@ static void test_a_server_that_is_away_fails_nothing_but_is_said(void **state)
 	fake_stop(&f);
 }
 
+static void *leave(void *context)
+{
+	json_decref(command_of(context, "launch"));
+	fake_stop(context);
+	live_forget(con.console.live, server.id); /* as after 15 s of silence */
+	return NULL;
+}
+
+/* Long before it would have to answer. */
+static void test_a_launch_does_not_wait_for_a_server_that_goes_meanwhile(void **state)
+{
+	const struct answer none[] = { { NULL } };
+	uint64_t began = monotonic_now_us();
+	pthread_t leaving;
+	json_t *answer, *j;
+	struct fake f;
+
+	fake_start(&f, none);
+	assert_int_equal(pthread_create(&leaving, NULL, leave, &f), 0);
+	answer = ADMIN(202, "POST", "/machines/m/launches", NULL);
+	assert_int_equal(pthread_join(leaving, NULL), 0);
+	assert_true(monotonic_now_us() - began < 30 * USEC_PER_SEC);
+	j = get("jobs", text_in(answer, "job"));
+	assert_string_equal(text_in(j, "status"), "PENDING");
+	assert_string_equal(text_in(json_array_get(json_object_get(j, "problems"), 0), "code"), "SERVER_AWAY");
+	json_decref(j);
+	json_decref(answer);
+	caller_connect(&con, &server);
+}
+
 static void in_catalogue(const char *sql)
 {
 	struct db *db = catalogue_write(con.console.catalogue);
@@ -593,6 +623,7 @@ int main(void)
 		cmocka_unit_test(test_records_that_make_no_sense_do_no_harm),
 		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
 		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
+		cmocka_unit_test(test_a_launch_does_not_wait_for_a_server_that_goes_meanwhile),
 		cmocka_unit_test(test_what_the_catalogue_could_not_take_is_taken_from_the_next_status),
 		cmocka_unit_test(test_what_is_over_is_forgotten_when_deleted_again),
 		cmocka_unit_test(test_console_log_and_screenshot_are_the_servers),
