@@ -110,7 +110,9 @@ const struct verb verb_keep = {
 	.name = "keep",
 	.operands = "LAUNCH",
 	.summary = "Make a launched machine stand on its own: its data is copied while it runs",
-	.details = "LAUNCH is its id, or at least the first 4 characters of it. With --wait the exit status is 0 only if it stands.",
+	.details = "LAUNCH is its id, or at least the first 4 characters of it. One that has ended and whose disks were\n"
+		   "kept, because nobody had asked for its end, is started again from them.\n"
+		   "With --wait the exit status is 0 only if it stands.",
 	.options = keep_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
@@ -126,7 +128,7 @@ static bool is_only_copy(const json_t *launch)
 {
 	const char *state = get_text(launch, "state", ""), *kind = get_text(launch, "kind", "");
 
-	return json_is_true(json_object_get(launch, "disks_kept")) || strcmp(state, "standing") == 0 ||
+	return json_is_true(json_object_get(launch, "disks_kept")) || json_is_object(json_object_get(launch, "not_proved")) || strcmp(state, "standing") == 0 ||
 	       strcmp(state, "stopped") == 0 || strcmp(state, "keeping") == 0 ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state, "booted") == 0);
 }

@@ -318,13 +318,21 @@ int handle_launch_screenshot(struct request *r)
 
 /* --- keeping --------------------------------------------------------------------------------- */
 
-static int check_keepable(struct request *r, const struct launch_row *l)
+/* What is over and left its disks is started again from them. */
+static int check_keepable(struct request *r, struct db *db, const struct launch_row *l)
 {
+	json_t *record = db_launch_record(db, l->id);
+	bool disks_kept = json_is_true(json_object_get(record, "disks_kept")),
+	     runs = launches_state_has_booted(l->state) || launches_is_unproved(record);
+
+	json_decref(record);
+	if (l->ended_us && disks_kept)
+		return 0;
 	if (l->ended_us)
 		return request_refuse(r, 409, MSG_LAUNCH_OVER, "launch", l->id, NULL);
 	if (!strcmp(l->kind, "drill"))
 		return request_refuse(r, 409, MSG_LAUNCH_IS_DRILL, "launch", l->id, NULL);
-	if (!launches_state_has_booted(l->state))
+	if (!runs)
 		return request_refuse(r, 409, MSG_LAUNCH_NOT_BOOTED, "launch", l->id, "state", l->state, NULL);
 	return 0;
 }
@@ -353,7 +361,7 @@ static int begin_keep(struct request *r, struct launch_row *l, char *ret_job, bo
 {
 	struct db *db = catalogue_write(r->console->catalogue);
 	bool found = db_launch_find(db, r->params[0], l);
-	int status = found ? check_keepable(r, l) : db_error(db) ? 0 : unknown(r), err;
+	int status = found ? check_keepable(r, db, l) : db_error(db) ? 0 : unknown(r), err;
 
 	if (status) {
 		catalogue_abandon(r->console->catalogue);
@@ -380,7 +388,8 @@ static void settle_keep(struct request *r, const struct launch_row *l, const cha
 			json_decref(result);
 		} else if (db_launch_find(db, l->id, &now)) {
 			db_job_set(db, job, "STARTED", NULL, 0);
-			launches_settle(db, &now);
+			if (!now.ended_us) /* else the job waits for what becomes of it now */
+				launches_settle(db, &now);
 		}
 	}
 	err = catalogue_commit(r->console->catalogue);
@@ -399,7 +408,7 @@ int handle_launch_keep(struct request *r)
 	if (status)
 		return status;
 	/* Who stands already has nothing to be told. */
-	if (new && strcmp(l.state, "standing") && strcmp(l.state, "stopped")) {
+	if (new && strcmp(l.state, "standing")) {
 		status = ask_server(r, "keep", &l, NULL, &result);
 		json_decref(result);
 	}

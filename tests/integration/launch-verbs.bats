@@ -94,7 +94,7 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	says 1 'there is no machine nobody' godwit blueprint nobody
 	says 1 'is not a recovery point of web' godwit launch web --at 'no such label'
 	says 1 'there is no recovery point at' godwit launch web --at '9d ago' --wait
-	says 1 'there is no recovery point at' godwit export web --at 9999-01-01T00:00:00Z "$T/never"
+	says 1 'there is no recovery point at' godwit export web --at 9999-01-01T00:00:00Z "$T/none.img"
 	godwit export web --at now "$T/now.img" 2>/dev/null >/dev/null
 	godwit export web --at '0s ago' --force "$T/now.img" 2>/dev/null >/dev/null
 	says 1 'there is no launch 0000' godwit console-log 0000

@@ -180,6 +180,17 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	wait_until 120 "the end of its processes" no_process "$LAUNCH"
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	must_fail ls "$(launch_folder)"/*.sock "$(launch_folder)/control" 2>/dev/null
+	# what is on them now is nowhere else: it is started again from them
+	godwit launches own | grep -q "godwit keep ${LAUNCH:0:8}"
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing" and .ended == null and (.disks_kept | not)'
+	[ -n "$(launch_pids "$LAUNCH" qemu)" ]
+	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	wait_until 120 "its second boot" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
+	# ended from inside, as by its own power button
+	kill -9 $(launch_pids "$LAUNCH" qemu)
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_DIED true" ]
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing"'
 	terminate "$LAUNCH"
 	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
@@ -357,7 +368,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	reboot
 	wait_until 120 "the machine to run again" is_another "$qemu"
 	wait_launch 300 "$LAUNCH" standing
-	wait_until 120 "its event" eval 'godwit events own | grep -q "was started again, after"'
+	wait_until 120 "its event" eval 'godwit events own | grep -q "was started again from its own disks"'
 	[ "$(stat -c %i "$(launch_folder)/disk0.qcow2")" = "$ino" ]
 	[ "$(record "$LAUNCH" .times.proof)" = "$stands" ]
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
@@ -471,7 +482,7 @@ only_one_before() {
 	reboot
 	wait_until 120 "the machine to run again" is_another "$qemu"
 	wait_not_kept ours 2
-	[ "$(godwit events ours | grep -c "was started again, after")" = 1 ]
+	[ "$(godwit events ours | grep -c "was started again from its own disks")" = 1 ]
 	# shut down in order; nothing holds its point now, and all others of that time expire
 	stop_in_order "$LAUNCH" 120
 	wait_until 60 "the end of its processes" no_process "$LAUNCH"
