@@ -277,6 +277,9 @@ refused() {
 	machine_protect big "$F"
 	refused data '{}' LAUNCH_NOT_BOOTABLE
 	refused bare '{}' LAUNCH_NO_LOADER
+	# nor what cannot be with the firmware that is asked for
+	refused bare '{"blueprint": {"firmware": "bios"}}' LAUNCH_NO_BOOT_CODE
+	refused big '{"blueprint": {"firmware": "uefi"}}' LAUNCH_NO_ESP
 	refused big '{"blueprint": {"memory_mib": 4000000}}' LAUNCH_NO_MEMORY
 	refused big '{"at": "2001-01-01T00:00:00Z"}' POINT_OUT_OF_RANGE
 	refused big '{"at": "no such label"}' POINT_UNKNOWN
