@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base64.h"
 #include "blueprint.h"
 #include "db_events.h"
 #include "handlers.h"
@@ -11,7 +12,6 @@
 #include "utf8.h"
 #include "wallclock.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -256,7 +256,11 @@ static int ask_server(struct request *r, const char *verb, struct launch_row *l,
 	json_object_set_new(command, "launch", json_string(l->id));
 	if (from)
 		json_object_set(command, "from", (json_t *)from);
-	return resource_call(r, &s, command, ASK_MS, ret);
+	status = resource_call(r, &s, command, ASK_MS, ret);
+	/* It is listed here, so it is known; the server has nothing of what it never started. */
+	if (status == 404 && r->fault.code == MSG_LAUNCH_UNKNOWN)
+		return request_refuse(r, 404, MSG_LAUNCH_NEVER_STARTED, "launch", l->id, NULL);
+	return status;
 }
 
 int handle_launch_log(struct request *r)
@@ -275,42 +279,32 @@ int handle_launch_log(struct request *r)
 	return status ? status : request_answer(r, 200, result);
 }
 
-/* The bytes that @text stands for, to be freed; NULL when it is not base64. */
-static uint8_t *decode(const char *text, size_t len, size_t *ret_len)
-{
-	uint8_t *bytes = malloc(len / 4 * 3 + 3);
-	int n = bytes && len && len % 4 == 0 && len < INT32_MAX
-		    ? EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)len)
-		    : -1;
-
-	if (n < 0) {
-		free(bytes);
-		return NULL;
-	}
-	for (size_t i = len; i > len - 2 && text[i - 1] == '='; i--)
-		n--;
-	*ret_len = (size_t)n;
-	return bytes;
-}
-
 int handle_launch_screenshot(struct request *r)
 {
 	struct launch_row l;
+	bool coded = false;
 	json_t *result, *png;
 	size_t len = 0;
-	int status = ask_server(r, "screenshot", &l, NULL, &result);
+	int status = request_query_bool(r, "base64", &coded);
 
+	if (!status)
+		status = ask_server(r, "screenshot", &l, NULL, &result);
 	if (status)
 		return status;
 	png = json_object_get(result, "png");
 	if (json_is_string(png))
-		r->text = (char *)decode(json_string_value(png), json_string_length(png), &len);
-	json_decref(result);
-	if (!r->text || len < strlen(PNG_MAGIC) || memcmp(r->text, PNG_MAGIC, strlen(PNG_MAGIC))) {
+		r->text = (char *)base64_decode(json_string_value(png), json_string_length(png), &len);
+	if (!r->text || len < strlen(PNG_MAGIC) || memcmp(r->text, PNG_MAGIC, strlen(PNG_MAGIC)) || coded) {
+		bool good = r->text && coded;
+
 		free(r->text);
 		r->text = NULL;
+		if (good)
+			return request_answer(r, 200, result);
+		json_decref(result);
 		return request_refuse(r, 404, MSG_LAUNCH_NO_SCREENSHOT, "launch", l.id, NULL);
 	}
+	json_decref(result);
 	r->text_len = len;
 	r->text_type = "image/png";
 	return 200;

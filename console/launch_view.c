@@ -143,6 +143,13 @@ static void add_newest(json_t *view, const json_t *life, const char *type, const
 	json_object_set_new(view, job_name, taken_or(newest, "job", JSON_STRING, json_null()));
 }
 
+json_t *launch_view_replica(struct db *db, const struct machine_row *m)
+{
+	char id[ID_SIZE];
+
+	return db_launch_replica(db, m->id, id) ? json_string(id) : json_null();
+}
+
 json_t *launch_view_life_cycle(struct db *db, const struct machine_row *m)
 {
 	json_t *view = json_pack(

@@ -192,6 +192,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.macs = l->mac_list,
 		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
+		.wants_login = l->spec.proof == PROOF_LOGIN,
 		.again = l->resumed,
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,

@@ -50,7 +50,7 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	godwit launches | grep -q 'Nothing was launched'
 }
 
-@test "a drill proves its point, a failed one says why, and the schedule goes on by itself" {
+@test "a drill proves its point, and a failed one says why and has its last picture" {
 	machine_make D bios
 	instance_start
 	machine_protect web "$D"
@@ -65,11 +65,23 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	wait_nothing_left "$(launch_id)"
 	api GET "/launches/$(launch_id)/screenshot" >"$T/picture"
 	[ "$(head -c 4 "$T/picture" | tail -c 3)" = PNG ]
-	godwit blueprint web cpus=1 memory_mib=128 >/dev/null
-	before=$(launch_id)
-	# after the last one's minute; this test does not wait that long
-	godwit settings web drill_every_seconds=1d >/dev/null
-	[ "$(launch_id)" = "$before" ]
+	godwit console-log "$(launch_id)" --screenshot "$T/screen.png"
+	cmp "$T/picture" "$T/screen.png"
+}
+
+@test "the schedule starts a drill by itself, and one that fails is an event" {
+	disk_make D 64M
+	instance_start
+	protect web "$D"
+	wait_continuous web
+	# no machine can start from that disk: it is known at once
+	godwit settings web drill_every_seconds=60 >/dev/null
+	wait_until 60 "the drill's event" eval 'godwit events web | grep -q "the drill of web failed: none of the disks"'
+	[ "$(godwit launches --json | jq -r '.launches[0] | .kind + " " + .initiated_by + " " + .state')" = "drill console failed" ]
+	# it is in the list, and nothing of it ever ran
+	says 1 'never started' godwit console-log "$(launch_id)"
+	says 1 'never started' godwit console-log "$(launch_id)" --screenshot "$T/never.png"
+	[ ! -e "$T/never.png" ]
 }
 
 @test "the states of a launch are told while it is on its way, here until it is terminated" {
@@ -108,6 +120,8 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	says 2 'is not KEY=VALUE' godwit blueprint web cpus
 	says 1 'a blueprint has no gpus' godwit blueprint web gpus=1
 	says 1 'cpus cannot be 0' godwit blueprint web cpus=0
+	says 1 'cpus cannot be 256' godwit blueprint web cpus=256
+	says 1 'proof_seconds=1w is 604800 seconds' godwit blueprint web proof_seconds=1w
 	says 1 'network cannot be wifi' godwit blueprint web network=wifi
 	says 1 'does not say which' godwit blueprint web proof=text
 	says 1 "$T/none is not a blueprint" godwit launch web --blueprint "$T/none"

@@ -192,6 +192,8 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_DIED true" ]
 	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing"'
 	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	terminate "$LAUNCH"
 	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
 

@@ -124,6 +124,61 @@ static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
 	fake_stop(&f);
 }
 
+static json_t *life_of(void)
+{
+	json_t *m = ADMIN(200, "GET", "/machines/m", NULL), *life = json_deep_copy(json_object_get(m, "life_cycle"));
+
+	json_decref(m);
+	return life;
+}
+
+static void expect_replica(const char *launch)
+{
+	json_t *m = ADMIN(200, "GET", "/machines/m", NULL);
+
+	if (*launch)
+		assert_string_equal(text_in(m, "replica"), launch);
+	else
+		assert_true(is_null_in(m, "replica"));
+	json_decref(m);
+}
+
+/* What the API of CloudEndure calls a replica, lastTestLaunchDateTime and lastCutoverDateTime. */
+static void test_a_machine_has_a_replica_while_a_launch_is_there_and_the_dates_of_what_succeeded(void **state)
+{
+	static const char *const kinds[] = { "test", "cutover" }, *const dates[] = { "last_test_launch", "last_cutover" };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		char launch[ID_SIZE], job[ID_SIZE], job_name[64], before[64], now[WALLCLOCK_TEXT_LEN + 1];
+		json_t *record, *life = life_of();
+		struct fake f;
+
+		snprintf(before, sizeof(before), "%s", text_in(life, dates[i]) ?: "");
+		json_decref(life);
+		snprintf(job_name, sizeof(job_name), "%s_job", dates[i]);
+		wallclock_format(wallclock_now_us(), now);
+		fake_start(&f, all_well);
+		ask(kinds[i], launch, job);
+		expect_replica("");
+		record = new_record(launch, kinds[i]);
+		move(record, "booting", "its processors run");
+		expect_replica(launch);
+		life = life_of();
+		assert_string_equal(text_in(life, dates[i]) ?: "", before); /* not before it has succeeded */
+		json_decref(life);
+		boot(record);
+		life = life_of();
+		assert_true(strcmp(text_in(life, dates[i]), now) >= 0);
+		assert_string_equal(text_in(life, job_name), job);
+		json_decref(life);
+		expect_replica(launch);
+		move(record, "ended", "the machine is gone");
+		expect_replica("");
+		json_decref(record);
+		fake_stop(&f);
+	}
+}
+
 /* Replication is always a little behind: there is never a point of this very moment. */
 static void test_this_moment_is_the_newest_point(void **state)
 {
@@ -611,6 +666,7 @@ int main(void)
 		cmocka_unit_test(test_the_job_of_a_launch_ends_when_its_post_launch_has_run),
 		cmocka_unit_test(test_a_machine_that_is_written_is_done_when_all_of_it_is_there),
 		cmocka_unit_test(test_a_launch_and_its_job_follow_the_servers_record),
+		cmocka_unit_test(test_a_machine_has_a_replica_while_a_launch_is_there_and_the_dates_of_what_succeeded),
 		cmocka_unit_test(test_this_moment_is_the_newest_point),
 		cmocka_unit_test(test_what_the_server_refuses_is_said_and_kept_as_a_failed_job),
 		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
