@@ -327,6 +327,37 @@ refused() {
 	wait_nothing_left "$LAUNCH"
 }
 
+@test "a guest agent that answers in the machine is a proof, and the kernel's first line has its time" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL" --agent
+	instance_start
+	machine_protect answers "$D"
+	launch answers '{"blueprint": {"memory_mib": 256, "proof": "agent"}}'
+	wait_launch 300 "$LAUNCH" booted
+	[ "$(record "$LAUNCH" .proof)" = "its guest agent answers" ]
+	record "$LAUNCH" | jq -e '.milliseconds | 0 < .kernel and .output <= .kernel and .kernel <= .proof'
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a cutover that does not show that it boots runs on, is kept by hand, and asks before it goes" {
+	machine_make D bios
+	instance_start
+	machine_protect quiet "$D"
+	launch quiet '{"kind": "cutover", "blueprint": {"proof": "text", "proof_text": "never said", "proof_seconds": 5}}'
+	wait_until 120 "the job to fail" job_has_failed "$JOB"
+	[ "$(job "$JOB" .fault.code)" = LAUNCH_UNPROVED ]
+	[ "$(record "$LAUNCH" '.state + " " + .not_proved.code')" = "booting LAUNCH_UNPROVED" ]
+	[ -n "$(launch_pids "$LAUNCH" qemu)" ]
+	godwit launches quiet | grep -q 'as a cutover it runs on'
+	godwit events quiet | grep -q 'as a cutover it runs on'
+	wait_until 60 "its picture" godwit console-log "$LAUNCH" --screenshot "$T/screen.png"
+	says 1 'the only copy' godwit terminate "$LAUNCH" </dev/null
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing" and .proof == null'
+	godwit terminate "$LAUNCH" --yes --wait >/dev/null
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "a command that does not succeed, or that nothing in the machine runs, is no proof" {
 	machine_make D bios
 	instance_start

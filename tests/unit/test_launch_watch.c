@@ -184,6 +184,31 @@ static void test_the_kernels_first_line_has_its_time(void **state)
 	}
 }
 
+static unsigned int lines_with(const char *text)
+{
+	json_t *j = json_load_file(in_record(), 0, NULL), *line;
+	unsigned int n = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(j, "log"), i, line)
+		n += strstr(json_string_value(json_object_get(line, "message")), text) != NULL;
+	json_decref(j);
+	return n;
+}
+
+/* qemu waits and tries again, and says so as often. */
+static void test_a_machine_without_room_waits_and_that_is_said_once(void **state)
+{
+	say("web login: ");
+	l.standing = true; /* its store is no matter */
+	for (unsigned int i = 0; i < 3; i++)
+		EVENTS.disk_trouble(&l, "disk0", "No space left on device", true);
+	assert_int_equal(lines_with("there is no room left for what it writes"), 1);
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+	assert_false(l.failing);
+	assert_int_equal(stopped, 0);
+}
+
 /* --- no proof ------------------------------------------------------------------------------------ */
 
 static void run_out_of_time(void)
@@ -438,6 +463,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_godwit_launched_in_it_is_as_good_as_a_login_prompt, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_asks_for_a_text_is_not_proved_by_godwit_launched, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_kernels_first_line_has_its_time, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_machine_without_room_waits_and_that_is_said_once, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_test_that_is_not_proved_in_time_ends, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_is_not_proved_in_time_runs_on_and_is_proved_later, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_can_be_kept, begin, finish),

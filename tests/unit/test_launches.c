@@ -623,7 +623,7 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 				    { "screenshot", NULL, json_pack("{s:s}", "png", png) },
 				    { NULL } };
 	char launch[ID_SIZE], job[ID_SIZE], path[128], command[512];
-	json_t *answer, *c;
+	json_t *answer, *c, *picture;
 	struct fake f;
 	FILE *out;
 	char bytes[64];
@@ -648,6 +648,11 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 	assert_int_equal(pclose(out), 0);
 	assert_int_equal(n, 10);
 	assert_memory_equal(bytes, "\x89PNG\r\n\x1a\nAB", 10);
+	/* and as text, for programs that take JSON only */
+	snprintf(path, sizeof(path), "/launches/%s/screenshot?base64=1", launch);
+	picture = ADMIN(200, "GET", path, NULL);
+	assert_string_equal(text_in(picture, "png"), text_in(answers[2].result, "png"));
+	json_decref(picture);
 	fake_stop(&f);
 	json_decref(answers[1].result);
 	json_decref(answers[2].result);
@@ -657,6 +662,13 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 	refused(ADMIN(404, "GET", path, NULL), "LAUNCH_NO_SCREENSHOT");
 	fake_stop(&f);
 	json_decref(answers[2].result);
+	/* it is listed, and its server has nothing of it */
+	answers[1] = (struct answer){ "console_log", "LAUNCH_UNKNOWN" };
+	answers[2] = (struct answer){ "screenshot", "LAUNCH_UNKNOWN" };
+	fake_start(&f, answers);
+	refused(ADMIN(404, "GET", path, NULL), "LAUNCH_NEVER_STARTED");
+	refused(call(404, "GET", launch, "/console-log"), "LAUNCH_NEVER_STARTED");
+	fake_stop(&f);
 	post_status(json_array());
 }
 
