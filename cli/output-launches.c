@@ -170,8 +170,11 @@ static void print_times(const struct cli *c, const json_t *launch)
 	table_add(t, get_text(get_object(launch, "boot"), "firmware", "-"));
 	table_add(t, say(c, "Folder on the server", "サーバー上のフォルダー"));
 	table_add(t, get_text(launch, "folder", "-"));
-	table_add(t, say(c, "Screenshot", "スクリーンショット"));
-	table_addf(t, "godwit console-log %.*s --screenshot FILE.png", LAUNCH_SHORT_LEN, get_text(launch, "id", "?"));
+	if (json_object_get(ms, "started")) {
+		table_add(t, say(c, "Screenshot", "スクリーンショット"));
+		table_addf(t, "godwit console-log %.*s --screenshot FILE.png", LAUNCH_SHORT_LEN,
+			   get_text(launch, "id", "?"));
+	}
 	table_print(t, "  ");
 	table_free(t);
 }

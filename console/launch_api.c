@@ -413,6 +413,16 @@ int handle_launch_keep(struct request *r)
 
 /* --- ending ---------------------------------------------------------------------------------- */
 
+/* One that is over and is just being started again is not: its job waits for that. */
+static bool is_over(struct db *db, const struct launch_row *l)
+{
+	struct job_row *jobs;
+	size_t count = db_job_list_open(db, l->id, &jobs);
+
+	free(jobs);
+	return l->ended_us && !count;
+}
+
 /* What is over is forgotten, here and at the server. */
 static json_t *end_or_forget(struct request *r, struct db *db, const struct launch_row *l, char *ret_job)
 {
@@ -420,7 +430,7 @@ static json_t *end_or_forget(struct request *r, struct db *db, const struct laun
 	json_t *command;
 
 	*ret_job = '\0';
-	if (l->ended_us) {
+	if (is_over(db, l)) {
 		command = launches_end(db, l);
 		db_launch_drop(db, l->id);
 		return command;

@@ -98,7 +98,7 @@ json_t *launch_view(const struct request *r, struct db *db, const struct launch_
 	json_object_set_new(view, "times", taken_or(record, "times", JSON_OBJECT, json_object()));
 	json_object_set_new(view, "milliseconds", taken_or(record, "milliseconds", JSON_OBJECT, json_object()));
 	json_object_set_new(view, "proof", taken_or(record, "proof", JSON_STRING, json_null()));
-	json_object_set_new(view, "not_proved", fault_in(r, record, "not_proved"));
+	json_object_set_new(view, "not_proved", l->ended_us ? json_null() : fault_in(r, record, "not_proved"));
 	json_object_set_new(view, "progress", taken_or(record, "progress", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "proof_command", taken_or(record, "proof_command", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "post_launch", taken_or(record, "post_launch", JSON_OBJECT, json_null()));

@@ -97,6 +97,23 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	wait_nothing_left "$(launch_id)"
 }
 
+@test "a server that is away is said when a launch is to end, and ends it when it is back" {
+	machine_make D bios
+	instance_start
+	machine_protect web "$D"
+	launch web
+	wait_launch 300 "$LAUNCH" booted
+	server_kill
+	wait_until 120 "the server to be away" eval 'record "$LAUNCH" .problems[0].code | grep -qx SERVER_AWAY'
+	godwit terminate "$LAUNCH" >"$T/said" 2>"$T/why"
+	grep -q 'will be ended when its replication server is back' "$T/said"
+	grep -q 'replication server .* is not connected' "$T/why"
+	says 1 'is not connected' godwit launch web
+	instance_up
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "a launch that cannot be is one clear sentence, and a bad command line is another" {
 	machine_make D bios
 	instance_start

@@ -106,7 +106,8 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	godwit console-log "${LAUNCH:0:8}" | grep -q 'small login:'
 	timeout 300 godwit keep "$LAUNCH" --wait </dev/null
 	[ "$(record "$LAUNCH" .state)" = standing ]
-	timeout 300 godwit terminate "$LAUNCH" </dev/null
+	must_fail timeout 300 godwit terminate "$LAUNCH" </dev/null 2>/dev/null
+	timeout 300 godwit terminate "$LAUNCH" --yes </dev/null
 	wait_nothing_left "$LAUNCH"
 	timeout 300 godwit drill people --wait </dev/null
 	# one that cannot boot: not 0, and why
@@ -192,6 +193,7 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_DIED true" ]
 	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing"'
 	terminate "$LAUNCH"
+	wait_launch_over "$LAUNCH" ended
 	wait_nothing_left "$LAUNCH"
 	terminate "$LAUNCH"
 	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"

@@ -74,8 +74,9 @@ static void test_what_ended_and_left_its_disks_is_started_again_by_keeping_it(vo
 	c = command_of(&f, "keep");
 	assert_string_equal(text_in(c, "launch"), launch);
 	json_decref(c);
-	/* not by how it had ended */
+	/* not by how it had ended, and ended it is told, not forgotten */
 	expect_job(keep_job, "KEEP", "STARTED", 0);
+	json_decref(call(202, "DELETE", launch, ""));
 	json_object_del(record, "disks_kept");
 	json_object_del(record, "fault");
 	move(record, "stopped", "starting it from its own disks");
@@ -89,6 +90,7 @@ static void test_what_ended_and_left_its_disks_is_started_again_by_keeping_it(vo
 	assert_true(is_null_in(l, "fault"));
 	json_decref(l);
 	move(record, "ended", "the machine is gone");
+	json_decref(call(204, "DELETE", launch, ""));
 	json_decref(record);
 	fake_stop(&f);
 }
