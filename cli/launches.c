@@ -128,7 +128,8 @@ static bool is_only_copy(const json_t *launch)
 {
 	const char *state = get_text(launch, "state", ""), *kind = get_text(launch, "kind", "");
 
-	return json_is_true(json_object_get(launch, "disks_kept")) || json_is_object(json_object_get(launch, "not_proved")) || strcmp(state, "standing") == 0 ||
+	return json_is_true(json_object_get(launch, "disks_kept")) ||
+	       json_is_object(json_object_get(launch, "not_proved")) || strcmp(state, "standing") == 0 ||
 	       strcmp(state, "stopped") == 0 || strcmp(state, "keeping") == 0 ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state, "booted") == 0);
 }

@@ -57,7 +57,8 @@ static void print_trouble(const struct cli *c, const json_t *launch, const char 
 
 static bool has_trouble(const json_t *launch)
 {
-	return json_object_size(get_object(launch, "fault")) || json_object_size(get_object(launch, "not_proved")) || json_array_size(get_array(launch, "problems")) ||
+	return json_object_size(get_object(launch, "fault")) || json_object_size(get_object(launch, "not_proved")) ||
+	       json_array_size(get_array(launch, "problems")) ||
 	       json_is_true(json_object_get(launch, "disks_kept"));
 }
 

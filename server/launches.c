@@ -166,10 +166,12 @@ void launch_read_record(struct launch *e)
 static bool is_somebodys_data(const struct launch *e)
 {
 	const char *kind = json_string_value(json_object_get(e->spec, "kind")) ?: "";
+	bool kept = json_is_true(json_object_get(e->record, "disks_kept"));
 
-	if (e->over || json_is_true(json_object_get(e->record, "disks_kept")))
-		return json_is_true(json_object_get(e->record, "disks_kept"));
-	return stands(e) || json_is_object(json_object_get(e->record, "not_proved")) || is_stopped(e) || json_is_true(json_object_get(e->record, "to_be_kept")) ||
+	if (e->over || kept)
+		return kept;
+	return stands(e) || is_stopped(e) || json_is_object(json_object_get(e->record, "not_proved")) ||
+	       json_is_true(json_object_get(e->record, "to_be_kept")) ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
