@@ -3,6 +3,8 @@
 #include "api.h"
 #include "instance.h"
 #include "when.h"
+#include "words.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool ends_with(const char *text, const char *end)
@@ -62,6 +64,21 @@ static int show(struct cli *c, const struct assigned *a, const json_t *before, c
 	return CLI_DONE;
 }
 
+/* What was refused is said in seconds: which of the words it was. */
+static void name_durations(const struct cli *c, const json_t *body)
+{
+	for (size_t i = 1; i < c->operand_count; i++) {
+		const char *word = c->operands[i], *equals = strchr(word, '='), *end = word + strlen(word) - 1;
+		char *key = text_format("%.*s", (int)(equals - word), word);
+		const json_t *value = json_object_get(body, key);
+
+		if (json_is_integer(value) && (*end < '0' || *end > '9'))
+			fprintf(stderr, say(c, "%s is %lld seconds.\n", "%s は %lld 秒です。\n"), word,
+				(long long)json_integer_value(value));
+		free(key);
+	}
+}
+
 static int change(struct cli *c, const struct assigned *a, const json_t *before)
 {
 	json_t *body = assign_read(c), *after;
@@ -70,6 +87,8 @@ static int change(struct cli *c, const struct assigned *a, const json_t *before)
 	if (!body)
 		return CLI_USAGE;
 	after = api_call(c, "PATCH", body, API_SOON_MS, "/machines/%s/%s", c->operands[0], a->resource);
+	if (!after)
+		name_durations(c, body);
 	json_decref(body);
 	if (!after)
 		return CLI_FAILED;

@@ -262,7 +262,8 @@ const struct verb verb_export = {
 	.operands = "NAME FILE",
 	.summary = "Write a disk, as it was at some moment, into an image file",
 	.details = "The file appears when it is complete. `godwit points NAME` lists the moments; a TIME takes the\n"
-		   "newest point at or before it.",
+		   "newest point at or before it, `now` the newest there is; of times before the first point and\n"
+		   "after the last one there is none.",
 	.options = options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 2,

@@ -39,28 +39,58 @@ const char *launch_state_words(const struct cli *c, const char *state)
 
 /* --- which launch ---------------------------------------------------------------------- */
 
-json_t *launch_choose(const struct cli *c, const json_t *launches, const char *word)
+struct list {
+	char text[FAULT_VALUE_MAX];
+	size_t used, count;
+};
+
+static void list_add(struct list *l, const json_t *launch)
 {
-	json_t *launch, *found = NULL;
-	char list[FAULT_VALUE_MAX] = "";
-	size_t i, n = 0, matches = 0;
+	if (l->used < sizeof(l->text))
+		l->used += (size_t)snprintf(l->text + l->used, sizeof(l->text) - l->used, "%s%.13s", l->count ? ", " : "",
+					    get_text(launch, "id", ""));
+	l->count++;
+}
 
-	json_array_foreach((json_t *)launches, i, launch) {
-		const char *id = get_text(launch, "id", "");
+static bool is_named(const json_t *launch, const char *word)
+{
+	return strlen(word) >= LAUNCH_WORD_MIN && strncmp(get_text(launch, "id", ""), word, strlen(word)) == 0;
+}
 
-		if (!*word || strncmp(id, word, strlen(word)) != 0)
-			continue;
-		if (n < sizeof(list))
-			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%.13s", matches ? ", " : "", id);
-		found = launch;
-		matches++;
-	}
-	if (matches == 1)
-		return json_incref(found);
-	if (matches)
-		cli_fail_message(c, MSG_LAUNCH_AMBIGUOUS, "launch", word, "launches", list, NULL);
+/* Whoever writes a machine's name sees what there is of it. */
+static void say_why_none(const struct cli *c, const struct list *of_machine, const char *word)
+{
+	char least[8];
+
+	snprintf(least, sizeof(least), "%d", LAUNCH_WORD_MIN);
+	if (of_machine->count)
+		cli_fail_message(c, MSG_LAUNCH_IS_MACHINE, "machine", word, "launches", of_machine->text, NULL);
+	else if (strlen(word) < LAUNCH_WORD_MIN)
+		cli_fail_message(c, MSG_LAUNCH_WORD_SHORT, "launch", word, "least", least, NULL);
 	else
 		cli_fail_message(c, MSG_LAUNCH_UNKNOWN, "launch", word, NULL);
+}
+
+json_t *launch_choose(const struct cli *c, const json_t *launches, const char *word)
+{
+	struct list matches = { 0 }, of_machine = { 0 };
+	json_t *launch, *found = NULL;
+	size_t i;
+
+	json_array_foreach((json_t *)launches, i, launch) {
+		if (strcmp(get_text(launch, "machine", ""), word) == 0)
+			list_add(&of_machine, launch);
+		if (!is_named(launch, word))
+			continue;
+		list_add(&matches, launch);
+		found = launch;
+	}
+	if (matches.count == 1)
+		return json_incref(found);
+	if (matches.count)
+		cli_fail_message(c, MSG_LAUNCH_AMBIGUOUS, "launch", word, "launches", matches.text, NULL);
+	else
+		say_why_none(c, &of_machine, word);
 	return NULL;
 }
 

@@ -5,6 +5,9 @@
 
 #include "cli.h"
 
+/* Less of an id is a slip of the finger rather than a name. */
+#define LAUNCH_WORD_MIN 4
+
 /* The launch whose id is @word or begins with it, as GET /launches has it;
  * NULL after saying what is wrong. */
 json_t *launch_find(struct cli *c, const char *word);

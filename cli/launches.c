@@ -3,8 +3,10 @@
 #include "api.h"
 #include "launch-follow.h"
 #include "output.h"
+#include "program.h"
 #include "words.h"
 #include <stdio.h>
+#include <unistd.h>
 
 #define LIMIT_MOST 1000 /* the console's */
 #define KEEP_TIMEOUT_MS 30000
@@ -108,7 +110,9 @@ const struct verb verb_keep = {
 	.name = "keep",
 	.operands = "LAUNCH",
 	.summary = "Make a launched machine stand on its own: its data is copied while it runs",
-	.details = "LAUNCH is its id, or the beginning of it. With --wait the exit status is 0 only if it stands.",
+	.details = "LAUNCH is its id, or at least the first 4 characters of it. One that has ended and whose disks were\n"
+		   "kept, because nobody had asked for its end, is started again from them.\n"
+		   "With --wait the exit status is 0 only if it stands.",
 	.options = keep_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
@@ -119,9 +123,70 @@ const struct verb verb_keep = {
 
 /* --- terminate ------------------------------------------------------------------------------- */
 
+/* Its data is nowhere else: it stands on its own, or is on its way there. */
+static bool is_only_copy(const json_t *launch)
+{
+	const char *state = get_text(launch, "state", ""), *kind = get_text(launch, "kind", "");
+
+	return json_is_true(json_object_get(launch, "disks_kept")) ||
+	       json_is_object(json_object_get(launch, "not_proved")) || strcmp(state, "standing") == 0 ||
+	       strcmp(state, "stopped") == 0 || strcmp(state, "keeping") == 0 ||
+	       (strcmp(kind, "cutover") == 0 && strcmp(state, "booted") == 0);
+}
+
+/* CLI_DONE if that data may go. */
+static int confirm_end(struct cli *c, const json_t *launch)
+{
+	const char *machine = get_text(launch, "machine", "");
+	char id[LAUNCH_SHORT_LEN + 1], question[WORDS_MAX];
+
+	snprintf(id, sizeof(id), "%s", get_text(launch, "id", ""));
+	if (!is_only_copy(launch) || cli_switch(c, "yes"))
+		return CLI_DONE;
+	if (isatty(STDIN_FILENO) != 1)
+		return cli_fail_message(c, MSG_LAUNCH_ONLY_COPY, "launch", id, "machine", machine, NULL);
+	snprintf(question, sizeof(question),
+		 say(c, "This deletes the disks of launch %s of %s, the only copy of what is on them. Type %s to go on: ",
+		     "起動 %s（%s）のディスクを削除します。そのデータは他にありません。続けるには %s と入力してください: "),
+		 id, machine, id);
+	if (confirm_by_typing(question, id))
+		return CLI_DONE;
+	fprintf(stderr, say(c, "Nothing was changed.\n", "変更していません。\n"));
+	return CLI_FAILED;
+}
+
+/* It is told when it is back; until then the machine runs on. */
+static bool server_is_away(struct cli *c, const char *job)
+{
+	json_t *shown = api_get(c, "/jobs/%s", job);
+	const json_t *problem = json_array_get(get_array(shown, "problems"), 0);
+	char text[WORDS_MAX], remedy[WORDS_MAX];
+	bool away = problem != NULL;
+
+	if (away) {
+		message_words(problem, text, remedy);
+		fprintf(stderr, "%s\n    %s\n", text, remedy);
+	}
+	json_decref(shown);
+	return away;
+}
+
+static const char *outcome(struct cli *c, bool forgotten, const char *job)
+{
+	if (forgotten)
+		return say(c, "Launch %.8s of %s was over; what was left of it is gone",
+			   "起動 %.8s（%s）は終了済みのため、残っていた記録を削除しました");
+	if (cli_switch(c, "wait"))
+		return say(c, "Launch %.8s of %s is gone", "起動 %.8s（%s）は終了しました");
+	if (server_is_away(c, job))
+		return say(c, "Launch %.8s of %s will be ended when its replication server is back",
+			   "起動 %.8s（%s）は、レプリケーションサーバーの復帰後に終了します");
+	return say(c, "Launch %.8s of %s is being ended", "起動 %.8s（%s）を終了しています");
+}
+
 static int terminate(struct cli *c, const json_t *launch)
 {
-	const char *id = get_text(launch, "id", ""), *machine = get_text(launch, "machine", "");
+	const char *id = get_text(launch, "id", ""), *machine = get_text(launch, "machine", ""), *job;
 	json_t *answer = api_call(c, "DELETE", NULL, API_SOON_MS, "/launches/%s", id), *shown = NULL;
 	bool forgotten = json_is_string(json_object_get(launch, "ended"));
 	char text[WORDS_MAX];
@@ -129,22 +194,16 @@ static int terminate(struct cli *c, const json_t *launch)
 
 	if (!answer)
 		return CLI_FAILED;
+	job = get_text(answer, "job", "");
 	if (cli_switch(c, "wait") && !forgotten)
-		r = launch_follow(c, id, get_text(answer, "job", ""), &shown);
+		r = launch_follow(c, id, job, &shown);
 	json_decref(shown);
+	if (r == CLI_DONE) {
+		snprintf(text, sizeof(text), outcome(c, forgotten, job), id, machine);
+		c->output->done(c, "terminate", machine, text);
+	}
 	json_decref(answer);
-	if (r != CLI_DONE)
-		return r;
-	if (forgotten)
-		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s was over; what was left of it is gone",
-						 "起動 %.8s（%s）は終了済みのため、残っていた記録を削除しました"), id, machine);
-	else if (cli_switch(c, "wait"))
-		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s is gone", "起動 %.8s（%s）は終了しました"), id, machine);
-	else
-		snprintf(text, sizeof(text), say(c, "Launch %.8s of %s is being ended", "起動 %.8s（%s）を終了しています"), id,
-			 machine);
-	c->output->done(c, "terminate", machine, text);
-	return CLI_DONE;
+	return r;
 }
 
 static int run_terminate(struct cli *c)
@@ -154,13 +213,16 @@ static int run_terminate(struct cli *c)
 
 	if (!launch)
 		return CLI_FAILED;
-	r = terminate(c, launch);
+	r = confirm_end(c, launch);
+	if (r == CLI_DONE)
+		r = terminate(c, launch);
 	json_decref(launch);
 	return r;
 }
 
 static const struct verb_option terminate_options[] = {
 	{ "wait", NULL, "until it is gone" },
+	{ "yes", NULL, "do not ask, also of a machine that stands on its own: its disks are the only copy" },
 	{ NULL },
 };
 
@@ -168,7 +230,8 @@ const struct verb verb_terminate = {
 	.name = "terminate",
 	.operands = "LAUNCH",
 	.summary = "End a launched machine and delete its disks; the point stays as it is",
-	.details = "LAUNCH is its id, or the beginning of it. A launch that is over is forgotten, with its logs.",
+	.details = "LAUNCH is its id, or at least the first 4 characters of it. A launch that is over is forgotten, with\n"
+		   "its logs. Before a machine that stands on its own goes, a person is asked; a script says --yes.",
 	.options = terminate_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,

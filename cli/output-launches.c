@@ -35,16 +35,20 @@ static const char *point_clock(const json_t *launch, char *text)
 
 static void print_trouble(const struct cli *c, const json_t *launch, const char *indent)
 {
-	const json_t *fault = get_object(launch, "fault"),
+	const json_t *fault = get_object(launch, "fault"), *not_proved = get_object(launch, "not_proved"),
 		     *problem = json_array_get(get_array(launch, "problems"), 0);
 	char text[WORDS_MAX], remedy[WORDS_MAX];
 
 	if (json_object_size(fault))
 		printf("%s%s\n%s    %s\n", indent, get_text(fault, "message", get_text(fault, "code", "?")), indent,
 		       get_text(fault, "remedy", ""));
+	if (json_object_size(not_proved))
+		printf("%s%s\n%s    %s\n", indent, get_text(not_proved, "message", get_text(not_proved, "code", "?")),
+		       indent, get_text(not_proved, "remedy", ""));
 	if (json_is_true(json_object_get(launch, "disks_kept")))
-		printf(say(c, "%sIts disks are still in %s\n", "%sディスクは %s に残っています\n"), indent,
-		       get_text(launch, "folder", "?"));
+		printf(say(c, "%1$sIts disks are still in %2$s: `godwit keep %3$.8s` starts it again from them\n",
+			   "%1$sディスクは %2$s に残っています。`godwit keep %3$.8s` で再び起動できます\n"),
+		       indent, get_text(launch, "folder", "?"), get_text(launch, "id", "?"));
 	if (!problem)
 		return;
 	message_words(problem, text, remedy);
@@ -53,7 +57,8 @@ static void print_trouble(const struct cli *c, const json_t *launch, const char 
 
 static bool has_trouble(const json_t *launch)
 {
-	return json_object_size(get_object(launch, "fault")) || json_array_size(get_array(launch, "problems")) ||
+	return json_object_size(get_object(launch, "fault")) || json_object_size(get_object(launch, "not_proved")) ||
+	       json_array_size(get_array(launch, "problems")) ||
 	       json_is_true(json_object_get(launch, "disks_kept"));
 }
 
@@ -115,7 +120,8 @@ static void print_ways_on(const struct cli *c, const json_t *launch, const char 
 	if (strcmp(get_text(launch, "kind", ""), "images") != 0)
 		printf(say(c, "Its console: godwit console-log %s --follow\n",
 			   "コンソール: godwit console-log %s --follow\n"), id);
-	if (strcmp(state, "booted") == 0 && strcmp(get_text(launch, "kind", ""), "test") == 0)
+	if ((strcmp(state, "booted") == 0 && strcmp(get_text(launch, "kind", ""), "test") == 0) ||
+	    (strcmp(state, "booting") == 0 && json_object_size(get_object(launch, "not_proved"))))
 		printf(say(c, "Keep it:     godwit keep %s\n", "保持する:   godwit keep %s\n"), id);
 	printf(say(c, "End it:      godwit terminate %s\n", "終了する:   godwit terminate %s\n"), id);
 }
@@ -165,6 +171,11 @@ static void print_times(const struct cli *c, const json_t *launch)
 	table_add(t, get_text(get_object(launch, "boot"), "firmware", "-"));
 	table_add(t, say(c, "Folder on the server", "サーバー上のフォルダー"));
 	table_add(t, get_text(launch, "folder", "-"));
+	if (json_object_get(ms, "started")) {
+		table_add(t, say(c, "Screenshot", "スクリーンショット"));
+		table_addf(t, "godwit console-log %.*s --screenshot FILE.png", LAUNCH_SHORT_LEN,
+			   get_text(launch, "id", "?"));
+	}
 	table_print(t, "  ");
 	table_free(t);
 }

@@ -199,3 +199,14 @@ int program_start(const char *const argv[], pid_t *ret_pid, int *ret_fd)
 		*ret_fd = fds[0];
 	return r;
 }
+
+bool confirm_by_typing(const char *question, const char *expected)
+{
+	char line[128];
+
+	fputs(question, stderr);
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	return strcmp(line, expected) == 0;
+}

@@ -35,6 +35,9 @@ bool interrupted(void);
 /* The exit status of a program that was interrupted. */
 int interrupt_status(void);
 
+/* Ask on standard error; true only if a person types @expected. */
+bool confirm_by_typing(const char *question, const char *expected);
+
 /* Wait, or be interrupted. */
 void pause_ms(unsigned int ms);
 

@@ -31,16 +31,14 @@ void removal_folder(const char *path)
 static bool confirmed(struct cli *c, const char *name, const json_t *machine)
 {
 	unsigned long long points = get_u64(get_object(machine, "store"), "points");
-	char line[128];
+	char question[WORDS_MAX];
 
 	if (cli_switch(c, "yes") || isatty(STDIN_FILENO) != 1)
 		return true;
-	fprintf(stderr, say(c, "This deletes the replica of %s and its %llu points. Type its name to go on: ",
-			    "%s のレプリカと復旧ポイント %llu 個を削除します。続けるには名前を入力してください: "), name, points);
-	if (!fgets(line, sizeof(line), stdin))
-		return false;
-	line[strcspn(line, "\n")] = '\0';
-	return strcmp(line, name) == 0;
+	snprintf(question, sizeof(question),
+		 say(c, "This deletes the replica of %s and its %llu points. Type its name to go on: ",
+		     "%s のレプリカと復旧ポイント %llu 個を削除します。続けるには名前を入力してください: "), name, points);
+	return confirm_by_typing(question, name);
 }
 
 /* Whether the machine's agent has its folder here. */

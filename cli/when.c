@@ -25,7 +25,8 @@ char *when_at(const struct cli *c)
 	char time[WALLCLOCK_TEXT_LEN + 1];
 	uint64_t us;
 
-	if (!text)
+	/* No point is as new as this moment: what is meant is the newest there is. */
+	if (!text || wallclock_is_now(text))
 		return text_copy("latest");
 	if (wallclock_parse(text, &us) < 0)
 		return text_copy(text);

@@ -10,8 +10,8 @@
  * alone when it was not given.  False after saying what is wrong. */
 _must_check_ bool when_option(const struct cli *c, const char *name, char *ret_text);
 
-/* --at, "latest" without it: what is not a time is a point's id or label, which
- * the console knows.  To be freed. */
+/* --at, "latest" without it and for this very moment: what is not a time is a point's
+ * id or label, which the console knows.  To be freed. */
 char *when_at(const struct cli *c);
 
 /* "90s", "12h", "7d", or plain seconds. */

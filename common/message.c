@@ -83,6 +83,14 @@ static void fill(struct out *o, const char *text, const struct message_arg *args
 	append(o, text, strlen(text));
 }
 
+/* What a program said may end in a full stop; whoever goes on puts one of his own. */
+static void fill_text(struct out *o, enum message_code code, enum message_language lang, const struct message_arg *args)
+{
+	fill(o, messages[code].in[lang].text, args);
+	if (o->len > 1 && o->buf[o->len - 1] == '.' && o->buf[o->len - 2] != '.')
+		o->buf[--o->len] = '\0';
+}
+
 char *message_text(enum message_code code, enum message_language lang, const struct message_arg *args, char *buf,
 		   size_t size)
 {
@@ -90,7 +98,7 @@ char *message_text(enum message_code code, enum message_language lang, const str
 
 	assert(code < MSG_COUNT && lang <= LANGUAGE_JA && size > 0);
 	buf[0] = '\0';
-	fill(&o, messages[code].in[lang].text, args);
+	fill_text(&o, code, lang, args);
 	return buf;
 }
 
@@ -136,7 +144,7 @@ char *fault_format(const struct fault *fault, enum message_language lang, char *
 	for (unsigned int i = 0; i < fault->arg_count; i++)
 		args[i] = (struct message_arg){ fault->args[i].name, fault->args[i].value };
 	buf[0] = '\0';
-	fill(&o, messages[fault->code].in[lang].text, args);
+	fill_text(&o, fault->code, lang, args);
 	append(&o, stop, strlen(stop));
 	fill(&o, messages[fault->code].in[lang].remedy, args);
 	return buf;

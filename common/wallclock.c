@@ -218,6 +218,15 @@ static int parse_ago(const char *p, uint64_t *ret_us)
 	return 0;
 }
 
+bool wallclock_is_now(const char *text)
+{
+	size_t zeros = strspn(text, "0");
+
+	if (strcmp(text, "now") == 0)
+		return true;
+	return zeros > 0 && unit_us(text[zeros]) && strcmp(text + zeros + 1, " ago") == 0;
+}
+
 int wallclock_parse(const char *text, uint64_t *ret_us)
 {
 	if (strcmp(text, "now") == 0) {

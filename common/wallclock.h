@@ -27,4 +27,7 @@ char *wallclock_format(uint64_t time_us, char *ret_text);
  */
 _must_check_ int wallclock_parse(const char *text, uint64_t *ret_us);
 
+/* Is it a way to say "at this moment": "now", "0s ago", "0m ago" ...? */
+bool wallclock_is_now(const char *text);
+
 #endif

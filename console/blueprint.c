@@ -9,7 +9,7 @@
 #include <errno.h>
 
 static const struct value_kind table[] = {
-	{ "cpus", 1, 256, 2, { NULL }, 0, "", "processors" },
+	{ "cpus", 1, 255, 2, { NULL }, 0, "", "processors" },
 	{ "memory_mib", 64, 4 * 1024 * 1024, 1024, { NULL }, 0, "MiB", "memory" },
 	{ "firmware", 0, 0, 0, { "auto", "bios", "uefi" }, 0, "", "auto: as the disks say" },
 	{ "network", 0, 0, 0, { "isolated", "none", "user" }, 0, "",

@@ -97,6 +97,20 @@ json_t *db_launch_record(struct db *db, const char *id)
 	return one_json(db, db_query(db, "SELECT record FROM launches WHERE id = ?", "t", id));
 }
 
+bool db_launch_replica(struct db *db, const char *machine_id, char ret_id[ID_SIZE])
+{
+	sqlite3_stmt *s = db_query(db,
+				   "SELECT id FROM launches WHERE machine_id = ? AND ended_us IS NULL AND "
+				   "kind IN ('test', 'cutover') AND record IS NOT NULL ORDER BY created_us DESC, id LIMIT 1",
+				   "t", machine_id);
+
+	if (!db_next(db, s))
+		return false;
+	db_text(s, 0, ret_id, ID_SIZE);
+	db_done(db, s);
+	return true;
+}
+
 json_t *db_launch_blueprint(struct db *db, const char *id)
 {
 	json_t *blueprint = one_json(db, db_query(db, "SELECT blueprint FROM launches WHERE id = ?", "t", id));

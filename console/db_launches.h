@@ -22,6 +22,8 @@ void db_launch_drop(struct db *db, const char *id); /* its jobs stay */
 
 /* @ended_us 0: not over. */
 void db_launch_set(struct db *db, const char *id, const char *state, const json_t *record, int64_t ended_us);
+/* The newest launch of a machine that is there, and neither a drill nor images. */
+bool db_launch_replica(struct db *db, const char *machine_id, char ret_id[ID_SIZE]);
 json_t *db_launch_record(struct db *db, const char *id);    /* or NULL */
 json_t *db_launch_blueprint(struct db *db, const char *id);
 

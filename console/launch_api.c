@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base64.h"
 #include "blueprint.h"
 #include "db_events.h"
 #include "handlers.h"
@@ -11,11 +12,11 @@
 #include "utf8.h"
 #include "wallclock.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define ANSWER_US (45 * USEC_PER_SEC)
+#define LOOK_US (1 * USEC_PER_SEC) /* whether the server is still there */
 #define ASK_MS 15000u
 #define LAUNCH_TO_MAX 2000
 #define PNG_MAGIC "\x89PNG\r\n\x1a\n"
@@ -123,10 +124,10 @@ static int refusal_of(struct request *r, const json_t *record)
 	return request_fault(r, &f);
 }
 
-/* Until the server has answered.  One that is slow has its fate in the job. */
+/* Until the server has answered.  One that is slow, or is seen to have gone, has its fate in the job. */
 static int wait_for_answer(struct request *r, const struct launch_row *l)
 {
-	uint64_t deadline = monotonic_now_us() + ANSWER_US;
+	uint64_t deadline = monotonic_now_us() + ANSWER_US, look;
 
 	for (;;) {
 		uint64_t ticket = live_ticket(r->console->live, LIVE_STATUSES);
@@ -138,7 +139,11 @@ static int wait_for_answer(struct request *r, const struct launch_row *l)
 		int status = err ? request_catalogue_failed(r, "reading a launch", err) : refusal_of(r, record);
 
 		json_decref(record);
-		if (status || !waits || !live_wait(r->console->live, LIVE_STATUSES, ticket, deadline))
+		look = MIN(deadline, monotonic_now_us() + LOOK_US);
+		if (status || !waits || !live_connected(r->console->live, l->server_id))
+			return status;
+		if (!live_wait(r->console->live, LIVE_STATUSES, ticket, look) &&
+		    (look == deadline || monotonic_now_us() < look)) /* too late, or this program ends */
 			return status;
 	}
 }
@@ -251,7 +256,11 @@ static int ask_server(struct request *r, const char *verb, struct launch_row *l,
 	json_object_set_new(command, "launch", json_string(l->id));
 	if (from)
 		json_object_set(command, "from", (json_t *)from);
-	return resource_call(r, &s, command, ASK_MS, ret);
+	status = resource_call(r, &s, command, ASK_MS, ret);
+	/* It is listed here, so it is known; the server has nothing of what it never started. */
+	if (status == 404 && r->fault.code == MSG_LAUNCH_UNKNOWN)
+		return request_refuse(r, 404, MSG_LAUNCH_NEVER_STARTED, "launch", l->id, NULL);
+	return status;
 }
 
 int handle_launch_log(struct request *r)
@@ -270,42 +279,32 @@ int handle_launch_log(struct request *r)
 	return status ? status : request_answer(r, 200, result);
 }
 
-/* The bytes that @text stands for, to be freed; NULL when it is not base64. */
-static uint8_t *decode(const char *text, size_t len, size_t *ret_len)
-{
-	uint8_t *bytes = malloc(len / 4 * 3 + 3);
-	int n = bytes && len && len % 4 == 0 && len < INT32_MAX
-		    ? EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)len)
-		    : -1;
-
-	if (n < 0) {
-		free(bytes);
-		return NULL;
-	}
-	for (size_t i = len; i > len - 2 && text[i - 1] == '='; i--)
-		n--;
-	*ret_len = (size_t)n;
-	return bytes;
-}
-
 int handle_launch_screenshot(struct request *r)
 {
 	struct launch_row l;
+	bool coded = false;
 	json_t *result, *png;
 	size_t len = 0;
-	int status = ask_server(r, "screenshot", &l, NULL, &result);
+	int status = request_query_bool(r, "base64", &coded);
 
+	if (!status)
+		status = ask_server(r, "screenshot", &l, NULL, &result);
 	if (status)
 		return status;
 	png = json_object_get(result, "png");
 	if (json_is_string(png))
-		r->text = (char *)decode(json_string_value(png), json_string_length(png), &len);
-	json_decref(result);
-	if (!r->text || len < strlen(PNG_MAGIC) || memcmp(r->text, PNG_MAGIC, strlen(PNG_MAGIC))) {
+		r->text = (char *)base64_decode(json_string_value(png), json_string_length(png), &len);
+	if (!r->text || len < strlen(PNG_MAGIC) || memcmp(r->text, PNG_MAGIC, strlen(PNG_MAGIC)) || coded) {
+		bool good = r->text && coded;
+
 		free(r->text);
 		r->text = NULL;
+		if (good)
+			return request_answer(r, 200, result);
+		json_decref(result);
 		return request_refuse(r, 404, MSG_LAUNCH_NO_SCREENSHOT, "launch", l.id, NULL);
 	}
+	json_decref(result);
 	r->text_len = len;
 	r->text_type = "image/png";
 	return 200;
@@ -313,13 +312,21 @@ int handle_launch_screenshot(struct request *r)
 
 /* --- keeping --------------------------------------------------------------------------------- */
 
-static int check_keepable(struct request *r, const struct launch_row *l)
+/* What is over and left its disks is started again from them. */
+static int check_keepable(struct request *r, struct db *db, const struct launch_row *l)
 {
+	json_t *record = db_launch_record(db, l->id);
+	bool disks_kept = json_is_true(json_object_get(record, "disks_kept")),
+	     runs = launches_state_has_booted(l->state) || launches_is_unproved(record);
+
+	json_decref(record);
+	if (l->ended_us && disks_kept)
+		return 0;
 	if (l->ended_us)
 		return request_refuse(r, 409, MSG_LAUNCH_OVER, "launch", l->id, NULL);
 	if (!strcmp(l->kind, "drill"))
 		return request_refuse(r, 409, MSG_LAUNCH_IS_DRILL, "launch", l->id, NULL);
-	if (!launches_state_has_booted(l->state))
+	if (!runs)
 		return request_refuse(r, 409, MSG_LAUNCH_NOT_BOOTED, "launch", l->id, "state", l->state, NULL);
 	return 0;
 }
@@ -348,7 +355,7 @@ static int begin_keep(struct request *r, struct launch_row *l, char *ret_job, bo
 {
 	struct db *db = catalogue_write(r->console->catalogue);
 	bool found = db_launch_find(db, r->params[0], l);
-	int status = found ? check_keepable(r, l) : db_error(db) ? 0 : unknown(r), err;
+	int status = found ? check_keepable(r, db, l) : db_error(db) ? 0 : unknown(r), err;
 
 	if (status) {
 		catalogue_abandon(r->console->catalogue);
@@ -375,7 +382,8 @@ static void settle_keep(struct request *r, const struct launch_row *l, const cha
 			json_decref(result);
 		} else if (db_launch_find(db, l->id, &now)) {
 			db_job_set(db, job, "STARTED", NULL, 0);
-			launches_settle(db, &now);
+			if (!now.ended_us) /* else the job waits for what becomes of it now */
+				launches_settle(db, &now);
 		}
 	}
 	err = catalogue_commit(r->console->catalogue);
@@ -394,7 +402,7 @@ int handle_launch_keep(struct request *r)
 	if (status)
 		return status;
 	/* Who stands already has nothing to be told. */
-	if (new && strcmp(l.state, "standing") && strcmp(l.state, "stopped")) {
+	if (new && strcmp(l.state, "standing")) {
 		status = ask_server(r, "keep", &l, NULL, &result);
 		json_decref(result);
 	}
@@ -405,6 +413,16 @@ int handle_launch_keep(struct request *r)
 
 /* --- ending ---------------------------------------------------------------------------------- */
 
+/* One that is over and is just being started again is not: its job waits for that. */
+static bool is_over(struct db *db, const struct launch_row *l)
+{
+	struct job_row *jobs;
+	size_t count = db_job_list_open(db, l->id, &jobs);
+
+	free(jobs);
+	return l->ended_us && !count;
+}
+
 /* What is over is forgotten, here and at the server. */
 static json_t *end_or_forget(struct request *r, struct db *db, const struct launch_row *l, char *ret_job)
 {
@@ -412,7 +430,7 @@ static json_t *end_or_forget(struct request *r, struct db *db, const struct laun
 	json_t *command;
 
 	*ret_job = '\0';
-	if (l->ended_us) {
+	if (is_over(db, l)) {
 		command = launches_end(db, l);
 		db_launch_drop(db, l->id);
 		return command;

@@ -38,14 +38,19 @@ static json_t *point_of(const struct launch_row *l, const json_t *record)
 }
 
 /* {code, message, remedy, args} or null; a code of a newer server keeps its name. */
-static json_t *fault_of(const struct request *r, const json_t *holder)
+static json_t *fault_in(const struct request *r, const json_t *holder, const char *member)
 {
-	const json_t *told = json_object_get(holder, "fault");
+	const json_t *told = json_object_get(holder, member);
 	struct fault f;
 
 	if (!told)
 		return json_null();
 	return fault_from_json(told, &f) ? json_deep_copy(told) : request_fault_body(&f, r->language);
+}
+
+static json_t *fault_of(const struct request *r, const json_t *holder)
+{
+	return fault_in(r, holder, "fault");
 }
 
 static json_t *problems_of(const struct request *r, struct db *db, const char *server_id, bool over)
@@ -93,6 +98,7 @@ json_t *launch_view(const struct request *r, struct db *db, const struct launch_
 	json_object_set_new(view, "times", taken_or(record, "times", JSON_OBJECT, json_object()));
 	json_object_set_new(view, "milliseconds", taken_or(record, "milliseconds", JSON_OBJECT, json_object()));
 	json_object_set_new(view, "proof", taken_or(record, "proof", JSON_STRING, json_null()));
+	json_object_set_new(view, "not_proved", l->ended_us ? json_null() : fault_in(r, record, "not_proved"));
 	json_object_set_new(view, "progress", taken_or(record, "progress", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "proof_command", taken_or(record, "proof_command", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "post_launch", taken_or(record, "post_launch", JSON_OBJECT, json_null()));
@@ -135,6 +141,13 @@ static void add_newest(json_t *view, const json_t *life, const char *type, const
 
 	json_object_set_new(view, time_name, resource_time((uint64_t)resource_integer(newest, "us", 0)));
 	json_object_set_new(view, job_name, taken_or(newest, "job", JSON_STRING, json_null()));
+}
+
+json_t *launch_view_replica(struct db *db, const struct machine_row *m)
+{
+	char id[ID_SIZE];
+
+	return db_launch_replica(db, m->id, id) ? json_string(id) : json_null();
 }
 
 json_t *launch_view_life_cycle(struct db *db, const struct machine_row *m)

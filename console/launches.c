@@ -52,10 +52,16 @@ static const char *text_in(const json_t *object, const char *name)
 	return text ? text : "";
 }
 
+bool launches_is_unproved(const json_t *record)
+{
+	return json_is_object(json_object_get(record, "not_proved")) && !launches_state_is_over(text_in(record, "state"));
+}
+
 /* It has shown that it boots, whatever became of it since. */
 static bool is_proved(const json_t *record)
 {
-	return launches_state_has_booted(text_in(record, "state")) || *text_in(record, "proof");
+	return *text_in(record, "proof") || (launches_state_has_booted(text_in(record, "state")) &&
+					     !json_is_object(json_object_get(record, "not_proved")));
 }
 
 static bool is_written(const json_t *record)
@@ -153,6 +159,15 @@ static void not_kept(const json_t *record, const char *launch, struct fault *ret
 		  *reason ? utf8_clean(reason, text, sizeof(text)) : "the launch's log may tell", "launch", launch, NULL);
 }
 
+/* It runs on: no state of it changes. */
+static void tell_not_proved(struct db *db, const struct launch_row *l, const json_t *record)
+{
+	struct fault f;
+
+	if (fault_from_json(json_object_get(record, "not_proved"), &f) == 0)
+		add_event(db, l, &f);
+}
+
 static void tell_what_changed(struct db *db, const struct launch_row *l, const json_t *before, const json_t *record)
 {
 	bool over = launches_state_is_over(text_in(record, "state"));
@@ -241,6 +256,13 @@ static void copy_log(struct db *db, const struct job_row *j, const json_t *recor
 	}
 }
 
+/* Of a machine that was off a job to keep it is done when it runs. */
+static bool is_being_started_again(const json_t *before, const json_t *record)
+{
+	return !strcmp(text_in(record, "state"), "stopped") &&
+	       (!strcmp(text_in(before, "state"), "stopped") || launches_state_is_over(text_in(before, "state")));
+}
+
 enum outcome { OPEN, DONE, FAILED };
 
 static enum outcome outcome_of(const struct job_row *j, const json_t *before, const json_t *record, struct fault *ret)
@@ -256,9 +278,11 @@ static enum outcome outcome_of(const struct job_row *j, const json_t *before, co
 		return !over ? OPEN : proved && strcmp(state, "failed") ? DONE : FAILED;
 	if (!strcmp(j->type, "IMAGES"))
 		return !over ? OPEN : is_written(record) ? DONE : FAILED;
+	if (strcmp(j->type, "KEEP") && !proved && !over && launches_is_unproved(record))
+		return fault_from_json(json_object_get(record, "not_proved"), ret) ? OPEN : FAILED;
 	if (strcmp(j->type, "KEEP"))
 		return proved && (over || !is_running_command(record)) ? DONE : over ? FAILED : OPEN;
-	if (launches_stands(record))
+	if (launches_stands(record) && !is_being_started_again(before, record))
 		return DONE;
 	if (over || !fell_back(before, record))
 		return over ? FAILED : OPEN;
@@ -312,6 +336,8 @@ static void take_record(struct db *db, const struct launch_row *l, const json_t 
 			      : l->ended_us		     ? l->ended_us
 							     : (int64_t)wallclock_now_us());
 		follow_jobs(db, l, before, record);
+		if (launches_is_unproved(record) && !launches_is_unproved(before))
+			tell_not_proved(db, l, record);
 		if (strcmp(l->state, state) || was_started_again(before, record) ||
 		    is_proved(record) != is_proved(before) || fell_back(before, record))
 			tell_what_changed(db, l, before, record);

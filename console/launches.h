@@ -63,6 +63,8 @@ const char *launches_job_type(const char *kind); /* NULL: there is no such kind 
 
 /* All its data is its own, though it may be off just now. */
 bool launches_stands(const json_t *record);
+/* It did not show in time that it boots, and runs on (a cutover). */
+bool launches_is_unproved(const json_t *record);
 
 bool launches_state_is_over(const char *state);
 bool launches_state_has_booted(const char *state);

@@ -251,6 +251,7 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_decref(blueprint);
 	json_object_set_new(view, "facts", facts);
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
+	json_object_set_new(view, "replica", launch_view_replica(db, m));
 	json_object_set_new(view, "life_cycle", launch_view_life_cycle(db, m));
 	live_view_done(&s.agent);
 	live_view_done(&s.server);

@@ -21,6 +21,9 @@ json_t *points_at(const char *at)
 	char text[WALLCLOCK_TEXT_LEN + 1];
 	uint64_t us;
 
+	/* Replication is always a little behind this moment: what is meant is the newest point. */
+	if (wallclock_is_now(at))
+		return json_string("latest");
 	/* Times as people write them are of our clock and our time zone. */
 	if (wallclock_parse(at, &us) == 0)
 		return json_string(wallclock_format(us, text));

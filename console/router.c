@@ -45,7 +45,7 @@ const struct route router_table[] = {
 	{ "GET", V1 "/launches/{}", WHO_ADMIN, handle_launch_get, NULL, 0 },
 	{ "DELETE", V1 "/launches/{}", WHO_ADMIN, handle_launch_end, NULL, 0 },
 	{ "GET", V1 "/launches/{}/console-log", WHO_ADMIN, handle_launch_log, "from", 0 },
-	{ "GET", V1 "/launches/{}/screenshot", WHO_ADMIN, handle_launch_screenshot, NULL, 0 },
+	{ "GET", V1 "/launches/{}/screenshot", WHO_ADMIN, handle_launch_screenshot, "base64", 0 },
 	{ "POST", V1 "/launches/{}/keep", WHO_ADMIN, handle_launch_keep, NULL, 0 },
 	{ "GET", V1 "/jobs", WHO_ADMIN, handle_job_list, "machine limit", 0 },
 	{ "GET", V1 "/jobs/{}", WHO_ADMIN, handle_job_get, NULL, 0 },

@@ -176,10 +176,12 @@ void launch_read_record(struct launch *e)
 static bool is_somebodys_data(const struct launch *e)
 {
 	const char *kind = json_string_value(json_object_get(e->spec, "kind")) ?: "";
+	bool kept = json_is_true(json_object_get(e->record, "disks_kept"));
 
-	if (e->over)
-		return json_is_true(json_object_get(e->record, "disks_kept"));
-	return stands(e) || is_stopped(e) || json_is_true(json_object_get(e->record, "to_be_kept")) ||
+	if (e->over || kept)
+		return kept;
+	return stands(e) || is_stopped(e) || json_is_object(json_object_get(e->record, "not_proved")) ||
+	       json_is_true(json_object_get(e->record, "to_be_kept")) ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
@@ -446,13 +448,26 @@ static int say(const struct launch *e, const char *line)
 	return err;
 }
 
+/* Off, but its disks are there: after it was killed, or stopped without a restart of this machine. */
+static bool can_start_again(const struct launch *e)
+{
+	return process_of(e) <= 0 && is_somebodys_data(e) && (e->over || is_stopped(e)) && !e->launches->server->stopping;
+}
+
 int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 {
 	struct launch *e = launches_find(l, id);
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
-	look_at(e);
+	if (!e->over)
+		look_at(e);
+	if (e->stage == THERE && can_start_again(e)) {
+		e->over = e->asked_to_end = false;
+		e->kill_at_us = 0;
+		launch_start_again(e);
+		return 0;
+	}
 	if (e->over)
 		return fault_set(ret_fault, -ESTALE, MSG_LAUNCH_OVER, "launch", id, NULL);
 	if (strcmp(state_of(e), "keeping") == 0 || stands(e) || is_stopped(e)) /* that goes on with it by itself */

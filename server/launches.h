@@ -21,6 +21,7 @@
  *	cutover that had booted) is started again, with its disks, when the server's
  *	machine was restarted (another boot id than its record's), unless its
  *	blueprint says that it is to be left (after_restart).
+ *	One whose disks were kept at its end is started again when it is asked to be kept.
  * N4	The point of a launch that is not over and does not stand on its own is not
  *	thinned away, also while nothing of it runs: its disks are nothing without it.
  * N5	What cannot be read may be somebody's machine: a launch whose spec.json, or

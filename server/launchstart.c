@@ -61,7 +61,7 @@ void launch_start_again(struct launch *e)
 	launchfiles_clear(e->folder, true);
 	e->again = true;
 	e->stage = SPAWNING;
-	log_info("launch %s is started again, after a restart", e->id);
+	log_info("launch %s is started again", e->id);
 	if (spawn(e)) {
 		e->again = false;
 		e->stage = THERE;

@@ -122,10 +122,18 @@ static int look_at_disk(const struct bootdisk_source *s, unsigned int disk, stru
 	return seen->gpt ? look_at_gpt(s, disk, sector, seen) : 0;
 }
 
+static bool can(const struct bootdisk *b, enum bootdisk_firmware f)
+{
+	return f == FIRMWARE_NONE || (f == FIRMWARE_UEFI ? b->has_uefi : b->has_bios);
+}
+
 int bootdisk_find(const struct bootdisk_source *s, enum bootdisk_firmware preferred, struct bootdisk *ret)
 {
+	struct bootdisk first = { .firmware = FIRMWARE_NONE };
+
 	for (unsigned int disk = 0; disk < s->count; disk++) {
 		struct seen seen;
+		struct bootdisk b;
 		bool bios, uefi;
 		int err = look_at_disk(s, disk, &seen);
 
@@ -137,18 +145,24 @@ int bootdisk_find(const struct bootdisk_source *s, enum bootdisk_firmware prefer
 		uefi = seen.esp_bytes > 0;
 		if (!bios && !uefi)
 			continue;
-		*ret = (struct bootdisk){
+		b = (struct bootdisk){
 			.firmware = uefi && (preferred == FIRMWARE_UEFI || !bios) ? FIRMWARE_UEFI : FIRMWARE_BIOS,
 			.disk = disk,
 			.gpt = seen.gpt,
+			.has_code = seen.code,
 			.has_bios = bios,
 			.has_uefi = uefi,
 			.esp_offset = seen.esp_offset,
 			.esp_bytes = seen.esp_bytes,
 		};
-		return 0;
+		if (can(&b, preferred)) {
+			*ret = b;
+			return 0;
+		}
+		if (first.firmware == FIRMWARE_NONE)
+			first = b;
 	}
-	*ret = (struct bootdisk){ .firmware = FIRMWARE_NONE };
+	*ret = first;
 	return 0;
 }
 

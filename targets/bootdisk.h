@@ -4,7 +4,8 @@
  *
  * Nothing is mounted: the master boot record and the GUID partition table are
  * looked at (UEFI specification 2.10, chapter 5), through whatever reads.  The
- * disk that starts is the first that can; its firmware is
+ * disk that starts is the first that can with the firmware that the caller prefers, or
+ * else the first that can at all; its firmware is
  *
  *	BIOS	it has boot code in its first sector, and the code has something
  *		to go on: an active partition, or a BIOS boot partition on GPT
@@ -34,6 +35,7 @@ struct bootdisk {
 	unsigned int disk;		 /* which starts */
 	bool gpt;
 	bool has_bios, has_uefi;	 /* what that disk could do */
+	bool has_code;			 /* in its first sector, whether it has something to go on or not */
 	uint64_t esp_offset, esp_bytes;	 /* of its EFI system partition; 0: none */
 };
 

@@ -137,6 +137,8 @@ void launch_guest_ready(void *context)
 	l->running = NULL; /* what ran there began anew */
 	if (state == LAUNCH_BOOTING && l->spec.proof == PROOF_COMMAND)
 		try_proof_again(l);
+	else if (state == LAUNCH_BOOTING && l->spec.proof == PROOF_LOGIN) /* its unit waits until people may log in */
+		launch_proved(l, "godwit-launched answers in it");
 	else if (l->post_launch_due && (state == LAUNCH_BOOTED || state == LAUNCH_KEEPING || state == LAUNCH_STANDING))
 		send_post_launch(l);
 }

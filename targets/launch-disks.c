@@ -186,6 +186,18 @@ static void note_disks(struct launch *l, struct store_reader *r)
 	}
 }
 
+/* What is asked for is not tried where it cannot be. */
+static int check_firmware(const struct launch *l, const struct bootdisk *b, struct fault *f)
+{
+	if (b->firmware == FIRMWARE_NONE)
+		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NOT_BOOTABLE, "machine", l->spec.machine, NULL);
+	if (l->spec.firmware == FIRMWARE_UEFI && !b->has_uefi)
+		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NO_ESP, "machine", l->spec.machine, NULL);
+	if (l->spec.firmware == FIRMWARE_BIOS && !b->has_code)
+		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NO_BOOT_CODE, "machine", l->spec.machine, NULL);
+	return 0;
+}
+
 int launch_look_at_disks(struct launch *l, struct fault *f)
 {
 	struct look k = { .launch = l };
@@ -206,8 +218,9 @@ int launch_look_at_disks(struct launch *l, struct fault *f)
 	if (err)
 		return fault_set(f, err, MSG_LAUNCH_NO_POINT, "machine", l->spec.machine, "reason", strerror(-err),
 				 NULL);
-	if (b.firmware == FIRMWARE_NONE)
-		return fault_set(f, -ENOEXEC, MSG_LAUNCH_NOT_BOOTABLE, "machine", l->spec.machine, NULL);
+	err = check_firmware(l, &b, f);
+	if (err)
+		return err;
 	l->boot_disk = b.disk;
 	l->esp_offset = b.esp_offset;
 	l->esp_bytes = b.esp_bytes;

@@ -47,6 +47,7 @@ struct launch {
 	bool failing, ending, done;
 	bool asked_to_end;
 	bool to_be_kept;	    /* somebody asked for that, or it is a cutover */
+	bool unproved;		    /* a cutover that did not show in time that it has booted: it runs on */
 	bool stopping;		    /* with this machine, to be started again with it */
 	bool powering_off;	    /* it was asked to, and its end is awaited */
 	uint64_t power_off_us;	    /* when that was */

@@ -24,12 +24,12 @@
 /* --- the end --------------------------------------------------------------------------------- */
 
 /* L2.  The disks of a machine that stands on its own or is to, and of a cutover that has
- * booted, are somebody's data: they go only when it is asked to end. */
+ * booted or runs without having shown it, are somebody's data: they go only when it is asked to end. */
 static bool is_somebodys_data(const struct launch *l)
 {
 	bool is_new = l->spec.kind == LAUNCH_CUTOVER && record_current(l->record) == LAUNCH_BOOTED;
 
-	return !l->asked_to_end && (l->standing || l->resumed || l->to_be_kept || is_new);
+	return !l->asked_to_end && (l->standing || l->resumed || l->to_be_kept || l->unproved || is_new);
 }
 
 static void remove_files(struct launch *l)
@@ -192,6 +192,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.macs = l->mac_list,
 		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
+		.wants_login = l->spec.proof == PROOF_LOGIN,
 		.again = l->resumed,
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,

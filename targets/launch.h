@@ -6,6 +6,8 @@
  *	    |            |          |         |          |          |
  *	    '------------'----------'-> FAILED '----------'----------'-> ENDED
  *	STANDING -> STOPPED (with the server's machine) -> STANDING, in a new process
+ *	BOOTING -> KEEPING, BOOTED	of a cutover that runs on although it did not show in time that it boots
+ *	FAILED, ENDED -> STOPPED	in a new process, when its disks were kept and it is asked for again
  *	PREPARING -> WRITING -> ENDED (or FAILED)		where it is only written (target.h)
  *
  * The folder has

@@ -30,7 +30,7 @@ static const struct {
 #define TO(state) (1u << LAUNCH_##state)
 	[LAUNCH_PREPARING] = { "preparing", TO(STARTING) | TO(WRITING) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STARTING] = { "starting", TO(BOOTING) | TO(FAILED) | TO(ENDED) },
-	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(FAILED) | TO(ENDED) },
+	[LAUNCH_BOOTING] = { "booting", TO(BOOTED) | TO(KEEPING) | TO(STOPPED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_BOOTED] = { "booted", TO(KEEPING) | TO(STOPPED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_KEEPING] = { "keeping", TO(STANDING) | TO(BOOTED) | TO(STOPPED) | TO(FAILED) | TO(ENDED) },
 	[LAUNCH_STANDING] = { "standing", TO(STOPPED) | TO(FAILED) | TO(ENDED) },
@@ -167,19 +167,28 @@ static bool is_in(const json_t *shown, enum launch_state state)
 	return strcmp(json_string_value(json_object_get(shown, "state")) ?: "", states[state].name) == 0;
 }
 
+static bool is_true(const json_t *shown, const char *member)
+{
+	return json_is_true(json_object_get(shown, member));
+}
+
 static bool is_somebodys(const json_t *shown)
 {
 	const char *kind = json_string_value(json_object_get(shown, "kind")) ?: "";
 
+	if (is_in(shown, LAUNCH_FAILED) || is_in(shown, LAUNCH_ENDED)) /* it is asked for again */
+		return is_true(shown, "disks_kept");
+	if (is_in(shown, LAUNCH_BOOTING) && json_object_get(shown, "not_proved"))
+		return true;
 	return is_in(shown, LAUNCH_STANDING) || is_in(shown, LAUNCH_STOPPED) || is_in(shown, LAUNCH_KEEPING) ||
 	       (is_in(shown, LAUNCH_BOOTED) &&
-		(strcmp(kind, "cutover") == 0 || json_is_true(json_object_get(shown, "to_be_kept"))));
+		(strcmp(kind, "cutover") == 0 || is_true(shown, "to_be_kept")));
 }
 
 static bool has_stood(const json_t *shown)
 {
-	return is_in(shown, LAUNCH_STANDING) ||
-	       (is_in(shown, LAUNCH_STOPPED) && !json_is_true(json_object_get(shown, "needs_store")));
+	return is_in(shown, LAUNCH_STANDING) || is_true(shown, "has_stood") ||
+	       (is_in(shown, LAUNCH_STOPPED) && !is_true(shown, "needs_store"));
 }
 
 static int take_machine(const json_t *shown, struct target_machine *m)
@@ -202,7 +211,7 @@ int record_resume(const char *folder, struct record **ret, struct target_machine
 		  struct target_disk disks[DISKS_MAX], unsigned int *ret_count, bool *ret_stands)
 {
 	struct record *r = calloc(1, sizeof(*r));
-	bool stands;
+	bool stands, was_over;
 	int err;
 
 	if (!r)
@@ -225,8 +234,12 @@ int record_resume(const char *folder, struct record **ret, struct target_machine
 	}
 	set_boot_id(r);
 	stands = has_stood(r->shown);
+	was_over = is_in(r->shown, LAUNCH_FAILED) || is_in(r->shown, LAUNCH_ENDED);
+	json_object_del(r->shown, "fault");
+	json_object_del(r->shown, "disks_kept");
 	record_needs_store(r, !stands);
-	record_state(r, LAUNCH_STOPPED, "the replication server's machine was restarted: starting it again");
+	record_state(r, LAUNCH_STOPPED, was_over ? "it was asked for again: starting it from its own disks" :
+						   "the replication server's machine was restarted: starting it again");
 	*ret_stands = stands;
 	*ret = r;
 	return 0;
@@ -246,6 +259,8 @@ static void enter(struct record *r, enum launch_state state)
 	assert(state == r->state || (states[r->state].next & 1u << state));
 	r->state = state;
 	json_object_set_new(r->shown, "state", json_string(states[state].name));
+	if (state == LAUNCH_STANDING)
+		json_object_set_new(r->shown, "has_stood", json_true());
 	json_object_set_new(r->shown, "since", now_text());
 }
 
@@ -284,6 +299,12 @@ void record_fail(struct record *r, const struct fault *f)
 {
 	json_object_set_new(r->shown, "fault", fault_to_json(f));
 	enter(r, LAUNCH_FAILED);
+	record_note(r, f);
+}
+
+void record_not_proved(struct record *r, const struct fault *f)
+{
+	json_object_set_new(r->shown, "not_proved", fault_to_json(f));
 	record_note(r, f);
 }
 
@@ -358,6 +379,7 @@ void record_kernel(struct record *r)
 void record_proof(struct record *r, const char *by)
 {
 	json_object_set_new(r->shown, "proof", json_string(by));
+	json_object_del(r->shown, "not_proved"); /* it was only slow */
 	note_time(r, "proof");
 }
 

@@ -11,6 +11,8 @@
  *	 "proof_command", "post_launch": {"pending", "status", "output"},	what was run in it
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
+ *	 "not_proved": {"code", "args"} of a cutover that did not show in time that it has booted, and runs on
+ *	 "has_stood": true when it has once stood on its own: its disks need no store
  *	 "not_kept": why it could not be made to stand alone when that was tried last,
  *	 "to_be_kept": true when it was asked to be made to stand alone, whether it does yet or not
  *	 "needs_store": true when it is stopped and does not stand on its own yet
@@ -48,8 +50,8 @@ struct target_machine;
 
 _must_check_ int record_new(const char *folder, const struct launch_spec *spec, struct record **ret);
 
-/* That of a machine which is somebody's (it stands alone, is to be kept, or is a cutover that had booted), for
- * a process that starts it again: with its firmware, bus and boot disk in *@m, its disks, of which there are
+/* That of a machine which is somebody's (it stands alone, is to be kept, or is a cutover that had booted or runs
+ * unproved; or it is over and its disks were kept), for a process that starts it again: with its firmware, bus and boot disk in *@m, its disks, of which there are
  * @ret_count, and whether it stands.  -ENOENT: the folder's launch is none.
  * -EINVAL: it may be one, but its record is not understood: its disks are to be let alone. */
 _must_check_ int record_resume(const char *folder, struct record **ret, struct target_machine *m,
@@ -64,6 +66,7 @@ void record_fail(struct record *r, const struct fault *f); /* FAILED, and why */
 void record_line(struct record *r, const char *text); /* a line in the log */
 void record_note(struct record *r, const struct fault *f); /* a line in the log */
 
+void record_not_proved(struct record *r, const struct fault *f); /* and it runs on */
 void record_disks_kept(struct record *r); /* before its end is recorded */
 
 /* There is no usable spec.json: only that and why is recorded. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define SPEC_MAX_BYTES (64 * KIB)
-#define CPUS_MAX 256
+#define CPUS_MAX 256 /* less may be what a target can, and its probe says it */
 #define MEMORY_MIN_MIB 64
 #define MEMORY_MAX_MIB (4 * 1024 * 1024)
 #define PROOF_SECONDS_MAX 86400

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define ESC '\x1b'
+
 static const struct {
 	const char *text;
 	enum message_code code;
@@ -30,14 +32,37 @@ static const char *find_last(const char *text, const char *wanted)
 	return found;
 }
 
+/* The length of the terminal's escape sequence at @p: ESC [ ... letter, or ESC and one more. */
+static size_t escape_len(const char *p)
+{
+	size_t n = 2;
+
+	if (p[0] != ESC || !p[1])
+		return p[0] == ESC;
+	if (p[1] != '[')
+		return n;
+	n += strspn(p + n, "0123456789;:<=>?!\"#$%&'()*+,-./ ");
+	return p[n] ? n + 1 : n;
+}
+
+/* Firmware and boot loaders place what they say; what is said is wanted. */
 static void take_line(const char *text, const char *at, char *ret, size_t size)
 {
 	const char *start = at;
 	char line[160];
+	size_t n = 0;
 
 	while (start > text && start[-1] != '\n' && start[-1] != '\r')
 		start--;
-	snprintf(line, sizeof(line), "%.*s", (int)strcspn(start, "\r\n"), start);
+	for (const char *p = start; *p && *p != '\r' && *p != '\n' && n < sizeof(line) - 1;) {
+		size_t skip = escape_len(p);
+
+		if (skip)
+			p += skip;
+		else
+			line[n++] = *p++;
+	}
+	line[n] = 0;
 	utf8_clean(line, ret, size);
 }
 

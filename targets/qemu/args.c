@@ -7,6 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* An ordinary machine has no login prompt there.  systemd (254 and newer) takes this word
+ * for a getty from the firmware's tables, and nothing on its disks has to be changed. */
+#define LOGIN_WANTED ",value=io.systemd.credential:getty.ttys.serial=ttyS0"
+
 #define KVM_CACHE "/run/godwit/kvm"
 
 static void add(struct qemu_args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -114,7 +118,7 @@ void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
 	add(a, "virtio-rng-pci");
 	/* By this the machine knows that it is a copy: godwit-agent.service does not start in it. */
 	add(a, "-smbios");
-	add(a, "type=11,value=godwit:launch=%s", m->id);
+	add(a, "type=11,value=godwit:launch=%s%s", m->id, m->wants_login ? LOGIN_WANTED : "");
 	if (m->firmware == FIRMWARE_UEFI) {
 		add(a, "-drive");
 		add(a, "if=pflash,unit=0,format=raw,readonly=on,file=" FIRMWARE_CODE);

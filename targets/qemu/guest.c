@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest.h"
+#include "base64.h"
 #include "utf8.h"
 
 #include <errno.h>
@@ -48,17 +49,13 @@ static void clean(char *text, size_t len, char *out, size_t size)
 
 static bool decode(const char *coded, char *out, size_t size)
 {
-	size_t len = strlen(coded);
-	unsigned char *raw = len % 4 == 0 ? malloc(len / 4 * 3 + 1) : NULL;
-	int n = raw ? EVP_DecodeBlock(raw, (const unsigned char *)coded, (int)len) : -1;
+	size_t n;
+	uint8_t *raw = base64_decode(coded, strlen(coded), &n);
 
-	if (n >= 0) {
-		for (size_t i = len; i > 0 && i > len - 2 && coded[i - 1] == '='; i--)
-			n--;
-		clean((char *)raw, (size_t)n, out, size);
-	}
+	if (raw)
+		clean((char *)raw, n, out, size);
 	free(raw);
-	return n >= 0;
+	return raw;
 }
 
 bool guest_take_line(const struct guest_ops *ops, void *context, const char *line)

@@ -39,6 +39,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CPUS_MAX 255u /* the emulated processors have no x2APIC for more */
 #define CONNECT_US    (20 * USEC_PER_SEC)
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
@@ -440,9 +441,21 @@ static int check_memory(const struct target_machine *m, struct fault *f)
 			 there, NULL);
 }
 
+/* One that has run before with more, on hardware that could, is its own proof. */
+static int check_cpus(const struct target_machine *m, struct fault *f)
+{
+	if (m->cpus <= CPUS_MAX || m->again)
+		return 0;
+	return fault_set(f, -EINVAL, MSG_LAUNCH_BAD_SPEC, "member", "cpus, of which there can be 255", NULL);
+}
+
 static int probe(const struct target_machine *m, struct fault *ret_fault)
 {
 	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit", NULL };
+	int err = check_cpus(m, ret_fault);
+
+	if (err)
+		return err;
 
 	return tool_need(programs, ret_fault) ?: check_memory(m, ret_fault);
 }

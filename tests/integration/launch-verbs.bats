@@ -33,7 +33,10 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	# what was told till its end is there, and it ends with it
 	godwit console-log "$short" --follow >"$T/followed" 3>&- &
 	follower=$!
-	[ "$(godwit terminate "$short" --wait --json | jq -r '.done + " " + .machine')" = "terminate web" ]
+	says 1 'the only copy' godwit terminate "$short" </dev/null
+	says 1 "launched from it: ${L:0:13}" godwit terminate web --yes
+	says 1 'is too short' godwit terminate "${L:0:3}" --yes
+	[ "$(godwit terminate "$short" --yes --wait --json | jq -r '.done + " " + .machine')" = "terminate web" ]
 	wait "$follower"
 	grep -aq 'small login:' "$T/followed"
 	wait_nothing_left "$L"
@@ -47,7 +50,7 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	godwit launches | grep -q 'Nothing was launched'
 }
 
-@test "a drill proves its point, a failed one says why, and the schedule goes on by itself" {
+@test "a drill proves its point, and a failed one says why and has its last picture" {
 	machine_make D bios
 	instance_start
 	machine_protect web "$D"
@@ -62,11 +65,23 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	wait_nothing_left "$(launch_id)"
 	api GET "/launches/$(launch_id)/screenshot" >"$T/picture"
 	[ "$(head -c 4 "$T/picture" | tail -c 3)" = PNG ]
-	godwit blueprint web cpus=1 memory_mib=128 >/dev/null
-	before=$(launch_id)
-	# after the last one's minute; this test does not wait that long
-	godwit settings web drill_every_seconds=1d >/dev/null
-	[ "$(launch_id)" = "$before" ]
+	godwit console-log "$(launch_id)" --screenshot "$T/screen.png"
+	cmp "$T/picture" "$T/screen.png"
+}
+
+@test "the schedule starts a drill by itself, and one that fails is an event" {
+	disk_make D 64M
+	instance_start
+	protect web "$D"
+	wait_continuous web
+	# no machine can start from that disk: it is known at once
+	godwit settings web drill_every_seconds=60 >/dev/null
+	wait_until 60 "the drill's event" eval 'godwit events web | grep -q "the drill of web failed: none of the disks"'
+	[ "$(godwit launches --json | jq -r '.launches[0] | .kind + " " + .initiated_by + " " + .state')" = "drill console failed" ]
+	# it is in the list, and nothing of it ever ran
+	says 1 'never started' godwit console-log "$(launch_id)"
+	says 1 'never started' godwit console-log "$(launch_id)" --screenshot "$T/never.png"
+	[ ! -e "$T/never.png" ]
 }
 
 @test "the states of a launch are told while it is on its way, here until it is terminated" {
@@ -82,6 +97,23 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	wait_nothing_left "$(launch_id)"
 }
 
+@test "a server that is away is said when a launch is to end, and ends it when it is back" {
+	machine_make D bios
+	instance_start
+	machine_protect web "$D"
+	launch web
+	wait_launch 300 "$LAUNCH" booted
+	server_kill
+	wait_until 120 "the server to be away" eval 'record "$LAUNCH" .problems[0].code | grep -qx SERVER_AWAY'
+	godwit terminate "$LAUNCH" >"$T/said" 2>"$T/why"
+	grep -q 'will be ended when its replication server is back' "$T/said"
+	grep -q 'replication server .* is not connected' "$T/why"
+	says 1 'is not connected' godwit launch web
+	instance_up
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
+}
+
 @test "a launch that cannot be is one clear sentence, and a bad command line is another" {
 	machine_make D bios
 	instance_start
@@ -91,15 +123,22 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	says 1 'there is no machine nobody' godwit blueprint nobody
 	says 1 'is not a recovery point of web' godwit launch web --at 'no such label'
 	says 1 'there is no recovery point at' godwit launch web --at '9d ago' --wait
+	says 1 'there is no recovery point at' godwit export web --at 9999-01-01T00:00:00Z "$T/none.img"
+	godwit export web --at now "$T/now.img" 2>/dev/null >/dev/null
+	godwit export web --at '0s ago' --force "$T/now.img" 2>/dev/null >/dev/null
 	says 1 'there is no launch 0000' godwit console-log 0000
 	says 1 'there is no launch 0000' godwit keep 0000
 	says 1 'there is no launch 0000' godwit terminate 0000
-	says 1 'there is no launch ' godwit terminate ''
+	says 1 'is too short' godwit terminate ''
+	says 1 'is too short' godwit console-log ''
+	says 1 'is too short' godwit keep 0
 	says 2 'either --test or --cutover' godwit launch web --test --cutover
 	says 2 'LAUNCH is missing' godwit keep
 	says 2 'is not KEY=VALUE' godwit blueprint web cpus
 	says 1 'a blueprint has no gpus' godwit blueprint web gpus=1
 	says 1 'cpus cannot be 0' godwit blueprint web cpus=0
+	says 1 'cpus cannot be 256' godwit blueprint web cpus=256
+	says 1 'proof_seconds=1w is 604800 seconds' godwit blueprint web proof_seconds=1w
 	says 1 'network cannot be wifi' godwit blueprint web network=wifi
 	says 1 'does not say which' godwit blueprint web proof=text
 	says 1 "$T/none is not a blueprint" godwit launch web --blueprint "$T/none"

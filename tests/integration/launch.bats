@@ -112,7 +112,8 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	godwit console-log "${LAUNCH:0:8}" | grep -q 'small login:'
 	timeout 300 godwit keep "$LAUNCH" --wait </dev/null
 	[ "$(record "$LAUNCH" .state)" = standing ]
-	timeout 300 godwit terminate "$LAUNCH" </dev/null
+	must_fail timeout 300 godwit terminate "$LAUNCH" </dev/null 2>/dev/null
+	timeout 300 godwit terminate "$LAUNCH" --yes </dev/null
 	wait_nothing_left "$LAUNCH"
 	timeout 300 godwit drill people --wait </dev/null
 	# one that cannot boot: not 0, and why
@@ -186,6 +187,20 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	wait_until 120 "the end of its processes" no_process "$LAUNCH"
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$D_file"
 	must_fail ls "$(launch_folder)"/*.sock "$(launch_folder)/control" 2>/dev/null
+	# what is on them now is nowhere else: it is started again from them
+	godwit launches own | grep -q "godwit keep ${LAUNCH:0:8}"
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing" and .ended == null and (.disks_kept | not)'
+	[ -n "$(launch_pids "$LAUNCH" qemu)" ]
+	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	wait_until 120 "its second boot" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
+	# ended from inside, as by its own power button
+	kill -9 $(launch_pids "$LAUNCH" qemu)
+	wait_until 120 "the launch to fail" has_failed "$LAUNCH"
+	[ "$(record "$LAUNCH" '.fault.code + " " + (.disks_kept | tostring)')" = "LAUNCH_DIED true" ]
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing"'
+	terminate "$LAUNCH"
+	wait_launch_over "$LAUNCH" ended
+	wait_nothing_left "$LAUNCH"
 	terminate "$LAUNCH"
 	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 }
@@ -272,6 +287,9 @@ refused() {
 	machine_protect big "$F"
 	refused data '{}' LAUNCH_NOT_BOOTABLE
 	refused bare '{}' LAUNCH_NO_LOADER
+	# nor what cannot be with the firmware that is asked for
+	refused bare '{"blueprint": {"firmware": "bios"}}' LAUNCH_NO_BOOT_CODE
+	refused big '{"blueprint": {"firmware": "uefi"}}' LAUNCH_NO_ESP
 	refused big '{"blueprint": {"memory_mib": 4000000}}' LAUNCH_NO_MEMORY
 	refused big '{"at": "2001-01-01T00:00:00Z"}' POINT_OUT_OF_RANGE
 	refused big '{"at": "no such label"}' POINT_UNKNOWN
@@ -314,6 +332,37 @@ refused() {
 	[ "$(job "$JOB" .status)" = COMPLETED ]
 	[ "$(tr -d '\0\r' <"$(launch_folder)/serial.log" | grep -ao once | wc -l)" = 1 ]
 	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a guest agent that answers in the machine is a proof, and the kernel's first line has its time" {
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL" --agent
+	instance_start
+	machine_protect answers "$D"
+	launch answers '{"blueprint": {"memory_mib": 256, "proof": "agent"}}'
+	wait_launch 300 "$LAUNCH" booted
+	[ "$(record "$LAUNCH" .proof)" = "its guest agent answers" ]
+	record "$LAUNCH" | jq -e '.milliseconds | 0 < .kernel and .output <= .kernel and .kernel <= .proof'
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a cutover that does not show that it boots runs on, is kept by hand, and asks before it goes" {
+	machine_make D bios
+	instance_start
+	machine_protect quiet "$D"
+	launch quiet '{"kind": "cutover", "blueprint": {"proof": "text", "proof_text": "never said", "proof_seconds": 5}}'
+	wait_until 120 "the job to fail" job_has_failed "$JOB"
+	[ "$(job "$JOB" .fault.code)" = LAUNCH_UNPROVED ]
+	[ "$(record "$LAUNCH" '.state + " " + .not_proved.code')" = "booting LAUNCH_UNPROVED" ]
+	[ -n "$(launch_pids "$LAUNCH" qemu)" ]
+	godwit launches quiet | grep -q 'as a cutover it runs on'
+	godwit events quiet | grep -q 'as a cutover it runs on'
+	wait_until 60 "its picture" godwit console-log "$LAUNCH" --screenshot "$T/screen.png"
+	says 1 'the only copy' godwit terminate "$LAUNCH" </dev/null
+	godwit keep "$LAUNCH" --wait --json 2>"$T/progress" | jq -e '.state == "standing" and .proof == null'
+	godwit terminate "$LAUNCH" --yes --wait >/dev/null
 	wait_nothing_left "$LAUNCH"
 }
 
@@ -363,7 +412,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	reboot
 	wait_until 120 "the machine to run again" is_another "$qemu"
 	wait_launch 300 "$LAUNCH" standing
-	wait_until 120 "its event" eval 'godwit events own | grep -q "was started again, after"'
+	wait_until 120 "its event" eval 'godwit events own | grep -q "was started again from its own disks"'
 	[ "$(stat -c %i "$(launch_folder)/disk0.qcow2")" = "$ino" ]
 	[ "$(record "$LAUNCH" .times.proof)" = "$stands" ]
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
@@ -477,7 +526,7 @@ only_one_before() {
 	reboot
 	wait_until 120 "the machine to run again" is_another "$qemu"
 	wait_not_kept ours 2
-	[ "$(godwit events ours | grep -c "was started again, after")" = 1 ]
+	[ "$(godwit events ours | grep -c "was started again from its own disks")" = 1 ]
 	# shut down in order; nothing holds its point now, and all others of that time expire
 	stop_in_order "$LAUNCH" 120
 	wait_until 60 "the end of its processes" no_process "$LAUNCH"

@@ -136,6 +136,23 @@ static void test_the_first_disk_that_can_start_starts(void **state)
 	free(d);
 }
 
+/* The other one may have boot code of its earlier life. */
+static void test_the_firmware_that_is_preferred_chooses_the_disk(void **state)
+{
+	struct disks *d = new_disks(512);
+
+	d->bytes[0][0] = 0xeb;
+	put_mbr_entry(d->bytes[0], 0, true, 0x83, 8, 8);
+	put_mbr_entry(d->bytes[1], 0, false, 0xef, 8, 8);
+	assert_int_equal(find(d, 2, FIRMWARE_NONE).disk, 0);
+	assert_int_equal(find(d, 2, FIRMWARE_BIOS).disk, 0);
+	assert_int_equal(find(d, 2, FIRMWARE_UEFI).disk, 1);
+	assert_int_equal(find(d, 2, FIRMWARE_UEFI).firmware, FIRMWARE_UEFI);
+	assert_false(find(d, 2, FIRMWARE_UEFI).has_code);
+	assert_true(find(d, 2, FIRMWARE_BIOS).has_code);
+	free(d);
+}
+
 static void test_gpt_with_an_efi_system_partition_is_uefi(void **state)
 {
 	static const unsigned int sectors[] = { 512, 4096 };
@@ -239,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_empty_disks_cannot_start),
 		cmocka_unit_test(test_boot_code_and_a_table_are_bios),
 		cmocka_unit_test(test_the_first_disk_that_can_start_starts),
+		cmocka_unit_test(test_the_firmware_that_is_preferred_chooses_the_disk),
 		cmocka_unit_test(test_gpt_with_an_efi_system_partition_is_uefi),
 		cmocka_unit_test(test_a_disk_that_can_do_both_does_as_its_source),
 		cmocka_unit_test(test_ranges_past_the_end_are_no_partitions),

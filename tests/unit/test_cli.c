@@ -232,29 +232,42 @@ static void stages_have_their_names_in_both_languages(void **state)
 
 /* --- launches --------------------------------------------------------------------------------- */
 
+static enum message_code refusal_of(const json_t *launches, const char *word)
+{
+	struct cli c = { .language = LANGUAGE_EN };
+
+	said = MSG_COUNT;
+	assert_null(launch_choose(&c, launches, word));
+	return said;
+}
+
 static void a_launch_is_named_by_the_beginning_of_its_id(void **state)
 {
-	json_t *launches = json_pack("[{s:s}, {s:s}, {s:s}, {}, i]", "id", "1234abcd-0000", "id", "12ff0000-0000", "id",
+	json_t *launches = json_pack("[{s:s}, {s:s}, {s:s}, {}, i]", "id", "1234abcd-0000", "id", "1234ff00-0000", "id",
 				     "7f000000-0000", 5);
 	struct cli c = { .language = LANGUAGE_EN };
-	json_t *found = launch_choose(&c, launches, "123");
+	json_t *found = launch_choose(&c, launches, "1234a");
 
 	assert_string_equal(json_string_value(json_object_get(found, "id")), "1234abcd-0000");
 	json_decref(found);
 	found = launch_choose(&c, launches, "7f000000-0000");
 	assert_non_null(found);
 	json_decref(found);
-	assert_null(launch_choose(&c, launches, "12"));
-	assert_int_equal(said, MSG_LAUNCH_AMBIGUOUS);
-	assert_null(launch_choose(&c, launches, "7f000000-00001"));
-	assert_int_equal(said, MSG_LAUNCH_UNKNOWN);
-	said = MSG_COUNT;
-	assert_null(launch_choose(&c, launches, ""));
-	assert_int_equal(said, MSG_LAUNCH_UNKNOWN);
+	assert_int_equal(refusal_of(launches, "1234"), MSG_LAUNCH_AMBIGUOUS);
+	assert_int_equal(refusal_of(launches, "7f000000-00001"), MSG_LAUNCH_UNKNOWN);
 	json_decref(launches);
-	/* Not even the only one is meant by nothing. */
-	launches = json_pack("[{s:s}]", "id", "1234abcd-0000");
-	assert_null(launch_choose(&c, launches, ""));
+}
+
+static void a_slip_of_the_finger_names_no_launch_and_a_machine_shows_its_own(void **state)
+{
+	json_t *launches = json_pack("[{s:s, s:s}]", "id", "7f000000-0000", "machine", "web");
+
+	/* also if there is only one that could be meant */
+	assert_int_equal(refusal_of(launches, ""), MSG_LAUNCH_WORD_SHORT);
+	assert_int_equal(refusal_of(launches, "7"), MSG_LAUNCH_WORD_SHORT);
+	assert_int_equal(refusal_of(launches, "7f0"), MSG_LAUNCH_WORD_SHORT);
+	assert_int_equal(refusal_of(launches, "web"), MSG_LAUNCH_IS_MACHINE);
+	assert_int_equal(refusal_of(launches, "webs"), MSG_LAUNCH_UNKNOWN);
 	json_decref(launches);
 }
 
@@ -331,6 +344,7 @@ int main(void)
 		cmocka_unit_test(progress_names_bytes_and_time_left),
 		cmocka_unit_test(stages_have_their_names_in_both_languages),
 		cmocka_unit_test(a_launch_is_named_by_the_beginning_of_its_id),
+		cmocka_unit_test(a_slip_of_the_finger_names_no_launch_and_a_machine_shows_its_own),
 		cmocka_unit_test(states_of_launches_have_their_words_in_both_languages),
 		cmocka_unit_test(words_with_an_equals_sign_become_members),
 		cmocka_unit_test(the_owner_of_a_port_is_named),

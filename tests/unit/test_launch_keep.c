@@ -52,6 +52,81 @@ static size_t count_events(const char *code, const char *launch)
 	return n;
 }
 
+/* Killed, or shut down from inside: it is over, and its disks are the only copy. */
+static void test_what_ended_and_left_its_disks_is_started_again_by_keeping_it(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE], keep_job[ID_SIZE];
+	json_t *record, *answer, *c, *l;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	record = new_record(launch, "cutover");
+	boot(record);
+	move(record, "standing", "all its data is its own");
+	json_object_set_new(record, "disks_kept", json_true());
+	fault_of(record, "LAUNCH_KILLED");
+	move(record, "failed", "it was killed");
+	expect_state(launch, "failed");
+	answer = call(202, "POST", launch, "/keep");
+	snprintf(keep_job, sizeof(keep_job), "%s", text_in(answer, "job"));
+	json_decref(answer);
+	c = command_of(&f, "keep");
+	assert_string_equal(text_in(c, "launch"), launch);
+	json_decref(c);
+	/* not by how it had ended, and ended it is told, not forgotten */
+	expect_job(keep_job, "KEEP", "STARTED", 0);
+	json_decref(call(202, "DELETE", launch, ""));
+	json_object_del(record, "disks_kept");
+	json_object_del(record, "fault");
+	move(record, "stopped", "starting it from its own disks");
+	json_object_set_new(record, "started_again", json_string("2026-11-23T09:00:00.000000Z"));
+	move(record, "standing", "its processors run again");
+	expect_job(keep_job, "KEEP", "COMPLETED", 2);
+	assert_true(has_event("LAUNCH_STARTED_AGAIN", launch));
+	l = get("launches", launch);
+	assert_string_equal(text_in(l, "state"), "standing");
+	assert_true(is_null_in(l, "ended"));
+	assert_true(is_null_in(l, "fault"));
+	json_decref(l);
+	move(record, "ended", "the machine is gone");
+	json_decref(call(204, "DELETE", launch, ""));
+	json_decref(record);
+	fake_stop(&f);
+}
+
+static void test_a_cutover_that_is_not_proved_fails_its_job_and_runs_on(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *answer, *l;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	record = new_record(launch, "cutover");
+	json_object_set_new(record, "not_proved",
+			    json_pack("{s:s, s:{s:s, s:s, s:s}}", "code", "LAUNCH_UNPROVED", "args", "machine", "m",
+				      "seconds", "600", "launch", launch));
+	move(record, "booting", "m did not show that it has booted");
+	expect_job(job, "CUTOVER_LAUNCH", "FAILED", 1);
+	assert_true(has_event("LAUNCH_UNPROVED", launch));
+	l = get("launches", launch);
+	assert_string_equal(text_in(l, "state"), "booting");
+	assert_string_equal(text_in(json_object_get(l, "not_proved"), "code"), "LAUNCH_UNPROVED");
+	assert_true(is_null_in(l, "ended"));
+	json_decref(l);
+	/* a person has seen that it runs */
+	answer = call(202, "POST", launch, "/keep");
+	move(record, "keeping", "copying");
+	move(record, "standing", "all its data is its own");
+	expect_job(text_in(answer, "job"), "KEEP", "COMPLETED", 2);
+	assert_false(has_event("LAUNCH_BOOTED", launch));
+	json_decref(answer);
+	move(record, "ended", "the machine is gone");
+	json_decref(record);
+	fake_stop(&f);
+}
+
 /* However little is seen of it. */
 static void test_a_machine_that_is_kept_goes_on_with_it_after_a_restart(void **state)
 {
@@ -199,6 +274,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_machine_is_kept_and_stands),
+		cmocka_unit_test(test_what_ended_and_left_its_disks_is_started_again_by_keeping_it),
+		cmocka_unit_test(test_a_cutover_that_is_not_proved_fails_its_job_and_runs_on),
 		cmocka_unit_test(test_a_machine_that_is_kept_goes_on_with_it_after_a_restart),
 		cmocka_unit_test(test_a_machine_that_cannot_be_kept_after_a_restart_either_says_so_again),
 		cmocka_unit_test(test_a_cutover_that_boots_and_cannot_be_kept_between_two_statuses_says_so),

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,6 +106,14 @@ static void turn_until(const bool *is_so, uint64_t deadline_us)
 	loop_clear_timer(l.loop, &guard);
 }
 
+static const char *in_record(void)
+{
+	static char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/launch.json", folder);
+	return path;
+}
+
 /* --- the serial console ---------------------------------------------------------------------- */
 
 static void test_a_prompt_is_seen_whatever_came_with_it(void **state)
@@ -116,6 +125,149 @@ static void test_a_prompt_is_seen_whatever_came_with_it(void **state)
 	memcpy(text + 100, "web login: ", 11);
 	say(text);
 	assert_int_equal(state_now(), LAUNCH_BOOTED);
+}
+
+static void is_proved_by(const char *by)
+{
+	json_t *j = json_load_file(in_record(), 0, NULL);
+
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+	assert_string_equal(json_string_value(json_object_get(j, "proof")), by);
+	assert_true(json_is_integer(json_object_get(json_object_get(j, "milliseconds"), "proof")));
+	json_decref(j);
+}
+
+static void test_a_guest_agent_that_answers_is_a_proof(void **state)
+{
+	l.spec.proof = PROOF_AGENT;
+	say("web login: ");
+	launch_guest_ready(&l);
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	EVENTS.agent(&l);
+	is_proved_by("its guest agent answers");
+}
+
+/* An ordinary machine has no serial console. */
+static void test_godwit_launched_in_it_is_as_good_as_a_login_prompt(void **state)
+{
+	launch_guest_ready(&l);
+	is_proved_by("godwit-launched answers in it");
+}
+
+static void test_what_asks_for_a_text_is_not_proved_by_godwit_launched(void **state)
+{
+	l.spec.proof = PROOF_TEXT;
+	strcpy(l.spec.proof_text, "it is up");
+	launch_guest_ready(&l);
+	EVENTS.agent(&l);
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+}
+
+static void test_the_kernels_first_line_has_its_time(void **state)
+{
+	static const char *const lines[] = { "[    0.000000] Linux version 6.1", "systemd[1]: Detected" };
+
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		json_t *j;
+
+		say("GRUB loading.\n");
+		j = json_load_file(in_record(), 0, NULL);
+		assert_null(json_object_get(json_object_get(j, "milliseconds"), "kernel"));
+		json_decref(j);
+		say(lines[i]);
+		j = json_load_file(in_record(), 0, NULL);
+		assert_true(json_is_integer(json_object_get(json_object_get(j, "milliseconds"), "kernel")));
+		assert_non_null(json_object_get(json_object_get(j, "times"), "kernel"));
+		json_decref(j);
+		(void)finish(state);
+		assert_int_equal(begin(state), 0);
+	}
+}
+
+static unsigned int lines_with(const char *text)
+{
+	json_t *j = json_load_file(in_record(), 0, NULL), *line;
+	unsigned int n = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(j, "log"), i, line)
+		n += strstr(json_string_value(json_object_get(line, "message")), text) != NULL;
+	json_decref(j);
+	return n;
+}
+
+/* qemu waits and tries again, and says so as often. */
+static void test_a_machine_without_room_waits_and_that_is_said_once(void **state)
+{
+	say("web login: ");
+	l.standing = true; /* its store is no matter */
+	for (unsigned int i = 0; i < 3; i++)
+		EVENTS.disk_trouble(&l, "disk0", "No space left on device", true);
+	assert_int_equal(lines_with("there is no room left for what it writes"), 1);
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
+	assert_false(l.failing);
+	assert_int_equal(stopped, 0);
+}
+
+/* --- no proof ------------------------------------------------------------------------------------ */
+
+static void run_out_of_time(void)
+{
+	launch_await_proof(&l);
+	l.deadline.fire(l.deadline.context);
+}
+
+static void test_a_test_that_is_not_proved_in_time_ends(void **state)
+{
+	run_out_of_time();
+	assert_true(l.failing);
+	assert_int_equal(l.why.code, MSG_LAUNCH_NOT_PROVED);
+	picture_done(&l, NULL);
+	assert_int_equal(stopped, 1);
+}
+
+static void test_a_cutover_that_is_not_proved_in_time_runs_on_and_is_proved_later(void **state)
+{
+	json_t *j;
+
+	l.spec.kind = LAUNCH_CUTOVER;
+	run_out_of_time();
+	assert_false(l.failing);
+	assert_non_null(picture_done);
+	picture_done(&l, NULL);
+	picture_done = NULL;
+	assert_int_equal(stopped, 0);
+	assert_int_equal(state_now(), LAUNCH_BOOTING);
+	j = json_load_file(in_record(), 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "not_proved"), "code")), "LAUNCH_UNPROVED");
+	json_decref(j);
+	say("web login: ");
+	j = json_load_file(in_record(), 0, NULL);
+	assert_null(json_object_get(j, "not_proved"));
+	json_decref(j);
+	is_proved_by("a login prompt is on its serial console");
+	picture_done(&l, NULL);
+	assert_int_equal(kept, 1);
+}
+
+static void test_a_cutover_that_runs_unproved_can_be_kept(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	launch_keep(&l);
+	assert_int_equal(kept, 0);
+	run_out_of_time();
+	launch_keep(&l);
+	assert_int_equal(kept, 1);
+	assert_int_equal(state_now(), LAUNCH_KEEPING);
+}
+
+static void test_a_cutover_whose_console_says_why_it_does_not_boot_fails(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	say("error: you need to load the kernel first.\n");
+	run_out_of_time();
+	assert_true(l.failing);
+	assert_int_equal(l.why.code, MSG_LAUNCH_NO_KERNEL);
 }
 
 static void test_a_text_in_many_pieces_is_seen(void **state)
@@ -307,6 +459,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_prompt_is_seen_whatever_came_with_it, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_text_in_many_pieces_is_seen, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_guest_agent_that_answers_is_a_proof, begin, finish),
+		cmocka_unit_test_setup_teardown(test_godwit_launched_in_it_is_as_good_as_a_login_prompt, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_asks_for_a_text_is_not_proved_by_godwit_launched, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_kernels_first_line_has_its_time, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_machine_without_room_waits_and_that_is_said_once, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_test_that_is_not_proved_in_time_ends, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_that_is_not_proved_in_time_runs_on_and_is_proved_later, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_can_be_kept, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_whose_console_says_why_it_does_not_boot_fails, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_failed_is_not_proved_while_its_last_picture_is_taken, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_not_booted_is_not_kept, begin, finish),

@@ -124,6 +124,82 @@ static void test_a_launch_and_its_job_follow_the_servers_record(void **state)
 	fake_stop(&f);
 }
 
+static json_t *life_of(void)
+{
+	json_t *m = ADMIN(200, "GET", "/machines/m", NULL), *life = json_deep_copy(json_object_get(m, "life_cycle"));
+
+	json_decref(m);
+	return life;
+}
+
+static void expect_replica(const char *launch)
+{
+	json_t *m = ADMIN(200, "GET", "/machines/m", NULL);
+
+	if (*launch)
+		assert_string_equal(text_in(m, "replica"), launch);
+	else
+		assert_true(is_null_in(m, "replica"));
+	json_decref(m);
+}
+
+/* What the API of CloudEndure calls a replica, lastTestLaunchDateTime and lastCutoverDateTime. */
+static void test_a_machine_has_a_replica_while_a_launch_is_there_and_the_dates_of_what_succeeded(void **state)
+{
+	static const char *const kinds[] = { "test", "cutover" }, *const dates[] = { "last_test_launch", "last_cutover" };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		char launch[ID_SIZE], job[ID_SIZE], job_name[64], before[64], now[WALLCLOCK_TEXT_LEN + 1];
+		json_t *record, *life = life_of();
+		struct fake f;
+
+		snprintf(before, sizeof(before), "%s", text_in(life, dates[i]) ?: "");
+		json_decref(life);
+		snprintf(job_name, sizeof(job_name), "%s_job", dates[i]);
+		wallclock_format(wallclock_now_us(), now);
+		fake_start(&f, all_well);
+		ask(kinds[i], launch, job);
+		expect_replica("");
+		record = new_record(launch, kinds[i]);
+		move(record, "booting", "its processors run");
+		expect_replica(launch);
+		life = life_of();
+		assert_string_equal(text_in(life, dates[i]) ?: "", before); /* not before it has succeeded */
+		json_decref(life);
+		boot(record);
+		life = life_of();
+		assert_true(strcmp(text_in(life, dates[i]), now) >= 0);
+		assert_string_equal(text_in(life, job_name), job);
+		json_decref(life);
+		expect_replica(launch);
+		move(record, "ended", "the machine is gone");
+		expect_replica("");
+		json_decref(record);
+		fake_stop(&f);
+	}
+}
+
+/* Replication is always a little behind: there is never a point of this very moment. */
+static void test_this_moment_is_the_newest_point(void **state)
+{
+	static const char *const now[] = { "now", "0s ago", "latest" };
+
+	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
+		struct fake f;
+		json_t *c, *l;
+
+		fake_start(&f, all_well);
+		json_decref(ADMIN(202, "POST", "/machines/m/launches", json_pack("{s:s}", "at", now[i])));
+		c = command_of(&f, "launch");
+		assert_string_equal(text_in(c, "at"), "latest");
+		l = get("launches", text_in(c, "launch"));
+		assert_string_equal(text_in(l, "at"), now[i]); /* as it was written */
+		json_decref(l);
+		json_decref(c);
+		fake_stop(&f);
+	}
+}
+
 static void test_what_the_server_refuses_is_said_and_kept_as_a_failed_job(void **state)
 {
 	const struct answer answers[] = { { "launch", "POINT_NONE" }, { NULL } };
@@ -448,6 +524,36 @@ static void test_a_server_that_is_away_fails_nothing_but_is_said(void **state)
 	fake_stop(&f);
 }
 
+static void *leave(void *context)
+{
+	json_decref(command_of(context, "launch"));
+	fake_stop(context);
+	live_forget(con.console.live, server.id); /* as after 15 s of silence */
+	return NULL;
+}
+
+/* Long before it would have to answer. */
+static void test_a_launch_does_not_wait_for_a_server_that_goes_meanwhile(void **state)
+{
+	const struct answer none[] = { { NULL } };
+	uint64_t began = monotonic_now_us();
+	pthread_t leaving;
+	json_t *answer, *j;
+	struct fake f;
+
+	fake_start(&f, none);
+	assert_int_equal(pthread_create(&leaving, NULL, leave, &f), 0);
+	answer = ADMIN(202, "POST", "/machines/m/launches", NULL);
+	assert_int_equal(pthread_join(leaving, NULL), 0);
+	assert_true(monotonic_now_us() - began < 30 * USEC_PER_SEC);
+	j = get("jobs", text_in(answer, "job"));
+	assert_string_equal(text_in(j, "status"), "PENDING");
+	assert_string_equal(text_in(json_array_get(json_object_get(j, "problems"), 0), "code"), "SERVER_AWAY");
+	json_decref(j);
+	json_decref(answer);
+	caller_connect(&con, &server);
+}
+
 static void in_catalogue(const char *sql)
 {
 	struct db *db = catalogue_write(con.console.catalogue);
@@ -517,7 +623,7 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 				    { "screenshot", NULL, json_pack("{s:s}", "png", png) },
 				    { NULL } };
 	char launch[ID_SIZE], job[ID_SIZE], path[128], command[512];
-	json_t *answer, *c;
+	json_t *answer, *c, *picture;
 	struct fake f;
 	FILE *out;
 	char bytes[64];
@@ -542,6 +648,11 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 	assert_int_equal(pclose(out), 0);
 	assert_int_equal(n, 10);
 	assert_memory_equal(bytes, "\x89PNG\r\n\x1a\nAB", 10);
+	/* and as text, for programs that take JSON only */
+	snprintf(path, sizeof(path), "/launches/%s/screenshot?base64=1", launch);
+	picture = ADMIN(200, "GET", path, NULL);
+	assert_string_equal(text_in(picture, "png"), text_in(answers[2].result, "png"));
+	json_decref(picture);
 	fake_stop(&f);
 	json_decref(answers[1].result);
 	json_decref(answers[2].result);
@@ -551,6 +662,13 @@ static void test_console_log_and_screenshot_are_the_servers(void **state)
 	refused(ADMIN(404, "GET", path, NULL), "LAUNCH_NO_SCREENSHOT");
 	fake_stop(&f);
 	json_decref(answers[2].result);
+	/* it is listed, and its server has nothing of it */
+	answers[1] = (struct answer){ "console_log", "LAUNCH_UNKNOWN" };
+	answers[2] = (struct answer){ "screenshot", "LAUNCH_UNKNOWN" };
+	fake_start(&f, answers);
+	refused(ADMIN(404, "GET", path, NULL), "LAUNCH_NEVER_STARTED");
+	refused(call(404, "GET", launch, "/console-log"), "LAUNCH_NEVER_STARTED");
+	fake_stop(&f);
 	post_status(json_array());
 }
 
@@ -560,6 +678,8 @@ int main(void)
 		cmocka_unit_test(test_the_job_of_a_launch_ends_when_its_post_launch_has_run),
 		cmocka_unit_test(test_a_machine_that_is_written_is_done_when_all_of_it_is_there),
 		cmocka_unit_test(test_a_launch_and_its_job_follow_the_servers_record),
+		cmocka_unit_test(test_a_machine_has_a_replica_while_a_launch_is_there_and_the_dates_of_what_succeeded),
+		cmocka_unit_test(test_this_moment_is_the_newest_point),
 		cmocka_unit_test(test_what_the_server_refuses_is_said_and_kept_as_a_failed_job),
 		cmocka_unit_test(test_bad_launches_are_refused_before_anything_begins),
 		cmocka_unit_test(test_a_machine_that_fails_fails_its_job_with_the_reason),
@@ -571,6 +691,7 @@ int main(void)
 		cmocka_unit_test(test_records_that_make_no_sense_do_no_harm),
 		cmocka_unit_test(test_a_launch_that_is_not_taken_fails_and_is_not_taken_later),
 		cmocka_unit_test(test_a_server_that_is_away_fails_nothing_but_is_said),
+		cmocka_unit_test(test_a_launch_does_not_wait_for_a_server_that_goes_meanwhile),
 		cmocka_unit_test(test_what_the_catalogue_could_not_take_is_taken_from_the_next_status),
 		cmocka_unit_test(test_what_is_over_is_forgotten_when_deleted_again),
 		cmocka_unit_test(test_console_log_and_screenshot_are_the_servers),

@@ -217,6 +217,20 @@ static void test_values_are_not_templates(void **state)
 			    "{disk}{ does not exist");
 }
 
+static void test_a_value_that_ends_in_a_full_stop_leaves_room_for_the_next_sentence(void **state)
+{
+	struct fault f;
+	char buf[512];
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "qemu: no such device.", NULL);
+	fault_format(&f, LANGUAGE_EN, buf, sizeof(buf));
+	assert_null(strstr(buf, ".."));
+	assert_non_null(strstr(buf, "no such device"));
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "waiting...", NULL);
+	fault_format(&f, LANGUAGE_EN, buf, sizeof(buf));
+	assert_non_null(strstr(buf, "waiting..."));
+}
+
 static void test_short_buffers_cut_between_characters(void **state)
 {
 	char whole[512], buf[512];
@@ -286,6 +300,7 @@ int main(void)
 		cmocka_unit_test(test_places_are_filled),
 		cmocka_unit_test(test_a_place_without_a_value_is_seen),
 		cmocka_unit_test(test_values_are_not_templates),
+		cmocka_unit_test(test_a_value_that_ends_in_a_full_stop_leaves_room_for_the_next_sentence),
 		cmocka_unit_test(test_short_buffers_cut_between_characters),
 		cmocka_unit_test(test_a_fault_carries_its_values),
 		cmocka_unit_test(test_a_long_value_is_cut_between_characters),

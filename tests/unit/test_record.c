@@ -119,6 +119,7 @@ static void test_what_is_somebodys_is_taken_up_over_its_point_until_it_stands(vo
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		stand();
 		change("state", json_string(cases[i].state));
+		change("has_stood", NULL); /* as one that has never */
 		change("kind", json_string(cases[i].kind));
 		change("needs_store", cases[i].needs_store ? json_true() : NULL);
 		change("to_be_kept", cases[i].to_be_kept ? json_true() : NULL);
@@ -130,6 +131,45 @@ static void test_what_is_somebodys_is_taken_up_over_its_point_until_it_stands(vo
 		assert_int_equal(resume(&m, disks), 2);
 		assert_int_equal(stands, cases[i].stands);
 	}
+}
+
+/* Somebody asks for it: nothing of how it ended before is left in its record. */
+static void test_what_is_over_and_left_its_disks_is_taken_up_again(void **state)
+{
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+	json_t *j;
+
+	stand();
+	change("state", json_string("failed"));
+	change("fault", json_pack("{s:s}", "code", "LAUNCH_KILLED"));
+	change("disks_kept", json_true());
+	assert_int_equal(resume(&m, disks), 2);
+	assert_true(stands);
+	j = json_load_file(in_folder("launch.json"), 0, NULL);
+	assert_null(json_object_get(j, "fault"));
+	assert_null(json_object_get(j, "disks_kept"));
+	json_decref(j);
+	/* one that never stood needs its point, still */
+	stand();
+	change("has_stood", NULL);
+	change("state", json_string("ended"));
+	change("disks_kept", json_true());
+	assert_int_equal(resume(&m, disks), 2);
+	assert_false(stands);
+}
+
+static void test_a_cutover_that_runs_unproved_is_taken_up(void **state)
+{
+	struct target_disk disks[DISKS_MAX];
+	struct target_machine m = { 0 };
+
+	stand();
+	change("has_stood", NULL);
+	change("state", json_string("booting"));
+	change("not_proved", json_pack("{s:s}", "code", "LAUNCH_UNPROVED"));
+	assert_int_equal(resume(&m, disks), 2);
+	assert_false(stands);
 }
 
 static void test_what_does_not_stand_is_not_taken_up(void **state)
@@ -201,6 +241,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_machine_that_stood_is_taken_up_as_it_was, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_is_somebodys_is_taken_up_over_its_point_until_it_stands, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_is_over_and_left_its_disks_is_taken_up_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_is_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_does_not_stand_is_not_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_disks_of_a_record_that_is_not_understood_are_let_alone, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),

@@ -28,6 +28,15 @@ static void test_what_boot_loader_firmware_and_kernel_say_is_known(void **state)
 	     "[    9.1] Kernel panic - not syncing: Attempted to kill init!");
 }
 
+static void test_where_a_terminal_is_to_write_it_is_not_part_of_what_is_said(void **state)
+{
+	says("\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b(BUEFI \x1b[1mInteractive Shell\x1b[0m v2.2\r\n"
+	     "\x1b[0m\x1b[37m\x1b[40mUEFI Interactive Shell\x1b[0m v2.2\r\n", MSG_LAUNCH_NO_KERNEL, "UEFI Interactive Shell v2.2");
+	says("grub rescue> \x1b", MSG_LAUNCH_NO_KERNEL, "grub rescue> ");
+	says("grub rescue> \x1b[", MSG_LAUNCH_NO_KERNEL, "grub rescue> ");
+	says("grub rescue> \x1b[12;", MSG_LAUNCH_NO_KERNEL, "grub rescue> ");
+}
+
 static void test_a_panic_for_want_of_a_root_is_said_so(void **state)
 {
 	says("[ 2.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n", MSG_LAUNCH_NO_ROOT,
@@ -55,6 +64,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_boot_loader_firmware_and_kernel_say_is_known),
+		cmocka_unit_test(test_where_a_terminal_is_to_write_it_is_not_part_of_what_is_said),
 		cmocka_unit_test(test_a_panic_for_want_of_a_root_is_said_so),
 		cmocka_unit_test(test_the_last_word_counts),
 		cmocka_unit_test(test_of_a_machine_that_boots_nothing_is_said),

@@ -103,6 +103,20 @@ static void test_times_ago(void **state)
 	}
 }
 
+static void test_this_moment_is_told_from_other_times(void **state)
+{
+	static const char *const now[] = { "now", "0s ago", "0m ago", "00h ago", "0d ago" };
+	static const char *const others[] = { "", "0", "0s", "s ago", " ago", "0x ago", "1s ago", "10s ago", "0s  ago",
+					      "now ", "00:00", "latest" };
+
+	for (size_t i = 0; i < ARRAY_LEN(now); i++)
+		if (!wallclock_is_now(now[i]))
+			fail_msg("not this moment: \"%s\"", now[i]);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (wallclock_is_now(others[i]))
+			fail_msg("this moment: \"%s\"", others[i]);
+}
+
 static void test_other_texts_are_refused(void **state)
 {
 	static const char *const texts[] = {
@@ -143,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_local_times),
 		cmocka_unit_test(test_a_time_without_a_date_is_today),
 		cmocka_unit_test(test_times_ago),
+		cmocka_unit_test(test_this_moment_is_told_from_other_times),
 		cmocka_unit_test(test_other_texts_are_refused),
 		cmocka_unit_test(test_clocks_go_forward),
 	};
