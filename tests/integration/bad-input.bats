@@ -107,7 +107,7 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	for at in 2001-01-01T00:00:00Z 2100-01-01T00:00:00Z; do
 		refused "$year-.*$year-" godwit export times --at $at --format raw "$T/never.img"
 		[ ! -e "$T/never.img" ]
-		[ ! -e "$T/never.img.part" ]
+		[ -z "$(compgen -G "$T/never.img.part*")" ]
 	done
 	refused 'no-such' godwit export times --at no-such-label --format raw "$T/never.img"
 	refused 'no-such|disk' godwit export times --disk /dev/no-such --format raw "$T/never.img"
