@@ -450,6 +450,7 @@ static void end(struct agent *a)
 	if (a->removing) {
 		(void)!tracker_remove(a->pin_dir);
 		attach_unclaim(a);
+		(void)!settings_forget(&a->settings); /* if it fails: at the next start the console says it again */
 	}
 	tls_context_free(a->tls);
 	control_done(a);
