@@ -318,3 +318,29 @@ agent_has_policy() { [ "$(agent_policy "$1")" = "$2" ]; }
 	wait_continuous gone
 	equal gone "$D"
 }
+
+# protect_from_far NAME DISK: with a folder of its own, as with a console elsewhere.
+protect_from_far() {
+	on_end "agent_stop $1"
+	timeout 300 godwit protect "$2" --name "$1" --data "$T/far" --console "https://127.0.0.1:$CONSOLE_PORT" \
+		--token "$(api POST /tokens '{"role": "agent"}' | jq -r .token)" </dev/null 3>&-
+	status "$1" .id >>"$T/machines"
+}
+
+@test "what was unprotected at a console elsewhere can be protected again under the same name" {
+	disk_make D 32M
+	instance_start
+	protect_from_far r "$D"
+	wait_continuous r
+	first=$(status r .id)
+	must_fail godwit unprotect r </dev/null
+	pid=$(agent_pid r)
+	godwit unprotect r --yes
+	wait_until 60 "end of the agent" gone "$pid"
+	[ ! -e "$T/far/agents/r/agent.json" ]
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none # nobody sees it
+	protect_from_far r "$D"
+	wait_continuous r
+	[ "$(status r .id)" != "$first" ]
+	equal r "$D"
+}
