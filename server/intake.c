@@ -180,6 +180,7 @@ static int open_store(struct intake *in, const struct uuid *machine)
 static int op_admit(void *context, const struct wire_hello *hello, struct wire_refuse *refuse)
 {
 	struct intake *in = context;
+	char full[STAGING_TEXT_MAX];
 	int err = ask_listener(in, &hello->machine, refuse);
 
 	if (err)
@@ -193,7 +194,7 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 					  WIRE_REFUSED_STORE;
 	snprintf(refuse->text, sizeof(refuse->text), "%s%s",
 		 err == -EBUSY	 ? "another process writes this machine's store" :
-		 err == -ENOSPC ? "the staging disk is full; what was acknowledged is safe" :
+		 err == -ENOSPC ? staging_full_text(in->store_fd, full) :
 				  "the store cannot be opened: ",
 		 err == -EBUSY || err == -ENOSPC ? "" : strerror(-err));
 	return err;

@@ -328,7 +328,7 @@ static void upkeep_failed(struct stores *st, struct record *r, const struct faul
 	struct fault f;
 
 	r->due_us[UPKEEP] = monotonic_now_us() + STORES_RETRY_US;
-	if (r->upkeep_failing)
+	if (r->upkeep_failing || why->code == MSG_POINT_NONE) /* nothing is there that could be kept up */
 		return;
 	r->upkeep_failing = true;
 	(void)fault_set(&f, 0, MSG_UPKEEP_FAILED, "machine", uuid_format(&r->id, id), "reason", reason_of(why), NULL);

@@ -85,6 +85,27 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	nobody_left
 }
 
+@test "the disk that holds the store is refused, too, where the console is reached like one elsewhere" {
+	disk_make D 128M
+	disk_make E 32M
+	disk_format ext4 "$D"
+	disk_mount "$D" "$T/m"
+	mkdir "$T/m/data"
+	export GODWIT_DATA=$T/m/data
+	instance_start
+	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
+	refused "$T/m/data|replica" godwit protect "$D" --name self --data "$T/far" \
+		--console "https://127.0.0.1:$CONSOLE_PORT" --token "$token"
+	nobody_left
+	[ ! -e "$T/far/agents/self" ]
+	# Another disk of the same machine may be.
+	on_end "agent_stop other"
+	timeout 300 godwit protect "$E" --name other --data "$T/far" --console "https://127.0.0.1:$CONSOLE_PORT" \
+		--token "$token" </dev/null 3>&-
+	status other .id >>"$T/machines"
+	refused 'named twice' godwit protect "$D" "$D" --name twice
+}
+
 @test "without root, or on a kernel without BTF, it says so" {
 	disk_make D 32M
 	instance_start
@@ -112,6 +133,41 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	refused 'no-such' godwit export times --at no-such-label --format raw "$T/never.img"
 	refused 'no-such|disk' godwit export times --disk /dev/no-such --format raw "$T/never.img"
 }
+
+@test "before the first point it is said that there is none, and what cannot begin is not waited for" {
+	disk_make D 32M
+	instance_start
+	server=$(server_pid)
+	kill -STOP "$server" # it is connected, and nothing gets to it
+	on_end "kill -CONT $server 2>/dev/null || :"
+	protect e "$D"
+	agent=$(agent_pid e)
+	kill -STOP "$agent"
+	on_end "kill -CONT $agent 2>/dev/null || :"
+	kill -CONT "$server"
+	refused 'nothing of machine e yet' godwit export e "$T/never.img"
+	# As a staging disk leaves it that was full from the start: a folder, and no store in it.
+	server_kill
+	mkdir -p "$GODWIT_DATA/server/store/$(status e .id)"
+	instance_up
+	refused 'no recovery point yet' godwit export e "$T/never.img"
+	refused 'no recovery point yet' godwit points e
+	refused 'no recovery point yet' godwit serve e
+	[ ! -e "$T/never.img" ]
+	kill -CONT "$agent"
+	wait_continuous e
+	godwit pause e
+	refused 'paused' godwit verify e
+	godwit rescan e | grep -q 'after `godwit resume e`'
+	godwit resume e
+	wait_continuous e
+	refused '--yes' godwit unprotect e
+	nobody_left 1
+	server_kill
+	wait_until 60 "the server to be missed" verify_names_the_server
+	godwit rescan e | grep -q 'when its replication server is back'
+}
+verify_names_the_server() { timeout 60 godwit verify e 2>&1 </dev/null | grep -Eq 'not connected|does not answer|refused|lost'; }
 
 @test "settings out of their range are refused and nothing changes" {
 	disk_make D 32M
