@@ -467,7 +467,8 @@ static int complain(const struct fault *f, const char *state)
 
 static int load(struct agent *a, struct fault *f)
 {
-	int err = settings_open(a->o->state, &a->settings);
+	/* What is not there is not made: nobody was enrolled in it. */
+	int err = access(a->o->state, F_OK) < 0 ? -errno : settings_open(a->o->state, &a->settings);
 
 	if (!err)
 		err = settings_load(&a->settings);

@@ -564,7 +564,9 @@ static void text_instance(const struct cli *c, const json_t *instance)
 
 static void text_done(const struct cli *c, const char *what, const char *machine, const char *text)
 {
-	puts(text);
+	char hinted[WORDS_HINT_MAX];
+
+	puts(words_with_data(c, text, hinted));
 }
 
 const struct output output_text = {

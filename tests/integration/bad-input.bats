@@ -189,6 +189,62 @@ verify_names_the_server() { timeout 60 godwit verify e 2>&1 </dev/null | grep -E
 	refused 'godwit up' godwit status
 }
 
+@test "a console that is named wrongly is refused with what is wrong of it" {
+	disk_make D 32M
+	instance_start
+	url=https://127.0.0.1:$CONSOLE_PORT
+	ca=$GODWIT_DATA/console/ca.crt
+	there="--token-file $GODWIT_DATA/admin.token --ca $ca"
+	echo 0000-1111 >"$T/wrong"
+	godwit status --console "$url/" $there
+	refused 'https://HOST:PORT' godwit status --console "http://127.0.0.1:$CONSOLE_PORT" $there
+	refused 'https://HOST:PORT' godwit status --console "$url/machines" $there
+	refused 'https://HOST:PORT' godwit protect "$D" --name x --data "$T/far" --console "http://127.0.0.1:$CONSOLE_PORT" --token 1
+	refused 'https://HOST:PORT' godwit protect "$D" --name x --data "$T/far" --console "$url/x" --token 1
+	refused 'CA certificate' godwit status --console "$url" --token-file "$GODWIT_DATA/admin.token" --ca "$ROOT/README.md"
+	refused 'CA certificate' godwit status --console "$url" --token-file "$GODWIT_DATA/admin.token" --ca "$T/none"
+	refused 'admin token' godwit status --console "$url" --token-file "$T/none" --ca "$ca"
+	refused 'admin token' godwit status --console "$url" --token-file "$T/wrong" --ca "$ca"
+	refused token godwit protect "$D" --name x --data "$T/far" --console "$url" --token 1
+	run -2 godwit protect "$D" --name x --console "$url" --token --data "$T/far"
+	[ ! -e "$T/far" ]
+	nobody_left
+}
+
+@test "what fails leaves no folder behind" {
+	must_fail godwit up --listen 300.1.1.1 --data "$T/none"
+	port_choose FREE
+	must_fail godwit up --listen 203.0.113.1 --port "$FREE" --data "$T/none"
+	must_fail godwit-agent run --state "$T/none"
+	[ ! -e "$T/none" ]
+	run -2 godwit-console nonsense --data "$T/none"
+	[ ! -e "$T/none" ]
+}
+
+@test "small mistakes get one sentence each" {
+	disk_make D 32M
+	instance_start
+	protect s "$D"
+	wait_continuous s
+	refused 'nobody' godwit events nobody
+	refused 'later than' godwit points s --from now --to '1h ago'
+	refused '203.0.113.1' godwit serve s --listen 203.0.113.1
+	run -2 godwit mark s ''
+	# The hint is for the instance that was named.
+	data=$GODWIT_DATA
+	unset GODWIT_DATA
+	godwit pause s --data "$data" | grep -qF "\`godwit resume s --data $data\`"
+	export GODWIT_DATA=$data
+	godwit resume s
+	chmod 755 "$T"
+	command -v setpriv || skip "setpriv is not installed"
+	mkdir -p "$T/bin" && cp "$(readlink -f "$(command -v godwit)")" "$T/bin/godwit"
+	refused root setpriv --reuid 65534 --regid 65534 --clear-groups "$T/bin/godwit" log s
+	id=$(status s .id)
+	godwit unprotect s --yes
+	godwit events s --json | jq -e '.events | length > 0' >/dev/null # it was there
+}
+
 @test "ports that are taken are named with who has them" {
 	instance_start
 	export GODWIT_DATA=$T/second

@@ -244,7 +244,7 @@ two_copies_begun() { [ "$(parts_of "$1" | wc -l)" = 2 ]; }
 	instance_start
 	protect e "$D"
 	setting e throttle_mbit_per_second=50
-	setting e throttle_mbit_per_second=0 epoch_ms=250
+	setting e throttle_mbit_per_second=0 epoch_ms=250ms
 	e=$(godwit events --json)
 	has '[.events[] | select(.changes != null and .who != null) | .changes[] |
 		select(.name == "throttle_mbit_per_second" and (.old | tostring) == "0" and (.new | tostring) == "50")] | length == 1' "$e"
@@ -325,6 +325,23 @@ protect_from_far() {
 	timeout 300 godwit protect "$2" --name "$1" --data "$T/far" --console "https://127.0.0.1:$CONSOLE_PORT" \
 		--token "$(api POST /tokens '{"role": "agent"}' | jq -r .token)" </dev/null 3>&-
 	status "$1" .id >>"$T/machines"
+}
+
+@test "the agents of a machine whose console is elsewhere are stopped and started by themselves" {
+	disk_make D 32M
+	instance_start
+	protect_from_far r "$D"
+	wait_continuous r
+	pid=$(agent_pid r)
+	godwit down --data "$T/far" | grep -q -- '--agents'
+	wait_until 60 "end of the agent" gone "$pid"
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	godwit up --agents --data "$T/far"
+	wait_continuous r
+	[ ! -e "$T/far/instance.json" ]
+	equal r "$D"
+	must_fail godwit up --agents --data "$T/none"
+	[ ! -e "$T/none" ]
 }
 
 @test "what was unprotected at a console elsewhere can be protected again under the same name" {
