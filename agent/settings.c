@@ -52,7 +52,8 @@ int settings_open(const char *folder, struct settings *ret)
 int settings_forget(const struct settings *s)
 {
 	/* agent.memory above all: it would be taken for the next machine's. */
-	static const char *const names[] = { "agent.json", "agent.memory", "desired.json", "agent.crt", "agent.key", "ca.crt" };
+	static const char *const names[] = { "agent.json", "agent.memory", "desired.json",
+					     "agent.crt",  "agent.key",	   "ca.crt" };
 	char path[SETTINGS_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)

@@ -258,8 +258,8 @@ static int check_disk_room(const struct job *j)
 		return cli_fail_errno(j->c, j->file, -errno);
 	if (room >= j->size_bytes)
 		return CLI_DONE;
-	return cli_fail_message(j->c, MSG_EXPORT_DISK_TOO_SMALL, "disk", j->file, "size", show_bytes(room, have), "needed",
-				show_bytes(j->size_bytes, want), NULL);
+	return cli_fail_message(j->c, MSG_EXPORT_DISK_TOO_SMALL, "disk", j->file, "size", show_bytes(room, have),
+				"needed", show_bytes(j->size_bytes, want), NULL);
 }
 
 static int fill_disk(const struct job *j)

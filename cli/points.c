@@ -72,7 +72,8 @@ static int run_points(struct cli *c)
 	if (!when_option(c, "from", from) || !when_option(c, "to", to))
 		return CLI_FAILED;
 	if (*from && *to && strcmp(from, to) > 0)
-		return cli_fail_message(c, MSG_TIMES_SWAPPED, "from", cli_option(c, "from"), "to", cli_option(c, "to"), NULL);
+		return cli_fail_message(c, MSG_TIMES_SWAPPED, "from", cli_option(c, "from"), "to",
+					cli_option(c, "to"), NULL);
 	answer = all ? ask_all(c, from, to) : ask(c, from, to, limit);
 	if (!answer)
 		return CLI_FAILED;
