@@ -199,6 +199,21 @@ static void durations_are_understood_with_and_without_unit(void **state)
 	assert_int_equal(s, 60);
 }
 
+static void milliseconds_may_have_a_unit(void **state)
+{
+	uint64_t ms = 7;
+
+	assert_int_equal(when_milliseconds("250", &ms), 0);
+	assert_int_equal(ms, 250);
+	assert_int_equal(when_milliseconds("300ms", &ms), 0);
+	assert_int_equal(ms, 300);
+	assert_int_equal(when_milliseconds("1s", &ms), 0);
+	assert_int_equal(ms, 1000);
+	for (const char *const *bad = (const char *const[]){ "", "ms", "-1", "1 ms", "1x", NULL }; *bad; bad++)
+		assert_int_equal(when_milliseconds(*bad, &ms), -EINVAL);
+	assert_int_equal(ms, 1000);
+}
+
 /* --- what is said of a machine ----------------------------------------------------------- */
 
 static json_t *machine_in(const char *stage, json_int_t scanned)
@@ -346,6 +361,7 @@ int main(void)
 		cmocka_unit_test(every_verb_has_what_help_needs),
 		cmocka_unit_test(bytes_are_shown_with_a_unit),
 		cmocka_unit_test(durations_are_shown_with_a_unit),
+		cmocka_unit_test(milliseconds_may_have_a_unit),
 		cmocka_unit_test(percent_is_100_only_when_all_is_done),
 		cmocka_unit_test(durations_are_understood_with_and_without_unit),
 		cmocka_unit_test(a_machine_is_never_at_a_bare_100_percent),
