@@ -94,6 +94,7 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	export GODWIT_DATA=$T/m/data
 	instance_start
 	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
+	on_end "agent_stop self" # if it is not refused
 	refused "$T/m/data|replica" godwit protect "$D" --name self --data "$T/far" \
 		--console "https://127.0.0.1:$CONSOLE_PORT" --token "$token"
 	nobody_left
