@@ -449,6 +449,7 @@ static void end(struct agent *a)
 	if (a->removing) {
 		(void)!tracker_remove(a->pin_dir);
 		attach_unclaim(a);
+		(void)!settings_forget(&a->settings); /* if it fails: at the next start the console says it again */
 	}
 	tls_context_free(a->tls);
 	control_done(a);
@@ -465,7 +466,8 @@ static int complain(const struct fault *f, const char *state)
 
 static int load(struct agent *a, struct fault *f)
 {
-	int err = settings_open(a->o->state, &a->settings);
+	/* What is not there is not made: nobody was enrolled in it. */
+	int err = access(a->o->state, F_OK) < 0 ? -errno : settings_open(a->o->state, &a->settings);
 
 	if (!err)
 		err = settings_load(&a->settings);

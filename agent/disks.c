@@ -385,10 +385,19 @@ int disks_check_size(const char *path, uint64_t size_bytes, struct fault *ret_fa
 	return fault_set(ret_fault, -EFBIG, MSG_DISK_TOO_LARGE, "disk", path, "size", size, "most", most, NULL);
 }
 
+int disks_check_store(const char *path, dev_t device, const char *store, const char *shown, struct fault *ret_fault)
+{
+	struct device_set holds = { 0 };
+
+	add_folder(&holds, store, 0);
+	if (set_has(&holds, device))
+		return fault_set(ret_fault, -EDEADLK, MSG_DISK_HOLDS_DATA, "disk", path, "data", shown, NULL);
+	return 0;
+}
+
 static int judge_state(const char *path, const struct disk_info *info, const char *state, struct fault *f)
 {
 	char line[16], size[32], least[32], store[PATH_MAX];
-	struct device_set holds = { 0 };
 
 	if (info->size_bytes < DISK_LEAST_BYTES)
 		return fault_set(f, -ENOSPC, MSG_DISK_TOO_SMALL, "disk", path, "size", format_size(info->size_bytes, size),
@@ -396,11 +405,8 @@ static int judge_state(const char *path, const struct disk_info *info, const cha
 	if (sys_line(info->device, "ro", line, sizeof(line)) && strcmp(line, "0") != 0)
 		return fault_set(f, -EROFS, MSG_DISK_READ_ONLY, "disk", path, NULL);
 	/* The agent's own folder may lie on it: a machine's only disk can be protected from inside. */
-	if (state && store_of(state, store, sizeof(store))) {
-		add_folder(&holds, store, 0);
-		if (set_has(&holds, info->device))
-			return fault_set(f, -EDEADLK, MSG_DISK_HOLDS_DATA, "disk", path, "data", store, NULL);
-	}
+	if (state && store_of(state, store, sizeof(store)))
+		return disks_check_store(path, info->device, store, store, f);
 	return 0;
 }
 

@@ -40,6 +40,10 @@ _must_check_ int disks_probe(const char *path, const char *state, struct disk_in
 _must_check_ int disks_check_size(const char *path, uint64_t size_bytes, struct fault *ret_fault);
 /* Is it one path of several?  -EOPNOTSUPP. */
 _must_check_ int disks_judge_path(const char *path, dev_t device, struct fault *ret_fault);
+/* The store in this folder, which is called @shown, must not lie on the disk, or it would replicate
+ * its own replica.  -EDEADLK. */
+_must_check_ int disks_check_store(const char *path, dev_t device, const char *store, const char *shown,
+				   struct fault *ret_fault);
 
 /* The same disk, as far as can be seen? */
 bool disks_same(const struct disk_identity *a, const struct disk_identity *b);

@@ -8,6 +8,7 @@
 #include "attach.h"
 #include "enrolment.h"
 #include "fileio.h"
+#include "stores.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -45,7 +46,7 @@ static int take_disk(struct settings *s, const char *path, const char *state, st
 		return err;
 	for (unsigned int i = 0; i < s->disk_count; i++)
 		if (s->disks[i].info.device == d->info.device)
-			return 0; /* named twice */
+			return fault_set(f, -EINVAL, MSG_DISK_NAMED_TWICE, "disk", path, NULL);
 	err = disks_judge_path(path, d->info.device, f);
 	if (!err)
 		err = judge_twice(s, &d->info, path, f);
@@ -64,6 +65,20 @@ int enrol_check(const char *state, char *const *disks, unsigned int count, struc
 
 	for (unsigned int i = 0; !err && i < count; i++)
 		err = take_disk(s, disks[i], state, ret_fault);
+	return err;
+}
+
+/* Of the console that the disks are to be enrolled with, wherever the agent's folder is. */
+static int check_stores(const struct settings *s, const struct pki_token *token, struct fault *f)
+{
+	static struct store_here stores[STORES_MAX];
+	unsigned int n = stores_here(token->ca_pin, stores);
+	int err = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		for (unsigned int d = 0; !err && d < s->disk_count; d++)
+			err = disks_check_store(s->disks[d].info.path, s->disks[d].info.device, stores[i].path,
+						stores[i].shown, f);
 	return err;
 }
 
@@ -126,22 +141,18 @@ static int make_request(const struct settings *s, char **ret_request)
 	return err ? err : pki_make_request(path, "agent", ret_request);
 }
 
-static int exchange(const struct enrol_options *o, struct settings *s, struct fault *f)
+static int exchange(const struct enrol_options *o, const struct pki_token *token, struct settings *s, struct fault *f)
 {
-	struct pki_token token;
 	char *request = NULL;
 	json_t *body, *answer = NULL;
-	int err;
+	int err = make_request(s, &request);
 
-	if (pki_token_parse(o->token, &token))
-		return fault_set(f, -EINVAL, MSG_AGENT_TOKEN_MALFORMED, NULL);
-	err = make_request(s, &request);
 	if (err)
 		return fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL);
 	body = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "token", o->token, "role", "agent", "request", request, "name",
 			 o->name, "facts", facts(), "disks", disks_json(s));
 	free(request);
-	err = body ? enrolment_ask(o->console, &token, o->proxy, body, MSG_AGENT_ENROL_FAILED, &answer, f) :
+	err = body ? enrolment_ask(o->console, token, o->proxy, body, MSG_AGENT_ENROL_FAILED, &answer, f) :
 		     fault_set(f, -EINVAL, MSG_AGENT_ENROL_FAILED, "reason", "the name is not UTF-8", NULL);
 	json_decref(body);
 	if (err)
@@ -151,26 +162,42 @@ static int exchange(const struct enrol_options *o, struct settings *s, struct fa
 	return err ? fault_set(f, err, MSG_AGENT_ENROL_FAILED, "reason", strerror(-err), NULL) : 0;
 }
 
+/* A folder that is nobody's, and has nothing of a machine that is no more: its marks and its desired
+ * state are not this one's. */
+static int open_folder(const char *state, struct settings *s, struct fault *f)
+{
+	int err = settings_open(state, s);
+
+	if (!err && settings_load(s) == 0)
+		return fault_set(f, -EEXIST, MSG_AGENT_ALREADY_ENROLLED, "state", state, "machine", s->name, NULL);
+	if (!err)
+		err = settings_forget(s);
+	return err ? fault_set(f, err, MSG_AGENT_STATE_UNUSABLE, "state", state, "reason", strerror(-err), NULL) : 0;
+}
+
 int enrol(const struct enrol_options *o, struct settings *ret, struct fault *ret_fault)
 {
 	struct settings *s = calloc(1, sizeof(*s));
+	struct pki_token token;
 	int err;
 
 	if (!s)
 		return -ENOMEM;
-	/* The disks first: a wrong name must not leave a folder behind. */
+	/* The disks and the token first: a wrong one must not leave a folder behind. */
 	err = enrol_check(NULL, o->disks, o->disk_count, s, ret_fault);
-	if (!err && (err = settings_open(o->state, s)))
-		(void)fault_set(ret_fault, err, MSG_AGENT_STATE_UNUSABLE, "state", o->state, "reason", strerror(-err), NULL);
-	if (!err && settings_load(s) == 0)
-		err = fault_set(ret_fault, -EEXIST, MSG_AGENT_ALREADY_ENROLLED, "state", o->state, "machine", s->name, NULL);
+	if (!err && pki_token_parse(o->token, &token))
+		err = fault_set(ret_fault, -EINVAL, MSG_AGENT_TOKEN_MALFORMED, NULL);
+	if (!err)
+		err = check_stores(s, &token, ret_fault);
+	if (!err)
+		err = open_folder(o->state, s, ret_fault);
 	if (!err)
 		err = enrol_check(s->folder, o->disks, o->disk_count, s, ret_fault);
 	if (!err) {
 		snprintf(s->name, sizeof(s->name), "%s", o->name);
 		snprintf(s->console, sizeof(s->console), "%s", o->console);
 		snprintf(s->proxy, sizeof(s->proxy), "%s", o->proxy ? o->proxy : "");
-		err = exchange(o, s, ret_fault);
+		err = exchange(o, &token, s, ret_fault);
 	}
 	if (!err)
 		*ret = *s;

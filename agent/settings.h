@@ -42,6 +42,13 @@ char *settings_path(const struct settings *s, const char *name, char ret_path[SE
 /* Make the folder, take its real path. */
 _must_check_ int settings_open(const char *folder, struct settings *ret);
 
+/*
+ * Whoever this was is not protected any more: the folder is nobody's, and can be
+ * enrolled again.  agent.json goes first: what is left without it is no machine's.
+ * The log stays.
+ */
+_must_check_ int settings_forget(const struct settings *s);
+
 /* agent.json.  -ENOENT: not enrolled; -EBADMSG: damaged. */
 _must_check_ int settings_load(struct settings *s);
 _must_check_ int settings_save(const struct settings *s);

@@ -48,7 +48,8 @@ static enum stage decide_alone(const struct stage_tracker *t, const struct stage
 	return is_lagging(in) ? STAGE_LAGGING : t->stage;
 }
 
-/* On a slow link an epoch may take longer than that: then something leaves. */
+/* With a connection or without one.  On a slow link an epoch may take longer than that: then something
+ * leaves. */
 bool stage_is_stuck(const struct stage_tracker *t, const struct stage_input *in)
 {
 	return in->backlog_bytes && in->durable_age_us > STALLED_US && in->now_us - t->moved_us > STALLED_US;
@@ -60,10 +61,10 @@ static enum stage decide(const struct stage_tracker *t, const struct stage_input
 		return STAGE_STOPPED;
 	if (in->wish == STAGE_WISH_PAUSED)
 		return STAGE_PAUSED;
-	if (!in->connected)
-		return decide_alone(t, in);
 	if (stage_is_stuck(t, in))
 		return STAGE_STALLED;
+	if (!in->connected)
+		return decide_alone(t, in);
 	if (!in->synced)
 		return STAGE_INITIAL_SYNC;
 	if (in->rescanning)
@@ -133,7 +134,8 @@ bool stage_step(struct stage_tracker *t, const struct stage_input *in)
 	enum stage next;
 
 	t->without_point = t->without_point || !in->had_point;
-	if (in->drained_bytes != t->drained) {
+	/* What was paused, or has only begun, is given its minute. */
+	if (in->drained_bytes != t->drained || in->wish != STAGE_WISH_STARTED || !t->moved_us) {
 		t->drained = in->drained_bytes;
 		t->moved_us = in->now_us;
 	}

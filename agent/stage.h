@@ -79,7 +79,8 @@ struct stage_forecast {
  */
 bool stage_step(struct stage_tracker *t, const struct stage_input *in);
 
-/* Connected, with something to send, and for a minute nothing left and nothing was durable. */
+/* With something to send, and for a minute nothing left and nothing was durable: the replication server
+ * is away, lets nobody in, or takes data and does not finish. */
 bool stage_is_stuck(const struct stage_tracker *t, const struct stage_input *in);
 
 /* Once a second: remember the figures and say where they lead. */

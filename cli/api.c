@@ -2,6 +2,7 @@
 #include "api.h"
 #include "http.h"
 #include "instance.h"
+#include "words.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -87,6 +88,11 @@ static int errno_of_status(int status)
 
 /* --- calls ----------------------------------------------------------------------- */
 
+static bool is_remote(const struct cli *c)
+{
+	return (c->verb->uses & USES_CONSOLE) && cli_option(c, "console");
+}
+
 static int connect_console(struct cli *c)
 {
 	struct http_options o = { 0 };
@@ -100,11 +106,14 @@ static int connect_console(struct cli *c)
 	o.ca_path = c->ca_path;
 	o.bearer = c->bearer;
 	r = http_new(&o, &c->http);
-	if (r < 0) {
+	if (r == 0)
+		return 0;
+	if (is_remote(c))
+		cli_fail_message(c, MSG_CA_FILE_BAD, "file", c->ca_path, "reason",
+				 r == -EBADMSG ? "it holds no certificate" : strerror(-r), NULL);
+	else
 		cli_fail_errno(c, c->ca_path ? c->ca_path : c->console_url, r);
-		return -ECANCELED;
-	}
-	return 0;
+	return -ECANCELED;
 }
 
 /* -ECANCELED: it has been said already. */
@@ -121,6 +130,11 @@ static int request(struct cli *c, const char *method, const json_t *body, unsign
 	if (status < 0) {
 		fault_format(&fault, c->language, ret_text, text_size);
 		return status == -ECANCELED ? -EIO : status;
+	}
+	if (status == 401 && is_remote(c)) {
+		json_decref(answer);
+		cli_fail_message(c, MSG_ADMIN_TOKEN_WRONG, "url", c->console_url, NULL);
+		return -ECANCELED;
 	}
 	if (status >= 300) {
 		describe_refusal(c, status, answer, ret_text, text_size);
@@ -145,14 +159,14 @@ int api_try(struct cli *c, const char *method, const json_t *body, unsigned int 
 
 static json_t *call(struct cli *c, const char *method, const json_t *body, unsigned int timeout_ms, const char *path)
 {
-	char text[1024];
+	char text[1024], hinted[WORDS_HINT_MAX];
 	json_t *answer;
 	int r = request(c, method, body, timeout_ms, &answer, text, sizeof(text), path);
 
 	if (r == 0)
 		return answer;
 	if (r != -ECANCELED)
-		fprintf(stderr, "godwit: %s\n", text);
+		fprintf(stderr, "godwit: %s\n", words_with_data(c, text, hinted));
 	return NULL;
 }
 

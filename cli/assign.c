@@ -17,12 +17,14 @@ static bool ends_with(const char *text, const char *end)
 /* The console takes numbers as texts, too. */
 static json_t *value_of(const char *key, const char *text)
 {
-	uint64_t seconds;
+	uint64_t seconds, ms;
 
 	if (strcmp(text, "default") == 0)
 		return json_null();
 	if (ends_with(key, "_seconds") && when_duration(text, &seconds) == 0)
 		return json_integer((json_int_t)seconds);
+	if (ends_with(key, "_ms") && when_milliseconds(text, &ms) == 0)
+		return json_integer((json_int_t)ms);
 	return json_string(text);
 }
 

@@ -31,10 +31,35 @@ static int run_resume(struct cli *c)
 		       "%s を再開しました。`godwit status %s` で確認できます");
 }
 
+/* What a rescan waits for (docs/api.md). */
+static const char *rescan_words(const struct cli *c, const char *begins)
+{
+	if (strcmp(begins, "resume") == 0)
+		return say(c, "%s will be compared with its replica by hashes after `godwit resume %s`",
+			   "%s は再開後にハッシュで比較します: godwit resume %s");
+	if (strcmp(begins, "agent") == 0)
+		return say(c, "%s will be compared with its replica by hashes when its agent is back; `godwit status %s` shows it",
+			   "エージェントが戻り次第 %s をハッシュで比較します。`godwit status %s` で確認できます");
+	if (strcmp(begins, "server") == 0)
+		return say(c, "%s will be compared with its replica by hashes when its replication server is back; `godwit status %s` "
+			      "shows it",
+			   "レプリケーションサーバーが戻り次第 %s をハッシュで比較します。`godwit status %s` で確認できます");
+	return say(c, "%s is compared with its replica by hashes, and differences are sent; `godwit status %s` shows it",
+		   "%s をハッシュで比較し、差分を送信します。`godwit status %s` で確認できます");
+}
+
 static int run_rescan(struct cli *c)
 {
-	return control(c, "%s is compared with its replica by hashes, and differences are sent; `godwit status %s` shows it",
-		       "%s をハッシュで比較し、差分を送信します。`godwit status %s` で確認できます");
+	const char *name = c->operands[0];
+	json_t *answer = api_call(c, "POST", NULL, API_SOON_MS, "/machines/%s/rescan", name);
+	char text[WORDS_MAX];
+
+	if (!answer)
+		return CLI_FAILED;
+	snprintf(text, sizeof(text), rescan_words(c, get_text(answer, "begins", "now")), name, name);
+	json_decref(answer);
+	c->output->done(c, c->verb->name, name, text);
+	return CLI_DONE;
 }
 
 static int run_scrub(struct cli *c)

@@ -29,17 +29,28 @@ static int stop_agents(struct cli *c, unsigned int *ret_stopped)
 	return r;
 }
 
+/* Those of a machine whose console is elsewhere have a folder that is no instance's. */
+static bool has_agents(const struct cli *c)
+{
+	char **names;
+	size_t n = local_agents(c, &names);
+
+	local_agents_free(names, n);
+	return n > 0;
+}
+
 static int run_down(struct cli *c)
 {
 	unsigned int agents = 0;
-	bool ran;
+	bool ran, alone;
 	struct instance i;
 	char text[WORDS_MAX];
 	int r = instance_select(c);
 
 	if (r != CLI_DONE)
 		return r;
-	if (instance_load(c, &i) == -ENOENT)
+	alone = instance_load(c, &i) == -ENOENT;
+	if (alone && !has_agents(c))
 		return cli_fail_message(c, MSG_INSTANCE_NOT_FOUND, "data", c->data, NULL);
 	r = local_lock(c);
 	if (r != CLI_DONE)
@@ -55,6 +66,10 @@ static int run_down(struct cli *c)
 		return r;
 	if (!ran && !agents)
 		snprintf(text, sizeof(text), "%s", say(c, "Nothing was running", "動作中のものはありませんでした"));
+	else if (agents && alone)
+		snprintf(text, sizeof(text),
+			 say(c, "Stopped. Writes go on being remembered in the kernel; `godwit up --agents --data %s` sends them",
+			     "停止しました。書き込みはカーネル内で記録され、`godwit up --agents --data %s` で送信されます"), c->data);
 	else if (agents)
 		snprintf(text, sizeof(text),
 			 say(c, "Stopped. Writes go on being remembered in the kernel; `godwit up` sends them",

@@ -2,9 +2,14 @@
 /*
  * godwit export - a disk at a point, as an image file.
  *
- * The server shows the disk over NBD; qemu-img (or nbdcopy, for raw) copies it
- * into FILE.part, which becomes FILE when it is complete and on disk.  Whatever
- * happens, export and FILE.part are gone in the end.
+ * The server shows the disk over NBD; qemu-img copies it into a file of this
+ * command's own, FILE.part-XXXXXX, which becomes FILE when it is complete and on
+ * disk.  So two exports to one name cannot mix: the second to end is refused, or
+ * replaces the first whole (--force).  Whatever happens, export and FILE.part-XXXXXX
+ * are gone in the end.
+ *
+ * Where FILE is a block device, its bytes are replaced in place, with --force only
+ * and claimed, so that nothing that is mounted or otherwise in use is overwritten.
  */
 #include "api.h"
 #include "exports.h"
@@ -18,10 +23,12 @@
 #include "words.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -29,7 +36,8 @@
 struct job {
 	struct cli *c;
 	const char *machine, *format, *file;
-	char *part, *folder;
+	char *part, *folder; /* part: NULL until it is made, and onto a disk */
+	int disk_fd;	     /* the disk that is overwritten, or -1 */
 	const char *disk_name, *uri; /* borrowed from the export's answer */
 	uint64_t size_bytes;
 };
@@ -42,19 +50,49 @@ static bool known_format(const char *format)
 
 /* --- before anything is made ------------------------------------------------------------ */
 
-static int check_file(const struct job *j)
+/* Nothing else uses it, and nothing else can until we end. */
+static int claim_disk(struct job *j)
 {
-	struct stat st;
+	j->disk_fd = open(j->file, O_RDWR | O_EXCL | O_CLOEXEC);
+	if (j->disk_fd < 0)
+		return cli_fail_message(j->c, MSG_EXPORT_DISK_IN_USE, "disk", j->file, "reason", strerror(errno), NULL);
+	return CLI_DONE;
+}
 
-	if (lstat(j->file, &st) == 0 && !S_ISREG(st.st_mode))
-		return cli_fail_errno(j->c, j->file, S_ISDIR(st.st_mode) ? -EISDIR : -EEXIST);
-	if (access(j->file, F_OK) == 0 && !cli_switch(j->c, "force"))
+static int check_disk(struct job *j)
+{
+	if (strcmp(j->format, "raw") != 0)
+		return cli_usage(j->c, "onto a disk --format is raw, not \"%s\"", j->format);
+	if (!cli_switch(j->c, "force"))
+		return cli_fail_message(j->c, MSG_EXPORT_ONTO_DISK, "disk", j->file, NULL);
+	return claim_disk(j);
+}
+
+static int check_regular(const struct job *j, bool there)
+{
+	if (there && !cli_switch(j->c, "force"))
 		return cli_fail_message(j->c, MSG_FILE_THERE, "file", j->file, NULL);
 	if (access(j->folder, W_OK) < 0)
 		return cli_fail_message(j->c, MSG_FOLDER_UNUSABLE, "folder", j->folder, "reason", strerror(errno), NULL);
-	if (!program_in_path("qemu-img"))
-		return cli_fail_message(j->c, MSG_TOOL_MISSING, "tool", "qemu-img", "package", "qemu-utils", NULL);
 	return CLI_DONE;
+}
+
+static int check_file(struct job *j)
+{
+	struct stat st = { 0 };
+	bool there = stat(j->file, &st) == 0 || lstat(j->file, &st) == 0;
+	int r;
+
+	if (there && S_ISBLK(st.st_mode))
+		r = check_disk(j);
+	else if (there && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+		r = cli_fail_message(j->c, S_ISDIR(st.st_mode) ? MSG_EXPORT_IS_FOLDER : MSG_EXPORT_NOT_A_FILE, "file",
+				     j->file, NULL);
+	else
+		r = check_regular(j, there);
+	if (r == CLI_DONE && !program_in_path("qemu-img"))
+		return cli_fail_message(j->c, MSG_TOOL_MISSING, "tool", "qemu-img", "package", "qemu-utils", NULL);
+	return r;
 }
 
 /* --- the copy --------------------------------------------------------------------------------- */
@@ -111,16 +149,17 @@ static void watch_copy(const struct job *j, int fd)
 
 static int copy(const struct job *j)
 {
-	const char *const argv[] = { "qemu-img", "convert", "-p", "-W", "-m", "16", "-f", "raw", "-O", j->format,
-				     "--image-opts", NULL, NULL, NULL };
-	const char *words[ARRAY_LEN(argv)];
-	size_t n = 10; /* without --image-opts: the source is a plain URI */
+	const char *const argv[] = { "qemu-img", "convert", "-p", "-W", "-m", "16", "-f", "raw", "-O", j->format };
+	const char *words[ARRAY_LEN(argv) + 4];
+	size_t n = ARRAY_LEN(argv);
 	pid_t pid;
 	int fd, r;
 
 	memcpy(words, argv, sizeof(argv));
+	if (!j->part)
+		words[n++] = "-n"; /* it is there */
 	words[n++] = j->uri;
-	words[n++] = j->part;
+	words[n++] = j->part ? j->part : j->file;
 	words[n] = NULL;
 	r = program_start(words, &pid, &fd);
 	if (r < 0)
@@ -133,6 +172,39 @@ static int copy(const struct job *j)
 	return interrupted() ? interrupt_status() : r == 0 ? CLI_DONE : CLI_FAILED;
 }
 
+/* With the rights that a file has which the user makes. */
+static int make_part(struct job *j)
+{
+	char *part = text_format("%s.part-XXXXXX", j->file);
+	int fd = mkostemp(part, O_CLOEXEC), err = errno;
+	mode_t mask = umask(0);
+
+	(void)umask(mask);
+	if (fd < 0) {
+		free(part);
+		return cli_fail_message(j->c, MSG_FOLDER_UNUSABLE, "folder", j->folder, "reason", strerror(err), NULL);
+	}
+	(void)fchmod(fd, 0666 & ~mask);
+	close(fd);
+	j->part = part;
+	return CLI_DONE;
+}
+
+/* Without --force never over a file that has come meanwhile, such as another export's. */
+static int take_name(const struct job *j)
+{
+	bool force = cli_switch(j->c, "force");
+
+	if (renameat2(AT_FDCWD, j->part, AT_FDCWD, j->file, force ? 0 : RENAME_NOREPLACE) == 0)
+		return 0;
+	if (force || errno != EINVAL)
+		return -errno;
+	/* A file system that has no such thing, NFS for one. */
+	if (access(j->file, F_OK) == 0)
+		return -EEXIST;
+	return rename(j->part, j->file) < 0 ? -errno : 0;
+}
+
 /* The image is on disk before it has its name. */
 static int put_in_place(const struct job *j)
 {
@@ -142,10 +214,12 @@ static int put_in_place(const struct job *j)
 		r = -errno;
 	if (fd >= 0)
 		close(fd);
-	if (r == 0 && rename(j->part, j->file) < 0)
-		r = -errno;
+	if (r == 0)
+		r = take_name(j);
 	if (r == 0)
 		r = fileio_fsync_dir(j->folder);
+	if (r == -EEXIST)
+		return cli_fail_message(j->c, MSG_FILE_THERE, "file", j->file, NULL);
 	return r < 0 ? cli_fail_errno(j->c, j->file, r) : CLI_DONE;
 }
 
@@ -175,6 +249,49 @@ static int check_room(const struct job *j)
 				show_bytes(needed, want), NULL);
 }
 
+static int check_disk_room(const struct job *j)
+{
+	uint64_t room = 0;
+	char have[SHOW_TEXT_MAX], want[SHOW_TEXT_MAX];
+
+	if (ioctl(j->disk_fd, BLKGETSIZE64, &room) < 0)
+		return cli_fail_errno(j->c, j->file, -errno);
+	if (room >= j->size_bytes)
+		return CLI_DONE;
+	return cli_fail_message(j->c, MSG_EXPORT_DISK_TOO_SMALL, "disk", j->file, "size", show_bytes(room, have),
+				"needed", show_bytes(j->size_bytes, want), NULL);
+}
+
+static int fill_disk(const struct job *j)
+{
+	int r = check_disk_room(j);
+
+	if (r == CLI_DONE && interrupted())
+		r = interrupt_status();
+	if (r == CLI_DONE)
+		r = copy(j);
+	if (r == CLI_DONE && fsync(j->disk_fd) < 0)
+		r = cli_fail_errno(j->c, j->file, -errno);
+	return r;
+}
+
+static int make_file(struct job *j)
+{
+	int r = check_room(j);
+
+	if (r == CLI_DONE && interrupted())
+		r = interrupt_status();
+	if (r == CLI_DONE)
+		r = make_part(j);
+	if (r == CLI_DONE)
+		r = copy(j);
+	if (r == CLI_DONE)
+		r = put_in_place(j);
+	if (j->part)
+		(void)unlink(j->part);
+	return r;
+}
+
 static int copy_served(struct job *j, const json_t *served)
 {
 	const json_t *disk = json_array_get(get_array(served, "disks"), 0);
@@ -185,13 +302,7 @@ static int copy_served(struct job *j, const json_t *served)
 	j->size_bytes = get_u64(disk, "size_bytes");
 	r = exports_reachable(j->c, j->uri);
 	if (r == CLI_DONE)
-		r = check_room(j);
-	if (r == CLI_DONE && interrupted())
-		r = interrupt_status();
-	if (r == CLI_DONE)
-		r = copy(j);
-	if (r == CLI_DONE)
-		r = put_in_place(j);
+		r = j->disk_fd >= 0 ? fill_disk(j) : make_file(j);
 	if (r == CLI_DONE)
 		show_result(j, served);
 	return r;
@@ -216,7 +327,6 @@ static int run_job(struct job *j)
 	if (!served)
 		return CLI_FAILED;
 	r = copy_served(j, served);
-	(void)unlink(j->part);
 	exports_stop(j->c, get_text(served, "export", ""));
 	json_decref(served);
 	return r;
@@ -233,16 +343,18 @@ static char *folder_of(const char *file)
 
 static int run_export(struct cli *c)
 {
-	struct job j = { .c = c, .machine = c->operands[0], .file = c->operands[1], .format = cli_option(c, "format") };
+	struct job j = { .c = c, .machine = c->operands[0], .file = c->operands[1], .format = cli_option(c, "format"),
+			 .disk_fd = -1 };
 	int r;
 
 	if (!j.format)
 		j.format = "raw";
 	if (!known_format(j.format))
 		return cli_usage(c, "--format is raw, qcow2, vmdk or vhdx, not \"%s\"", j.format);
-	j.part = text_format("%s.part", j.file);
 	j.folder = folder_of(j.file);
 	r = run_job(&j);
+	if (j.disk_fd >= 0)
+		close(j.disk_fd);
 	free(j.part);
 	free(j.folder);
 	return r;
@@ -252,7 +364,7 @@ static const struct verb_option options[] = {
 	{ "disk", "DISK", "which disk: device, name or id; not needed if there is one" },
 	{ "at", "latest|POINT|TIME", "the moment: a point's id or label, or a time (latest)", "latest" },
 	{ "format", "raw|qcow2|vmdk|vhdx", "of the image (raw)", "raw qcow2 vmdk vhdx" },
-	{ "force", NULL, "replace the file if it is there" },
+	{ "force", NULL, "replace the file if it is there; overwrite the disk" },
 	{ "listen", "ADDRESS", "where the replication server offers the disk, if it is another machine" },
 	{ NULL },
 };
@@ -260,9 +372,10 @@ static const struct verb_option options[] = {
 const struct verb verb_export = {
 	.name = "export",
 	.operands = "NAME FILE",
-	.summary = "Write a disk, as it was at some moment, into an image file",
-	.details = "The file appears when it is complete. `godwit points NAME` lists the moments; a TIME takes the\n"
-		   "newest point at or before it, `now` the newest there is; of times before the first point and\n"
+	.summary = "Write a disk, as it was at some moment, into an image file or onto a disk",
+	.details = "The file appears when it is complete. Where FILE is an unused disk, such as /dev/sdb, it is\n"
+		   "overwritten with --force. `godwit points NAME` lists the moments; a TIME takes the newest point\n"
+		   "at or before it, `now` the newest there is; of times before the first point and\n"
 		   "after the last one there is none.",
 	.options = options,
 	.uses = USES_CONSOLE | USES_JSON,

@@ -61,7 +61,7 @@ static void show_problems(struct follow *f, const json_t *machine)
 {
 	const json_t *problem = json_array_get(get_array(machine, "problems"), 0);
 	const char *code = get_text(problem, "code", "");
-	char text[WORDS_MAX], remedy[WORDS_MAX];
+	char text[WORDS_MAX], remedy[WORDS_MAX], hinted[WORDS_HINT_MAX];
 
 	if (strcmp(code, f->problem) == 0)
 		return;
@@ -70,7 +70,7 @@ static void show_problems(struct follow *f, const json_t *machine)
 		return;
 	message_words(problem, text, remedy);
 	progress_clear(&f->progress);
-	fprintf(stderr, "%s: %s\n    %s\n", f->machine, text, remedy);
+	fprintf(stderr, "%s: %s\n    %s\n", f->machine, text, words_with_data(f->c, remedy, hinted));
 }
 
 static void show_stage(struct follow *f, const json_t *machine)

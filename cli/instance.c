@@ -152,18 +152,36 @@ static char *read_token(const char *path, int *ret_errno)
 	return text;
 }
 
+char *instance_console(const struct cli *c, const char *url)
+{
+	const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : url;
+	size_t length = strcspn(host, "/?#@");
+
+	/* Nothing but slashes may follow. */
+	if ((!scheme || strncmp(url, "https://", 8) == 0) && length && !host[length + strspn(host + length, "/")])
+		return text_format("https://%.*s", (int)length, host);
+	(void)cli_fail_message(c, MSG_CONSOLE_URL_BAD, "url", url, NULL);
+	return NULL;
+}
+
 static int remote_credentials(struct cli *c, const char *url)
 {
 	const char *token = cli_option(c, "token-file"), *ca = cli_option(c, "ca");
-	int r;
+	char *console = instance_console(c, url);
+	int r = CLI_DONE;
 
+	if (!console)
+		return CLI_FAILED;
 	if (!token || !ca)
-		return cli_fail_message(c, MSG_TOKEN_FILE_NEEDED, "url", url, NULL);
-	c->bearer = read_token(token, &r);
-	if (!c->bearer)
-		return cli_fail_errno(c, token, r);
+		r = cli_fail_message(c, MSG_TOKEN_FILE_NEEDED, "url", url, NULL);
+	else if (!(c->bearer = read_token(token, &r)))
+		r = cli_fail_message(c, MSG_TOKEN_FILE_UNREADABLE, "file", token, "reason", strerror(-r), NULL);
+	if (r != CLI_DONE) {
+		free(console);
+		return CLI_FAILED;
+	}
 	c->ca_path = text_copy(ca);
-	c->console_url = strstr(url, "://") ? text_copy(url) : text_format("https://%s", url);
+	c->console_url = console;
 	return CLI_DONE;
 }
 

@@ -38,4 +38,7 @@ _must_check_ int instance_credentials(struct cli *c);
 char *text_copy(const char *text);
 char *text_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The console that a person means by @url, to be freed; NULL after saying what is wrong with it. */
+char *instance_console(const struct cli *c, const char *url);
+
 #endif

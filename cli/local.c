@@ -36,6 +36,33 @@ int local_lock(struct cli *c)
 	return CLI_DONE; /* the descriptor stays open until the process ends */
 }
 
+static bool has_only_the_lock(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+	bool only = dir != NULL;
+
+	while (only && (entry = readdir(dir)))
+		only = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		       strcmp(entry->d_name, "instance.lock") == 0;
+	if (dir)
+		closedir(dir);
+	return only;
+}
+
+void local_tidy(const struct cli *c)
+{
+	char *agents = instance_path(c, "agents"), *lock = instance_path(c, "instance.lock");
+
+	(void)rmdir(agents);
+	if (has_only_the_lock(c->data)) {
+		(void)unlink(lock);
+		(void)rmdir(c->data);
+	}
+	free(lock);
+	free(agents);
+}
+
 /* --- what runs ------------------------------------------------------------------------------ */
 
 static pid_t running(const struct cli *c, const char *pid_file)

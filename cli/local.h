@@ -17,6 +17,9 @@
  * The folder is made.  The lock ends with the process.  CLI_DONE, or having said why. */
 _must_check_ int local_lock(struct cli *c);
 
+/* After a failure: a data folder that has nothing but that lock is taken away again. */
+void local_tidy(const struct cli *c);
+
 /* Pids, or 0: not running. */
 pid_t local_console(const struct cli *c);
 pid_t local_server(const struct cli *c);

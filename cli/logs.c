@@ -10,6 +10,12 @@
 
 #define LINES_MOST 1000000
 
+/* Whether it is there or not cannot be seen, or not read. */
+static bool is_forbidden(const char *path)
+{
+	return access(path, R_OK) < 0 && errno == EACCES;
+}
+
 static int no_agent(const struct cli *c, const char *name)
 {
 	char **names, list[FAULT_VALUE_MAX] = "console, server";
@@ -50,7 +56,7 @@ static char *only_agent(const struct cli *c)
 
 static int run_log(struct cli *c)
 {
-	char *whose, *path, number[24];
+	char *whose, *path, *folder, number[24];
 	uint64_t lines;
 	int r;
 
@@ -61,11 +67,17 @@ static int run_log(struct cli *c)
 		return r;
 	whose = c->operand_count ? text_copy(c->operands[0]) : only_agent(c);
 	path = whose ? log_path(c, whose) : NULL;
-	if (!path)
+	folder = instance_path(c, "agents");
+	if (is_forbidden(path ? path : folder))
+		r = cli_fail_message(c, MSG_NOT_ROOT, NULL);
+	else if (!path)
 		r = no_agent(c, whose);
+	free(folder);
 	free(whose);
-	if (!path)
+	if (r != CLI_DONE) {
+		free(path);
 		return r;
+	}
 	if (cli_switch(c, "path")) {
 		puts(path);
 		free(path);

@@ -4,6 +4,7 @@
 #include "api.h"
 #include "output.h"
 #include "show.h"
+#include "words.h"
 #include <errno.h>
 #include <locale.h>
 #include <stdarg.h>
@@ -19,16 +20,17 @@ bool cli_japanese(const struct cli *c)
 
 int cli_fail(const struct cli *c, const struct fault *fault)
 {
-	char text[1024];
+	char text[1024], hinted[WORDS_HINT_MAX];
 
-	fprintf(stderr, "godwit: %s\n", fault_format(fault, c->language, text, sizeof(text)));
+	fault_format(fault, c->language, text, sizeof(text));
+	fprintf(stderr, "godwit: %s\n", words_with_data(c, text, hinted));
 	return CLI_FAILED;
 }
 
 int cli_fail_message(const struct cli *c, enum message_code code, ...)
 {
 	struct message_arg args[FAULT_ARGS_MAX + 1] = { 0 };
-	char text[1024], remedy[1024];
+	char text[1024], remedy[1024], hinted[WORDS_HINT_MAX];
 	va_list ap;
 
 	va_start(ap, code);
@@ -41,7 +43,7 @@ int cli_fail_message(const struct cli *c, enum message_code code, ...)
 	va_end(ap);
 	message_text(code, c->language, args, text, sizeof(text));
 	message_remedy(code, c->language, args, remedy, sizeof(remedy));
-	fprintf(stderr, "godwit: %s%s%s\n", text, cli_japanese(c) ? "。" : ". ", remedy);
+	fprintf(stderr, "godwit: %s%s%s\n", text, cli_japanese(c) ? "。" : ". ", words_with_data(c, remedy, hinted));
 	return CLI_FAILED;
 }
 

@@ -107,7 +107,7 @@ static int parse_option(struct cli *c, int argc, char **argv, int *at)
 	}
 	if (equals)
 		c->option_values[index] = equals + 1;
-	else if (*at + 1 < argc)
+	else if (*at + 1 < argc && strncmp(argv[*at + 1], "--", 2) != 0) /* --token $EMPTY --data DIR */
 		c->option_values[index] = argv[++*at];
 	else
 		return cli_usage(c, "--%s needs its value: %s", o->name, o->value);

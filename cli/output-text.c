@@ -39,24 +39,24 @@ static char *stage_line(const struct cli *c, const json_t *machine, char *line, 
 	return line;
 }
 
-static void print_sentences(const json_t *machine, const char *member, const char *indent)
+static void print_sentences(const struct cli *c, const json_t *machine, const char *member, const char *indent)
 {
 	const json_t *problem;
 	size_t i;
 
 	json_array_foreach(get_array(machine, member), i, problem) {
-		char text[WORDS_MAX], remedy[WORDS_MAX];
+		char text[WORDS_MAX], remedy[WORDS_MAX], hinted[WORDS_HINT_MAX];
 
 		message_words(problem, text, remedy);
 		printf("%s%s%s%s\n", indent, indent[0] ? "" : get_text(machine, "name", ""), indent[0] ? "" : ": ", text);
 		if (*remedy)
-			printf("%s    %s\n", indent, remedy);
+			printf("%s    %s\n", indent, words_with_data(c, remedy, hinted));
 	}
 }
 
 static void print_problems(const struct cli *c, const json_t *machine, const char *indent)
 {
-	print_sentences(machine, "problems", indent);
+	print_sentences(c, machine, "problems", indent);
 }
 
 static void text_machines(const struct cli *c, const json_t *machines)
@@ -223,7 +223,7 @@ static void text_machine(const struct cli *c, const json_t *machine)
 	print_problems(c, machine, "    ");
 	if (json_array_size(get_array(machine, "launch_needs")) > 0)
 		puts(say(c, "  When it is launched:", "  起動するとき:"));
-	print_sentences(machine, "launch_needs", "    ");
+	print_sentences(c, machine, "launch_needs", "    ");
 }
 
 void output_redraw_begin(void)
@@ -564,7 +564,9 @@ static void text_instance(const struct cli *c, const json_t *instance)
 
 static void text_done(const struct cli *c, const char *what, const char *machine, const char *text)
 {
-	puts(text);
+	char hinted[WORDS_HINT_MAX];
+
+	puts(words_with_data(c, text, hinted));
 }
 
 const struct output output_text = {

@@ -71,6 +71,9 @@ static int run_points(struct cli *c)
 		return CLI_USAGE;
 	if (!when_option(c, "from", from) || !when_option(c, "to", to))
 		return CLI_FAILED;
+	if (*from && *to && strcmp(from, to) > 0)
+		return cli_fail_message(c, MSG_TIMES_SWAPPED, "from", cli_option(c, "from"), "to",
+					cli_option(c, "to"), NULL);
 	answer = all ? ask_all(c, from, to) : ask(c, from, to, limit);
 	if (!answer)
 		return CLI_FAILED;
@@ -91,7 +94,7 @@ const struct verb verb_points = {
 	.operands = "NAME",
 	.summary = "List the moments that a machine can be brought back to",
 	.details = "A TIME is RFC 3339 in UTC or with its offset, \"2026-11-22 09:41:07\" or \"09:41\" in local\n"
-		   "time, \"now\", or \"10s ago\", \"5m ago\", \"2h ago\", \"1d ago\".",
+		   "time, \"now\", or \"10s ago\", \"5 minutes ago\", \"2h ago\", \"1d ago\"; a date alone is its midnight.",
 	.options = points_options,
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
@@ -106,6 +109,10 @@ static int run_mark(struct cli *c)
 
 	if (!body)
 		return cli_usage(c, "the label is not valid UTF-8");
+	if (!*c->operands[1]) {
+		json_decref(body);
+		return cli_usage(c, "LABEL is empty: say what to call the point");
+	}
 	point = api_call(c, "POST", body, MARK_TIMEOUT_MS, "/machines/%s/mark", c->operands[0]);
 	json_decref(body);
 	if (!point)

@@ -49,7 +49,9 @@ static int token_from_options(struct protection *p, const char *url)
 	if (cli_switch(p->c, "wait"))
 		return cli_usage(p->c, "--wait needs an instance on this machine; `godwit status` at the console shows it");
 	p->elsewhere = true;
-	p->url = strstr(url, "://") ? text_copy(url) : text_format("https://%s", url);
+	p->url = instance_console(p->c, url);
+	if (!p->url)
+		return CLI_FAILED;
 	p->token = text_copy(token);
 	return CLI_DONE;
 }
@@ -176,8 +178,10 @@ static int protect(struct protection *p)
 	p->state = instance_path(p->c, "agents/%s", p->name);
 	interrupt_catch();
 	r = enrol_and_start(p);
-	if (r != CLI_DONE)
+	if (r != CLI_DONE) {
+		local_tidy(p->c);
 		return r;
+	}
 	if (!cli_switch(p->c, "wait") || !cli_switch(p->c, "json"))
 		show(p);
 	return cli_switch(p->c, "wait") ? follow_to_continuous(p->c, p->name) : CLI_DONE;

@@ -27,18 +27,26 @@ void removal_folder(const char *path)
 	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-/* On a terminal a person is asked; a script knows what it does. */
+/* A person is asked; a script has to say that it means it. */
 static bool confirmed(struct cli *c, const char *name, const json_t *machine)
 {
 	unsigned long long points = get_u64(get_object(machine, "store"), "points");
-	char question[WORDS_MAX];
+	char question[WORDS_MAX], number[24];
 
-	if (cli_switch(c, "yes") || isatty(STDIN_FILENO) != 1)
+	if (cli_switch(c, "yes"))
 		return true;
+	if (isatty(STDIN_FILENO) != 1) {
+		snprintf(number, sizeof(number), "%llu", points);
+		(void)cli_fail_message(c, MSG_UNPROTECT_NOT_CONFIRMED, "machine", name, "points", number, NULL);
+		return false;
+	}
 	snprintf(question, sizeof(question),
 		 say(c, "This deletes the replica of %s and its %llu points. Type its name to go on: ",
 		     "%s のレプリカと復旧ポイント %llu 個を削除します。続けるには名前を入力してください: "), name, points);
-	return confirm_by_typing(question, name);
+	if (confirm_by_typing(question, name))
+		return true;
+	fprintf(stderr, say(c, "Nothing was changed.\n", "変更していません。\n"));
+	return false;
 }
 
 /* Whether the machine's agent has its folder here. */
@@ -100,18 +108,13 @@ static int run_unprotect(struct cli *c)
 	if (!machine)
 		return CLI_FAILED;
 	name = get_text(machine, "name", c->operands[0]);
-	if (confirmed(c, name, machine)) {
-		r = unprotect(c, name);
-	} else {
-		fprintf(stderr, say(c, "Nothing was changed.\n", "変更していません。\n"));
-		r = CLI_FAILED;
-	}
+	r = confirmed(c, name, machine) ? unprotect(c, name) : CLI_FAILED;
 	json_decref(machine);
 	return r;
 }
 
 static const struct verb_option options[] = {
-	{ "yes", NULL, "do not ask" },
+	{ "yes", NULL, "do not ask; needed where there is no terminal" },
 	{ "force", NULL, "even if its agent is away; and launched machines that need its store are ended" },
 	{ NULL },
 };

@@ -123,12 +123,40 @@ static void show(struct cli *c, const struct instance *i, bool ran)
 	free(url);
 }
 
+/* Of a machine whose console is elsewhere: nothing else of the folder is this machine's. */
+static int run_agents(struct cli *c)
+{
+	char **names, text[WORDS_MAX];
+	size_t n = local_agents(c, &names);
+	int r;
+
+	local_agents_free(names, n);
+	if (cli_option(c, "port") || cli_option(c, "console-port") || cli_option(c, "listen"))
+		return cli_usage(c, "--agents starts no console and no server: it takes no port and no address");
+	if (n == 0)
+		return cli_fail_message(c, MSG_NO_AGENTS_HERE, "data", c->data, NULL);
+	r = local_lock(c);
+	if (r != CLI_DONE)
+		return r;
+	interrupt_catch();
+	r = start_agents(c);
+	if (r != CLI_DONE)
+		return r;
+	snprintf(text, sizeof(text), say(c, "The agents run: %zu", "動作中のエージェント: %zu"), n);
+	c->output->done(c, "up", NULL, text);
+	return CLI_DONE;
+}
+
 static int run_up(struct cli *c)
 {
 	bool console, server;
 	struct instance i;
 	int r = instance_select(c);
 
+	if (r == CLI_DONE && cli_switch(c, "agents"))
+		return run_agents(c);
+	if (r == CLI_DONE)
+		r = decide(c, &i); /* what is wrong on the command line leaves no folder behind */
 	if (r == CLI_DONE)
 		r = local_lock(c);
 	if (r == CLI_DONE)
@@ -151,6 +179,7 @@ static int run_up(struct cli *c)
 		(void)local_stop_server(c);
 	if (!console)
 		(void)local_stop_console(c);
+	local_tidy(c);
 	return r;
 }
 
@@ -158,6 +187,7 @@ static const struct verb_option options[] = {
 	{ "port", "PORT", "TCP port of the replication server (1500)" },
 	{ "console-port", "PORT", "TCP port of the console (8443)" },
 	{ "listen", "ADDRESS", "address that both listen on (0.0.0.0: all)" },
+	{ "agents", NULL, "only the agents that are here, whose console is elsewhere" },
 	{ NULL },
 };
 

@@ -52,7 +52,7 @@ static json_t *wait_for_end(struct cli *c, const char *name)
 static int conclude(struct cli *c, const char *name, const json_t *verify)
 {
 	const json_t *error = get_object(verify, "error");
-	char text[WORDS_MAX], remedy[WORDS_MAX];
+	char text[WORDS_MAX], remedy[WORDS_MAX], hinted[WORDS_HINT_MAX];
 
 	if (in_state(verify, "done")) {
 		c->output->verified(c, name, verify);
@@ -60,7 +60,7 @@ static int conclude(struct cli *c, const char *name, const json_t *verify)
 	}
 	message_words(error, text, remedy);
 	fprintf(stderr, say(c, "godwit: %s could not be verified: %s. %s\n", "godwit: %s を検証できませんでした: %s。%s\n"),
-		name, text, remedy);
+		name, text, words_with_data(c, remedy, hinted));
 	return CLI_FAILED;
 }
 

@@ -54,3 +54,23 @@ int when_duration(const char *text, uint64_t *ret_seconds)
 	}
 	return -EINVAL;
 }
+
+int when_milliseconds(const char *text, uint64_t *ret_ms)
+{
+	unsigned long long number;
+	uint64_t seconds;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || end == text || *text == '-' || number > UINT32_MAX)
+		return -EINVAL;
+	if (*end == '\0' || strcmp(end, "ms") == 0) {
+		*ret_ms = number;
+		return 0;
+	}
+	if (when_duration(text, &seconds) < 0)
+		return -EINVAL;
+	*ret_ms = seconds * 1000;
+	return 0;
+}

@@ -17,4 +17,7 @@ char *when_at(const struct cli *c);
 /* "90s", "12h", "7d", or plain seconds. */
 _must_check_ int when_duration(const char *text, uint64_t *ret_seconds);
 
+/* The same in milliseconds: "500" and "500ms" are 500, "1s" is 1000. */
+_must_check_ int when_milliseconds(const char *text, uint64_t *ret_ms);
+
 #endif

@@ -29,6 +29,40 @@ const char *say(const struct cli *c, const char *english, const char *japanese)
 	return cli_japanese(c) ? japanese : english;
 }
 
+static const char *data_named(const struct cli *c)
+{
+	bool possible = c->verb && c->verb->uses & (USES_DATA | USES_CONSOLE);
+
+	return possible && c->data && cli_option(c, "data") ? c->data : NULL;
+}
+
+/* @hint is what is between the backticks. */
+static bool lacks_data(const char *hint, size_t length)
+{
+	static const char begin[] = "godwit ", data[] = " --data ";
+
+	return length > sizeof(begin) - 1 && strncmp(hint, begin, sizeof(begin) - 1) == 0 &&
+	       !memmem(hint, length, data, sizeof(data) - 1);
+}
+
+const char *words_with_data(const struct cli *c, const char *text, char *ret_text)
+{
+	const char *data = data_named(c), *open, *close;
+	size_t used = 0;
+
+	*ret_text = '\0';
+	while (data && (open = strchr(text, '`')) && (close = strchr(open + 1, '`')) && used < WORDS_HINT_MAX) {
+		bool add = lacks_data(open + 1, (size_t)(close - open - 1));
+
+		used += (size_t)snprintf(ret_text + used, WORDS_HINT_MAX - used, "%.*s%s%s`", (int)(close - text), text,
+					 add ? " --data " : "", add ? data : "");
+		text = close + 1;
+	}
+	if (used < WORDS_HINT_MAX)
+		snprintf(ret_text + used, WORDS_HINT_MAX - used, "%s", text);
+	return ret_text;
+}
+
 const char *stage_words(const struct cli *c, const char *stage)
 {
 	for (size_t i = 0; i < ARRAY_LEN(stages); i++)

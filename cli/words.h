@@ -10,6 +10,11 @@
 /* One of two texts, by the language. */
 const char *say(const struct cli *c, const char *english, const char *japanese);
 
+/* What is printed of a text whose hints, "`godwit VERB ...`", are for the instance that --data named:
+ * they name it, too.  @ret_text has WORDS_HINT_MAX bytes; returned. */
+#define WORDS_HINT_MAX 2048
+const char *words_with_data(const struct cli *c, const char *text, char *ret_text);
+
 /* "initial_sync" -> "Initial sync"; an unknown stage is shown as it is. */
 const char *stage_words(const struct cli *c, const char *stage);
 

@@ -38,6 +38,8 @@ int enrolment_ask(const char *console, const struct pki_token *token, const char
 	json_t *answer = NULL;
 	int status, err = http_new(&ho, &h);
 
+	if (err == -EINVAL)
+		return fault_set(f, err, MSG_CONSOLE_URL_BAD, "url", console, NULL);
 	if (err)
 		return fault_set(f, err, failed, "reason", strerror(-err), NULL);
 	status = http_request(h, "POST", "/api/godwit/v1/enrol", body, ENROL_TIMEOUT_MS, &answer, f);

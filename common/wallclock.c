@@ -162,7 +162,11 @@ static int parse_date_time(const char *p, uint64_t *ret_us)
 	int64_t offset;
 	uint64_t us;
 
-	if (!take_date(&p, &tm) || !take_char(&p, "Tt ") || !take_time(&p, &tm, &us, &has_seconds))
+	if (!take_date(&p, &tm))
+		return -EINVAL;
+	if (*p == '\0') /* its midnight, local time */
+		return finish_local(&tm, 0, ret_us);
+	if (!take_char(&p, "Tt ") || !take_time(&p, &tm, &us, &has_seconds))
 		return -EINVAL;
 	if (*p == '\0')
 		return finish_local(&tm, us, ret_us);
@@ -184,47 +188,66 @@ static int parse_time_today(const char *p, uint64_t *ret_us)
 	return finish_local(&tm, us, ret_us);
 }
 
-static uint64_t unit_us(char unit)
+/* The microseconds of "s", "sec", "second", "seconds" and so on; 0: it is no unit. */
+static uint64_t unit_us(const char *word, size_t length)
 {
-	switch (unit) {
-	case 's':
-		return USEC_PER_SEC;
-	case 'm':
-		return 60 * USEC_PER_SEC;
-	case 'h':
-		return 3600 * USEC_PER_SEC;
-	case 'd':
-		return 86400 * USEC_PER_SEC;
-	default:
-		return 0;
+	static const struct {
+		const char *names; /* separated by blanks */
+		uint64_t seconds;
+	} units[] = { { "s sec secs second seconds", 1 },
+		      { "m min mins minute minutes", 60 },
+		      { "h hour hours", 3600 },
+		      { "d day days", 86400 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(units) && length; i++) {
+		for (const char *name = units[i].names; *name; name += strspn(name, " ")) {
+			size_t n = strcspn(name, " ");
+
+			if (n == length && memcmp(name, word, n) == 0)
+				return units[i].seconds * USEC_PER_SEC;
+			name += n;
+		}
 	}
+	return 0;
+}
+
+/* How long ago is "10s ago", "10 seconds ago"? */
+static bool take_ago(const char *p, uint64_t most_us, uint64_t *ret_us)
+{
+	uint64_t n = 0, unit;
+	size_t length;
+
+	if (!isdigit((unsigned char)*p))
+		return false;
+	for (; isdigit((unsigned char)*p); p++) {
+		n = n * 10 + (uint64_t)(*p - '0');
+		if (n > most_us)
+			return false;
+	}
+	p += *p == ' ';
+	length = strcspn(p, " ");
+	unit = unit_us(p, length);
+	if (unit == 0 || strcmp(p + length, " ago") != 0 || n > most_us / unit)
+		return false;
+	*ret_us = n * unit;
+	return true;
 }
 
 static int parse_ago(const char *p, uint64_t *ret_us)
 {
-	uint64_t n = 0, unit, now = wallclock_now_us();
+	uint64_t now = wallclock_now_us(), ago;
 
-	if (!isdigit((unsigned char)*p))
+	if (!take_ago(p, now, &ago))
 		return -EINVAL;
-	for (; isdigit((unsigned char)*p); p++) {
-		n = n * 10 + (uint64_t)(*p - '0');
-		if (n > now)
-			return -EINVAL;
-	}
-	unit = unit_us(*p);
-	if (unit == 0 || strcmp(p + 1, " ago") != 0 || n > now / unit)
-		return -EINVAL;
-	*ret_us = now - n * unit;
+	*ret_us = now - ago;
 	return 0;
 }
 
 bool wallclock_is_now(const char *text)
 {
-	size_t zeros = strspn(text, "0");
+	uint64_t ago;
 
-	if (strcmp(text, "now") == 0)
-		return true;
-	return zeros > 0 && unit_us(text[zeros]) && strcmp(text + zeros + 1, " ago") == 0;
+	return strcmp(text, "now") == 0 || (take_ago(text, UINT64_MAX / 10 - 1, &ago) && ago == 0);
 }
 
 int wallclock_parse(const char *text, uint64_t *ret_us)

@@ -10,18 +10,31 @@
 #define LIMIT_MOST 1000u
 #define WAIT_MOST_S 60u
 
+/* 404 for a machine that there is not and never was: one that was removed has its events still. */
+static int need_known(struct request *r, struct db *db, const char *machine)
+{
+	json_t *any = db_event_list(db, machine, -1, 1, r->language);
+	int status = json_array_size(any) ? 0 : resource_need_machine(r, db, machine);
+
+	json_decref(any);
+	return status;
+}
+
 static int read_events(struct request *r, int64_t after, uint64_t limit, json_t **ret)
 {
+	const char *machine = request_query(r, "machine");
 	struct db *db = catalogue_read(r->console->catalogue);
-	json_t *list = db_event_list(db, request_query(r, "machine"), after, (int64_t)limit, r->language);
+	json_t *list = db_event_list(db, machine, after, (int64_t)limit, r->language);
+	int status = machine && !json_array_size(list) ? need_known(r, db, machine) : 0;
 	int err = catalogue_read_end(r->console->catalogue);
 
-	if (err) {
+	if (err)
+		status = request_catalogue_failed(r, "listing events", err);
+	if (status)
 		json_decref(list);
-		return request_catalogue_failed(r, "listing events", err);
-	}
-	*ret = list;
-	return 0;
+	else
+		*ret = list;
+	return status;
 }
 
 int handle_event_list(struct request *r)

@@ -96,6 +96,16 @@ int handle_machine_stop(struct request *r)
 
 /* --- rescan ------------------------------------------------------------------------------------ */
 
+/* When a rescan that is asked for now begins: what it waits for. */
+static const char *rescan_begins(struct request *r, const struct machine_row *m)
+{
+	if (strcmp(m->state, "started"))
+		return "resume";
+	if (resource_need_agent(r, m))
+		return "agent";
+	return resource_need_connection(r, m) ? "server" : "now";
+}
+
 int handle_machine_rescan(struct request *r)
 {
 	struct machine_row m;
@@ -116,7 +126,7 @@ int handle_machine_rescan(struct request *r)
 	}
 	live_command(r->console->live, m.id, command, true);
 	live_announce(r->console->live, LIVE_EVENTS);
-	return request_answer(r, 202, json_object());
+	return request_answer(r, 202, json_pack("{s:s}", "begins", rescan_begins(r, &m)));
 }
 
 /* --- removal ------------------------------------------------------------------------------------- */

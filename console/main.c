@@ -28,6 +28,7 @@
 #define TICK_MS 1000
 #define KEEP_EVERY_TICKS 30u
 #define TOKEN_SECONDS 86400u
+#define EXIT_USAGE 2
 
 struct options {
 	const char *data, *listen, *role;
@@ -56,7 +57,8 @@ static int usage(const char *fmt, ...)
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	fault_set(&f, -EINVAL, MSG_CONSOLE_USAGE, "reason", reason, NULL);
-	return die(&f);
+	(void)die(&f);
+	return EXIT_USAGE;
 }
 
 /* --- run ---------------------------------------------------------------------------------------- */
@@ -310,7 +312,7 @@ int main(int argc, char **argv)
 			break;
 		case OPT_PORT:
 			if (parse_port(optarg, &o.port))
-				return EXIT_FAILURE;
+				return EXIT_USAGE;
 			break;
 		case OPT_DAEMON:
 			o.background = true;

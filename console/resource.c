@@ -2,6 +2,7 @@
 #include "resource.h"
 
 #include "db_events.h"
+#include "link.h"
 #include "utf8.h"
 #include "wallclock.h"
 
@@ -90,18 +91,26 @@ int resource_call(struct request *r, const struct server_row *s, json_t *command
 	return call(r, s, NULL, command, timeout_ms, ret_result);
 }
 
+static int find_server(struct request *r, const struct machine_row *m, struct server_row *ret)
+{
+	struct db *db = catalogue_read(r->console->catalogue);
+	bool found = *m->server_id && db_server_find(db, m->server_id, ret);
+	int err = catalogue_read_end(r->console->catalogue);
+
+	if (err)
+		return request_catalogue_failed(r, "looking up a server", err);
+	return found ? 0 : request_refuse(r, 409, MSG_NO_SERVER, NULL);
+}
+
 int resource_call_server(struct request *r, const struct machine_row *m, json_t *command, unsigned int timeout_ms,
 			 json_t **ret_result)
 {
 	struct server_row s;
-	struct db *db = catalogue_read(r->console->catalogue);
-	bool found = *m->server_id && db_server_find(db, m->server_id, &s);
-	int err = catalogue_read_end(r->console->catalogue);
+	int status = find_server(r, m, &s);
 
-	if (err || !found) {
+	if (status) {
 		json_decref(command);
-		return err ? request_catalogue_failed(r, "looking up a server", err)
-			   : request_refuse(r, 409, MSG_NO_SERVER, NULL);
+		return status;
 	}
 	return call(r, &s, m, command, timeout_ms, ret_result);
 }
@@ -116,6 +125,45 @@ int resource_need_agent(struct request *r, const struct machine_row *m)
 		return 0;
 	return request_refuse(r, 409, MSG_AGENT_AWAY, "machine", m->name, "seen",
 			      resource_time_or_never(MAX(v.seen_us, (uint64_t)m->last_seen_us), seen), NULL);
+}
+
+static int need_server(struct request *r, const struct machine_row *m)
+{
+	struct server_row s;
+	struct live_view v;
+	int status = find_server(r, m, &s);
+
+	if (status)
+		return status;
+	v = live_view(r->console->live, s.id);
+	live_view_done(&v);
+	return v.connected ? 0 : server_away(r, s.name, MAX(v.seen_us, (uint64_t)s.last_seen_us));
+}
+
+/* What keeps the agent from its replication server, in the agent's own words. */
+static int need_no_problem(struct request *r, const struct machine_row *m)
+{
+	struct live_view v = live_view(r->console->live, m->id);
+	struct fault f;
+	json_t *p;
+	size_t i;
+	int status = 0;
+
+	json_array_foreach(json_object_get(v.status, "problems"), i, p) {
+		const char *code = json_string_value(json_object_get(p, "code"));
+
+		if (!status && code && !strncmp(code, "REPLICATION_", 12) && !fault_from_json(p, &f))
+			status = request_fault(r, &f);
+	}
+	live_view_done(&v);
+	return status;
+}
+
+int resource_need_connection(struct request *r, const struct machine_row *m)
+{
+	int status = need_server(r, m);
+
+	return status ? status : need_no_problem(r, m);
 }
 
 int resource_call_agent(struct request *r, const struct machine_row *m, json_t *command, unsigned int timeout_ms,

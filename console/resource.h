@@ -31,6 +31,10 @@ _must_check_ int resource_call_agent(struct request *r, const struct machine_row
 /* 409 AGENT_AWAY unless the machine's agent is connected. */
 _must_check_ int resource_need_agent(struct request *r, const struct machine_row *m);
 
+/* 0 if the machine's replication server is there and its agent says of nothing that it cannot reach it;
+ * else a status, and the fault says what hinders it. */
+_must_check_ int resource_need_connection(struct request *r, const struct machine_row *m);
+
 /* An event of machine @m (NULL: nobody's) by whom @r came from; arguments as
  * for fault_set(), and "machine" is added. */
 void resource_event(struct request *r, struct db *db, const struct machine_row *m, const json_t *changes,

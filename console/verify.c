@@ -42,6 +42,14 @@ static bool is_still_alive(struct request *r, const struct machine_row *m, const
 	return alive;
 }
 
+/* Nobody is to wait for what cannot begin. */
+static int need_replication(struct request *r, const struct machine_row *m)
+{
+	if (strcmp(m->state, "started"))
+		return request_refuse(r, 409, MSG_VERIFY_NOT_RUNNING, "machine", m->name, "state", m->state, NULL);
+	return resource_need_agent(r, m) ?: resource_need_connection(r, m);
+}
+
 int handle_verify_start(struct request *r)
 {
 	struct machine_row m;
@@ -52,6 +60,8 @@ int handle_verify_start(struct request *r)
 	int status = resource_machine(r, &m), err;
 	bool running;
 
+	if (!status)
+		status = need_replication(r, &m);
 	if (status)
 		return status;
 	db = catalogue_write(r->console->catalogue);

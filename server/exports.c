@@ -323,7 +323,12 @@ static void fault_no_disk(struct export *e, const json_t *disks)
 
 static void fault_start(struct export *e, int err)
 {
-	if (err == -ENAMETOOLONG)
+	bool tcp = strcmp(e->listen, "unix") != 0;
+
+	if (tcp && (err == -EADDRNOTAVAIL || err == -EINVAL || err == -EAFNOSUPPORT))
+		(void)fault_set(&e->why, err, MSG_EXPORT_ADDRESS_UNUSABLE, "address", e->listen, "reason",
+				err == -EINVAL ? "it is no IP address" : strerror(-err), NULL);
+	else if (err == -ENAMETOOLONG)
 		(void)fault_set(&e->why, err, MSG_EXPORT_PATH_TOO_LONG, "path", e->disks[e->disk_count - 1].socket,
 				NULL);
 	else

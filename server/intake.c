@@ -197,6 +197,7 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 {
 	char file[STORE_FILE_NAME_BYTES];
 	struct intake *in = context;
+	char full[STAGING_TEXT_MAX];
 	int err = ask_listener(in, &hello->machine, refuse);
 
 	if (err)
@@ -210,7 +211,7 @@ static int op_admit(void *context, const struct wire_hello *hello, struct wire_r
 					  WIRE_REFUSED_STORE;
 	snprintf(refuse->text, sizeof(refuse->text), "%s%s",
 		 err == -EBUSY	 ? "another process writes this machine's store" :
-		 err == -ENOSPC ? "the staging disk is full; what was acknowledged is safe" :
+		 err == -ENOSPC ? staging_full_text(in->store_fd, full) :
 				  "the store cannot be opened: ",
 		 err == -EBUSY || err == -ENOSPC ? "" : strerror(-err));
 	if ((err == -EBADMSG || err == -EIO) && store_damaged_file(in->store_dir, &store_sys_default, file) == 0)

@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 
 int staging_room(int dir_fd, struct staging_room *ret)
@@ -16,4 +17,18 @@ int staging_room(int dir_fd, struct staging_room *ret)
 	ret->total_bytes = (uint64_t)v.f_blocks * v.f_frsize;
 	ret->reserve_bytes = MAX(limits->reserve_bytes, ret->total_bytes / 1000 * limits->reserve_permille);
 	return 0;
+}
+
+char *staging_full_text(int dir_fd, char ret_text[STAGING_TEXT_MAX])
+{
+	struct staging_room room;
+
+	if (staging_room(dir_fd, &room))
+		snprintf(ret_text, STAGING_TEXT_MAX, "the staging disk is full; what was acknowledged is safe");
+	else
+		snprintf(ret_text, STAGING_TEXT_MAX,
+			 "the staging disk has %llu MiB free, and %llu MiB are kept back for its upkeep; what was "
+			 "acknowledged is safe",
+			 (unsigned long long)(room.free_bytes / MIB), (unsigned long long)(room.reserve_bytes / MIB));
+	return ret_text;
 }

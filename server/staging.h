@@ -21,6 +21,10 @@ struct staging_room {
 
 _must_check_ int staging_room(int dir_fd, struct staging_room *ret);
 
+/* "the staging disk is full ...", with its figures, for the agent. */
+#define STAGING_TEXT_MAX 160
+char *staging_full_text(int dir_fd, char ret_text[STAGING_TEXT_MAX]);
+
 static inline bool staging_is_full(const struct staging_room *r)
 {
 	return r->free_bytes < r->reserve_bytes;

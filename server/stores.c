@@ -369,7 +369,7 @@ static void report_failure(struct stores *st, const struct record *r, enum messa
 static void upkeep_failed(struct stores *st, struct record *r, const struct fault *why)
 {
 	r->due_us[SUMMARY] = monotonic_now_us();
-	if (r->failures[UPKEEP] == 1)
+	if (r->failures[UPKEEP] == 1 && why->code != MSG_POINT_NONE) /* else nothing is there that could be kept up */
 		report_failure(st, r, MSG_UPKEEP_FAILED, why);
 }
 

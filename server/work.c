@@ -35,11 +35,24 @@ static int leave_fault(int fd, const struct fault *f)
 	return leave(fd, "fault", fault_to_json(f));
 }
 
-static int leave_unreadable(int fd, const struct work_request *r, int err)
+/* Whether nothing was ever stored there: the session makes this file with the store. */
+static bool is_unbegun(const char *dir)
+{
+	char path[4096];
+
+	return snprintf(path, sizeof(path), "%s/identity", dir) < (int)sizeof(path) && access(path, F_OK) < 0 &&
+	       errno == ENOENT;
+}
+
+static int leave_unreadable(int fd, const struct work_request *r, const char *dir, int err)
 {
 	char id[UUID_TEXT_LEN + 1];
 	struct fault f;
 
+	if (err == -ENOENT && is_unbegun(dir)) {
+		(void)fault_set(&f, err, MSG_POINT_NONE, "machine", uuid_format(&r->machine, id), NULL);
+		return leave_fault(fd, &f);
+	}
 	(void)fault_set(&f, err, MSG_STORE_UNREADABLE, "machine", uuid_format(&r->machine, id), "reason",
 			err == -EBADMSG ? "its files are damaged" : strerror(-err), NULL);
 	return leave_fault(fd, &f);
@@ -52,7 +65,7 @@ static int leave_damaged(int fd, const struct work_request *r, const char *dir, 
 	struct fault f;
 
 	if ((err != -EBADMSG && err != -EIO) || store_damaged_file(dir, &store_sys_default, file))
-		return leave_unreadable(fd, r, err);
+		return leave_unreadable(fd, r, dir, err);
 	snprintf(why, sizeof(why), "%s is damaged or cannot be read back", file);
 	(void)fault_set(&f, err, MSG_STORE_UNREADABLE, "machine", uuid_format(&r->machine, id), "reason", why, NULL);
 	return leave_fault(fd, &f);
@@ -72,11 +85,12 @@ int work_result(const struct uuid *machine, int err, const char *text, size_t le
 	}
 	if (j && fault_from_json(json_object_get(j, "fault"), ret_fault) == 0)
 		err = -EREMOTEIO;
+	else if (err == -ENOENT) /* the store's folder: its agent has never connected */
+		err = fault_set(ret_fault, err, MSG_POINT_NONE, "machine", uuid_format(machine, id), NULL);
 	else
 		err = fault_set(ret_fault, err ? err : -EPROTO, MSG_STORE_UNREADABLE, "machine",
 				uuid_format(machine, id), "reason",
 				err == -ETIMEDOUT ? "it took too long" :
-				err == -ENOENT	  ? "it is not there" :
 				err		  ? strerror(-err) :
 						    "the worker's answer is not understood",
 				NULL);
@@ -164,7 +178,7 @@ int work_points(const void *request, size_t size, const char *dir, int out_fd)
 	int err = open_points(r, dir, &p, &policy);
 
 	if (err)
-		return leave_unreadable(out_fd, r, err);
+		return leave_unreadable(out_fd, r, dir, err);
 	err = leave(out_fd, "result", points_json(r, p, &policy));
 	store_points_close(p);
 	return err;
@@ -204,7 +218,7 @@ static int resolve(const struct work_request *r, const char *dir, int out_fd, st
 	int err = open_points(r, dir, &p, ret_policy);
 
 	if (err) {
-		(void)leave_unreadable(out_fd, r, err);
+		(void)leave_unreadable(out_fd, r, dir, err);
 		return err;
 	}
 	err = lookup_point(p, &r->machine, r->at, &index);
@@ -255,7 +269,7 @@ int work_disks(const void *request, size_t size, const char *dir, int out_fd)
 		return 0;
 	err = store_reader_open(dir, &store_sys_default, e.epoch, &reader);
 	if (err)
-		return leave_unreadable(out_fd, r, err);
+		return leave_unreadable(out_fd, r, dir, err);
 	err = leave(out_fd, "result",
 		    json_pack("{s:o, s:o}", "point", point_json(r, &e, &policy), "disks", disks_json(reader)));
 	store_reader_close(reader);
@@ -270,7 +284,7 @@ int work_label(const void *request, size_t size, const char *dir, int out_fd)
 	int err = store_point_label(dir, &store_sys_default, r->epoch, r->unlabel ? NULL : r->label);
 
 	if (err && err != -ENOENT)
-		return leave_unreadable(out_fd, r, err);
+		return leave_unreadable(out_fd, r, dir, err);
 	uuid_format(&point, again.at); /* not there: the lookup says so */
 	return work_point(&again, size, dir, out_fd);
 }
@@ -305,7 +319,7 @@ int work_summary(const void *request, size_t size, const char *dir, int out_fd)
 	json_t *summary;
 	int err = summary_json(request, dir, &summary);
 
-	return err ? leave_unreadable(out_fd, request, err) : leave(out_fd, "result", summary);
+	return err ? leave_unreadable(out_fd, request, dir, err) : leave(out_fd, "result", summary);
 }
 
 static bool is_to_stop(void *context, uint64_t bytes_done)
@@ -400,14 +414,14 @@ int work_scrub(const void *request, size_t size, const char *dir, int out_fd)
 	int err = open_points(r, dir, &p, &policy);
 
 	if (err)
-		return leave_unreadable(out_fd, r, err);
+		return leave_unreadable(out_fd, r, dir, err);
 	l.points = p;
 	err = store_scrub(dir, &store_sys_default, &o, &bytes, &damaged);
 	store_points_close(p);
 	if (err == -ECANCELED)
 		return leave(out_fd, "result", json_pack("{s:b}", "stopped", 1));
 	if (err)
-		return leave_unreadable(out_fd, r, err);
+		return leave_unreadable(out_fd, r, dir, err);
 	return leave(out_fd, "result",
 		     json_pack("{s:I, s:I, s:o}", "bytes", (json_int_t)bytes, "damaged", (json_int_t)damaged, "damage",
 			       l.damage));

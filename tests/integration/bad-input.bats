@@ -85,6 +85,28 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	nobody_left
 }
 
+@test "the disk that holds the store is refused, too, where the console is reached like one elsewhere" {
+	disk_make D 128M
+	disk_make E 32M
+	disk_format ext4 "$D"
+	disk_mount "$D" "$T/m"
+	mkdir "$T/m/data"
+	export GODWIT_DATA=$T/m/data
+	instance_start
+	token=$(api POST /tokens '{"role": "agent"}' | jq -r .token)
+	on_end "agent_stop self" # if it is not refused
+	refused "$T/m/data|replica" godwit protect "$D" --name self --data "$T/far" \
+		--console "https://127.0.0.1:$CONSOLE_PORT" --token "$token"
+	nobody_left
+	[ ! -e "$T/far/agents/self" ]
+	# Another disk of the same machine may be.
+	on_end "agent_stop other"
+	timeout 300 godwit protect "$E" --name other --data "$T/far" --console "https://127.0.0.1:$CONSOLE_PORT" \
+		--token "$token" </dev/null 3>&-
+	status other .id >>"$T/machines"
+	refused 'named twice' godwit protect "$D" "$D" --name twice
+}
+
 @test "without root, or on a kernel without BTF, it says so" {
 	disk_make D 32M
 	instance_start
@@ -107,11 +129,46 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	for at in 2001-01-01T00:00:00Z 2100-01-01T00:00:00Z; do
 		refused "$year-.*$year-" godwit export times --at $at --format raw "$T/never.img"
 		[ ! -e "$T/never.img" ]
-		[ ! -e "$T/never.img.part" ]
+		[ -z "$(compgen -G "$T/never.img.part*")" ]
 	done
 	refused 'no-such' godwit export times --at no-such-label --format raw "$T/never.img"
 	refused 'no-such|disk' godwit export times --disk /dev/no-such --format raw "$T/never.img"
 }
+
+@test "before the first point it is said that there is none, and what cannot begin is not waited for" {
+	disk_make D 32M
+	instance_start
+	server=$(server_pid)
+	kill -STOP "$server" # it is connected, and nothing gets to it
+	on_end "kill -CONT $server 2>/dev/null || :"
+	protect e "$D"
+	agent=$(agent_pid e)
+	kill -STOP "$agent"
+	on_end "kill -CONT $agent 2>/dev/null || :"
+	kill -CONT "$server"
+	refused 'nothing of machine e yet' godwit export e "$T/never.img"
+	# As a staging disk leaves it that was full from the start: a folder, and no store in it.
+	server_kill
+	mkdir -p "$GODWIT_DATA/server/store/$(status e .id)"
+	instance_up
+	refused 'no recovery point yet' godwit export e "$T/never.img"
+	refused 'no recovery point yet' godwit points e
+	refused 'no recovery point yet' godwit serve e
+	[ ! -e "$T/never.img" ]
+	kill -CONT "$agent"
+	wait_continuous e
+	godwit pause e
+	refused 'paused' godwit verify e
+	godwit rescan e | grep -q 'after `godwit resume e`'
+	godwit resume e
+	wait_continuous e
+	refused '--yes' godwit unprotect e
+	nobody_left 1
+	server_kill
+	wait_until 60 "the server to be missed" verify_names_the_server
+	godwit rescan e | grep -q 'when its replication server is back'
+}
+verify_names_the_server() { timeout 60 godwit verify e 2>&1 </dev/null | grep -Eq 'not connected|does not answer|refused|lost'; }
 
 @test "settings out of their range are refused and nothing changes" {
 	disk_make D 32M
@@ -131,6 +188,62 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	instance_start
 	godwit down
 	refused 'godwit up' godwit status
+}
+
+@test "a console that is named wrongly is refused with what is wrong of it" {
+	disk_make D 32M
+	instance_start
+	url=https://127.0.0.1:$CONSOLE_PORT
+	ca=$GODWIT_DATA/console/ca.crt
+	there="--token-file $GODWIT_DATA/admin.token --ca $ca"
+	echo 0000-1111 >"$T/wrong"
+	godwit status --console "$url/" $there
+	refused 'https://HOST:PORT' godwit status --console "http://127.0.0.1:$CONSOLE_PORT" $there
+	refused 'https://HOST:PORT' godwit status --console "$url/machines" $there
+	refused 'https://HOST:PORT' godwit protect "$D" --name x --data "$T/far" --console "http://127.0.0.1:$CONSOLE_PORT" --token 1
+	refused 'https://HOST:PORT' godwit protect "$D" --name x --data "$T/far" --console "$url/x" --token 1
+	refused 'CA certificate' godwit status --console "$url" --token-file "$GODWIT_DATA/admin.token" --ca "$ROOT/README.md"
+	refused 'CA certificate' godwit status --console "$url" --token-file "$GODWIT_DATA/admin.token" --ca "$T/none"
+	refused 'admin token' godwit status --console "$url" --token-file "$T/none" --ca "$ca"
+	refused 'admin token' godwit status --console "$url" --token-file "$T/wrong" --ca "$ca"
+	refused token godwit protect "$D" --name x --data "$T/far" --console "$url" --token 1
+	run -2 godwit protect "$D" --name x --console "$url" --token --data "$T/far"
+	[ ! -e "$T/far" ]
+	nobody_left
+}
+
+@test "what fails leaves no folder behind" {
+	must_fail godwit up --listen 300.1.1.1 --data "$T/none"
+	port_choose FREE
+	must_fail godwit up --listen 203.0.113.1 --port "$FREE" --data "$T/none"
+	must_fail godwit-agent run --state "$T/none"
+	[ ! -e "$T/none" ]
+	run -2 godwit-console nonsense --data "$T/none"
+	[ ! -e "$T/none" ]
+}
+
+@test "small mistakes get one sentence each" {
+	disk_make D 32M
+	instance_start
+	protect s "$D"
+	wait_continuous s
+	refused 'nobody' godwit events nobody
+	refused 'later than' godwit points s --from now --to '1h ago'
+	refused '203.0.113.1' godwit serve s --listen 203.0.113.1
+	run -2 godwit mark s ''
+	# The hint is for the instance that was named.
+	data=$GODWIT_DATA
+	unset GODWIT_DATA
+	godwit pause s --data "$data" | grep -qF "\`godwit resume s --data $data\`"
+	export GODWIT_DATA=$data
+	godwit resume s
+	chmod 755 "$T"
+	command -v setpriv || skip "setpriv is not installed"
+	mkdir -p "$T/bin" && cp "$(readlink -f "$(command -v godwit)")" "$T/bin/godwit"
+	refused root setpriv --reuid 65534 --regid 65534 --clear-groups "$T/bin/godwit" log s
+	id=$(status s .id)
+	godwit unprotect s --yes
+	godwit events s --json | jq -e '.events | length > 0' >/dev/null # it was there
 }
 
 @test "ports that are taken are named with who has them" {

@@ -77,6 +77,76 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	[ "$(godwit serve --list --json | jq '.exports | length')" = 0 ]
 }
 
+# The unfinished files of exports to FILE.
+parts_of() { compgen -G "$1.part-??????" || :; }
+copy_begun() { [ -s "$(parts_of "$1" | head -n 1)" ]; }
+two_copies_begun() { [ "$(parts_of "$1" | wc -l)" = 2 ]; }
+
+@test "two exports to one file do not mix, and the second is refused" {
+	disk_make D 64M
+	instance_start
+	protect e "$D"
+	wait_continuous e
+	dd if=/dev/urandom of="$D" bs=1M count=60 oflag=direct status=none
+	mark e
+	one=$LABEL
+	dd if=/dev/urandom of="$D" bs=1M count=60 oflag=direct status=none
+	mark e
+	two=$LABEL
+	disk_copy e "$one" "$D" "$T/one"
+	disk_copy e "$two" "$D" "$T/two"
+	echo mine >"$T/image.part"
+	mkdir "$T/bin"
+	printf '#!/bin/sh\nexec flock -s %s %s "$@"\n' "$T/go" "$(command -v qemu-img)" >"$T/bin/qemu-img"
+	chmod 755 "$T/bin/qemu-img"
+	# Both copies are let go when both have begun.
+	exec 9>"$T/go"
+	flock 9
+	PATH=$T/bin:$PATH godwit export e --at "$one" "$T/image" </dev/null >"$T/first" 2>&1 3>&- 9>&- &
+	first=$!
+	PATH=$T/bin:$PATH godwit export e --at "$two" "$T/image" </dev/null >"$T/second" 2>&1 3>&- 9>&- &
+	second=$!
+	wait_until 60 "both copies to begin" two_copies_begun "$T/image"
+	exec 9>&-
+	ok1=0 ok2=0
+	wait $first || ok1=$?
+	wait $second || ok2=$?
+	cat "$T/first" "$T/second"
+	[ $((ok1 + ok2)) = 1 ]
+	if [ $ok1 = 0 ]; then cmp "$T/image" "$T/one"; else cmp "$T/image" "$T/two"; fi
+	cat "$T/first" "$T/second" | grep -q 'already there'
+	[ -z "$(parts_of "$T/image")" ]
+	[ "$(cat "$T/image.part")" = mine ]
+	godwit export e --at "$one" --force "$T/image"
+	cmp "$T/image" "$T/one"
+	[ "$(stat -c %a "$T/image")" = "$(printf %o $((0666 & ~0$(umask))))" ]
+}
+
+@test "a point is written onto a disk, with --force and if nothing uses it" {
+	disk_make D 32M
+	disk_make TO 48M
+	disk_make SMALL 16M
+	disk_make MOUNTED 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 seek=4 oflag=direct status=none
+	dd if=/dev/urandom of="$TO" bs=1M count=48 oflag=direct status=none
+	disk_format ext4 "$MOUNTED"
+	disk_mount "$MOUNTED" "$T/m"
+	instance_start
+	protect d "$D"
+	wait_continuous d
+	must_fail godwit export d "$TO" 2>"$T/said"
+	grep -q -- '--force' "$T/said"
+	must_fail godwit export d "$MOUNTED" --force 2>"$T/said"
+	grep -q 'Unmount' "$T/said"
+	must_fail godwit export d "$SMALL" --force 2>"$T/said"
+	grep -q 'needed' "$T/said"
+	must_fail godwit export d "$T/m" 2>"$T/said"
+	grep -q 'is a folder' "$T/said"
+	mark d
+	godwit export d --at "$LABEL" --force "$TO"
+	cmp -n $((32 << 20)) "$TO" "$D"
+}
+
 @test "an export that is interrupted leaves nothing behind" {
 	disk_make D 256M
 	dd if=/dev/urandom of="$D" bs=1M count=250 oflag=direct status=none
@@ -89,11 +159,11 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	chmod 755 "$T/bin/qemu-img"
 	PATH=$T/bin:$PATH godwit export i --at latest --format raw "$T/image" </dev/null >/dev/null 2>&1 3>&- &
 	pid=$!
-	wait_until 60 "the copy to begin" test -s "$T/image.part"
+	wait_until 60 "the copy to begin" copy_begun "$T/image"
 	kill -TERM $pid
 	must_fail wait $pid
 	[ ! -e "$T/image" ]
-	[ ! -e "$T/image.part" ]
+	[ -z "$(parts_of "$T/image")" ]
 	[ "$(godwit serve --list --json | jq '.exports | length')" = 0 ]
 }
 
@@ -174,7 +244,7 @@ has() { jq -e "$1" >/dev/null <<<"$2" || fail "$1 does not hold of: $2"; }
 	instance_start
 	protect e "$D"
 	setting e throttle_mbit_per_second=50
-	setting e throttle_mbit_per_second=0 epoch_ms=250
+	setting e throttle_mbit_per_second=0 epoch_ms=250ms
 	e=$(godwit events --json)
 	has '[.events[] | select(.changes != null and .who != null) | .changes[] |
 		select(.name == "throttle_mbit_per_second" and (.old | tostring) == "0" and (.new | tostring) == "50")] | length == 1' "$e"
@@ -247,4 +317,47 @@ agent_has_policy() { [ "$(agent_policy "$1")" = "$2" ]; }
 	protect gone "$D"
 	wait_continuous gone
 	equal gone "$D"
+}
+
+# protect_from_far NAME DISK: with a folder of its own, as with a console elsewhere.
+protect_from_far() {
+	on_end "agent_stop $1"
+	timeout 300 godwit protect "$2" --name "$1" --data "$T/far" --console "https://127.0.0.1:$CONSOLE_PORT" \
+		--token "$(api POST /tokens '{"role": "agent"}' | jq -r .token)" </dev/null 3>&-
+	status "$1" .id >>"$T/machines"
+}
+
+@test "the agents of a machine whose console is elsewhere are stopped and started by themselves" {
+	disk_make D 32M
+	instance_start
+	protect_from_far r "$D"
+	wait_continuous r
+	pid=$(agent_pid r)
+	godwit down --data "$T/far" | grep -q -- '--agents'
+	wait_until 60 "end of the agent" gone "$pid"
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	godwit up --agents --data "$T/far"
+	wait_continuous r
+	[ ! -e "$T/far/instance.json" ]
+	equal r "$D"
+	must_fail godwit up --agents --data "$T/none"
+	[ ! -e "$T/none" ]
+}
+
+@test "what was unprotected at a console elsewhere can be protected again under the same name" {
+	disk_make D 32M
+	instance_start
+	protect_from_far r "$D"
+	wait_continuous r
+	first=$(status r .id)
+	must_fail godwit unprotect r </dev/null
+	pid=$(agent_pid r)
+	godwit unprotect r --yes
+	wait_until 60 "end of the agent" gone "$pid"
+	[ ! -e "$T/far/agents/r/agent.json" ]
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none # nobody sees it
+	protect_from_far r "$D"
+	wait_continuous r
+	[ "$(status r .id)" != "$first" ]
+	equal r "$D"
 }

@@ -233,6 +233,27 @@ ballast() {
 	fallocate -l $(($(stat -f -c '%a * %S' "$1") - (12 << 20))) "$1/ballast"
 }
 
+@test "a staging disk that is full from the start: said with its figures, stalled, and it begins when there is room" {
+	truncate -s 400M "$T/staging.img"
+	disk_attach S "$T/staging.img"
+	disk_format ext4 "$S"
+	disk_mount "$S" "$GODWIT_DATA/server/store"
+	ballast "$GODWIT_DATA/server/store"
+	disk_make D 32M
+	dd if=/dev/urandom of="$D" bs=1M count=16 oflag=direct status=none
+	instance_start
+	protect full "$D"
+	wait_status 60 full '.problems | any(.code == "REPLICATION_STAGING_FULL" and (.text | test("64 MiB are kept back")))'
+	must_fail timeout 60 godwit verify full 2>"$T/said"
+	grep -q 'kept back' "$T/said"
+	must_fail godwit points full 2>"$T/said"
+	wait_stage full stalled 120
+	godwit events full --json | jq -e 'all(.events[]; .code != "UPKEEP_FAILED")' >/dev/null
+	rm "$GODWIT_DATA/server/store/ballast"
+	wait_continuous full
+	equal full "$D"
+}
+
 @test "a full staging disk: nothing acknowledged is lost, it is said, and it goes on when there is room" {
 	truncate -s 1G "$T/staging.img" # the load alone is not to fill it before it is replicated
 	disk_attach S "$T/staging.img"

@@ -556,9 +556,9 @@ only_one_before() {
 	dd if=/dev/urandom of="$D" bs=1M seek=70 count=60 oflag=direct status=none
 	unkept_cutover ours '{"poweroff_seconds": 1}'
 	# it is somebody's: a forced removal of its machine ends it, and until then its store stays
-	must_fail timeout 60 godwit unprotect ours </dev/null
+	must_fail timeout 60 godwit unprotect ours --yes
 	stop_in_order "$LAUNCH" 120
-	must_fail timeout 60 godwit unprotect ours </dev/null
+	must_fail timeout 60 godwit unprotect ours --yes
 	store=$GODWIT_DATA/server/store/$(status ours .id)
 	server_kill
 	mv "$store" "$T/moved"

@@ -92,6 +92,26 @@ static void a_wrong_command_line_is_refused(void **state)
 	assert_int_equal(parse(&c, "status", "--json=yes", NULL), CLI_USAGE);
 	assert_int_equal(parse(&c, "status", "--data", NULL), CLI_USAGE);
 	assert_int_equal(parse(&c, "status", "--data=", NULL), CLI_USAGE);
+	/* --token $T --data X, and there is no T */
+	assert_int_equal(parse(&c, "protect", "/dev/sdb", "--token", "--data", "x", NULL), CLI_USAGE);
+	assert_int_equal(parse(&c, "status", "--data=--x", NULL), 0);
+	assert_string_equal(cli_option(&c, "data"), "--x");
+}
+
+static void hints_name_the_instance_that_was_named(void **state)
+{
+	char text[WORDS_HINT_MAX];
+	struct cli c;
+
+	assert_int_equal(parse(&c, "status", "--data", "/srv/g", NULL), 0);
+	c.data = (char *)"/srv/g";
+	assert_string_equal(words_with_data(&c, "Start it with `godwit up`.", text), "Start it with `godwit up --data /srv/g`.");
+	assert_string_equal(words_with_data(&c, "`godwit up --data /srv/g`, `lsblk`, `godwit status a`", text),
+			    "`godwit up --data /srv/g`, `lsblk`, `godwit status a --data /srv/g`");
+	assert_string_equal(words_with_data(&c, "odd ` one", text), "odd ` one");
+	assert_int_equal(parse(&c, "status", NULL), 0);
+	c.data = (char *)"/srv/g"; /* by GODWIT_DATA: the next command has it, too */
+	assert_string_equal(words_with_data(&c, "`godwit up`", text), "`godwit up`");
 }
 
 static void numbers_have_limits(void **state)
@@ -177,6 +197,21 @@ static void durations_are_understood_with_and_without_unit(void **state)
 	     *bad; bad++)
 		assert_int_equal(when_duration(*bad, &s), -EINVAL);
 	assert_int_equal(s, 60);
+}
+
+static void milliseconds_may_have_a_unit(void **state)
+{
+	uint64_t ms = 7;
+
+	assert_int_equal(when_milliseconds("250", &ms), 0);
+	assert_int_equal(ms, 250);
+	assert_int_equal(when_milliseconds("300ms", &ms), 0);
+	assert_int_equal(ms, 300);
+	assert_int_equal(when_milliseconds("1s", &ms), 0);
+	assert_int_equal(ms, 1000);
+	for (const char *const *bad = (const char *const[]){ "", "ms", "-1", "1 ms", "1x", NULL }; *bad; bad++)
+		assert_int_equal(when_milliseconds(*bad, &ms), -EINVAL);
+	assert_int_equal(ms, 1000);
 }
 
 /* --- what is said of a machine ----------------------------------------------------------- */
@@ -334,10 +369,12 @@ int main(void)
 		cmocka_unit_test(options_and_operands_may_be_mixed),
 		cmocka_unit_test(after_two_dashes_all_are_operands),
 		cmocka_unit_test(a_wrong_command_line_is_refused),
+		cmocka_unit_test(hints_name_the_instance_that_was_named),
 		cmocka_unit_test(numbers_have_limits),
 		cmocka_unit_test(every_verb_has_what_help_needs),
 		cmocka_unit_test(bytes_are_shown_with_a_unit),
 		cmocka_unit_test(durations_are_shown_with_a_unit),
+		cmocka_unit_test(milliseconds_may_have_a_unit),
 		cmocka_unit_test(percent_is_100_only_when_all_is_done),
 		cmocka_unit_test(durations_are_understood_with_and_without_unit),
 		cmocka_unit_test(a_machine_is_never_at_a_bare_100_percent),

@@ -364,13 +364,76 @@ static void test_a_mark_waits_for_agent_and_server(void **state)
 	caller_done(&s);
 }
 
+static json_t *problem_status(const char *code, const char *argument, const char *value)
+{
+	return json_pack("{s:[{s:s, s:{s:s, s:s}}]}", "problems", "code", code, "args", "server", "s:1500", argument, value);
+}
+
+static void test_a_verify_that_cannot_begin_is_refused_with_what_hinders_it(void **state)
+{
+	struct caller a, s;
+
+	fixture_enrol(&con, &a, "agent", "hindered");
+	refused(ADMIN(409, "POST", "/machines/hindered/verify", NULL), "AGENT_AWAY");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	refused(ADMIN(409, "POST", "/machines/hindered/verify", NULL), "NO_SERVER");
+	fixture_enrol(&con, &s, "server", "store5");
+	refused(ADMIN(503, "POST", "/machines/hindered/verify", NULL), "SERVER_AWAY");
+	json_decref(caller_call(&con, &s, 204, "POST", "/link/status", json_object()));
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				problem_status("REPLICATION_STAGING_FULL", "reason", "full")));
+	refused(ADMIN(409, "POST", "/machines/hindered/verify", NULL), "REPLICATION_STAGING_FULL");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	json_decref(ADMIN(202, "POST", "/machines/hindered/pause", NULL));
+	refused(ADMIN(409, "POST", "/machines/hindered/verify", NULL), "VERIFY_NOT_RUNNING");
+	json_decref(ADMIN(202, "POST", "/machines/hindered/resume", NULL));
+	json_decref(ADMIN(202, "POST", "/machines/hindered/verify", NULL));
+	fixture_drop(&con, "hindered");
+	json_decref(ADMIN(204, "DELETE", "/servers/store5", NULL));
+	caller_done(&a);
+	caller_done(&s);
+}
+
+static void test_a_rescan_says_when_it_will_begin(void **state)
+{
+	struct caller a, s;
+	json_t *answer;
+
+#define BEGINS(when) \
+	do { \
+		answer = ADMIN(202, "POST", "/machines/scanned/rescan", NULL); \
+		assert_string_equal(text_in(answer, "begins"), when); \
+		json_decref(answer); \
+	} while (0)
+	fixture_enrol(&con, &s, "server", "store6");
+	fixture_enrol(&con, &a, "agent", "scanned");
+	BEGINS("agent");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	BEGINS("server");
+	json_decref(caller_call(&con, &s, 204, "POST", "/link/status", json_object()));
+	BEGINS("now");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				problem_status("REPLICATION_NO_ANSWER", "reason", "timed out")));
+	BEGINS("server");
+	json_decref(ADMIN(202, "POST", "/machines/scanned/pause", NULL));
+	BEGINS("resume");
+#undef BEGINS
+	fixture_drop(&con, "scanned");
+	json_decref(ADMIN(204, "DELETE", "/servers/store6", NULL));
+	caller_done(&a);
+	caller_done(&s);
+}
+
 static void test_a_verify_runs_once_at_a_time_and_ends_with_an_event(void **state)
 {
-	struct caller a;
+	struct caller a, s;
 	json_t *answer, *again, *event;
 	char id[ID_SIZE];
 
+	fixture_enrol(&con, &s, "server", "store4");
 	fixture_enrol(&con, &a, "agent", "verified");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	json_decref(caller_call(&con, &s, 204, "POST", "/link/status", json_object()));
 	refused(ADMIN(404, "GET", "/machines/verified/verify", NULL), "VERIFY_NONE");
 	answer = ADMIN(202, "POST", "/machines/verified/verify", NULL);
 	again = ADMIN(202, "POST", "/machines/verified/verify", NULL);
@@ -399,7 +462,9 @@ static void test_a_verify_runs_once_at_a_time_and_ends_with_an_event(void **stat
 	assert_string_equal(code_of(event), "VERIFY_DIFFERS");
 	json_decref(event);
 	fixture_drop(&con, "verified");
+	json_decref(ADMIN(204, "DELETE", "/servers/store4", NULL));
 	caller_done(&a);
+	caller_done(&s);
 }
 
 static int setup(void **state)
@@ -428,6 +493,8 @@ int main(void)
 		cmocka_unit_test(test_points_are_asked_of_the_server),
 		cmocka_unit_test(test_a_store_is_listed_as_removed_until_it_is_gone),
 		cmocka_unit_test(test_a_mark_waits_for_agent_and_server),
+		cmocka_unit_test(test_a_verify_that_cannot_begin_is_refused_with_what_hinders_it),
+		cmocka_unit_test(test_a_rescan_says_when_it_will_begin),
 		cmocka_unit_test(test_a_verify_runs_once_at_a_time_and_ends_with_an_event),
 	};
 

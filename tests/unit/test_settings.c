@@ -107,6 +107,24 @@ static void what_was_saved_is_loaded(void **state)
 	assert_string_equal(t.disks[1].info.identity.serial, "S1");
 }
 
+static void what_is_forgotten_leaves_nothing_of_the_machine_but_its_log(void **state)
+{
+	const char *gone[] = { "agent.json", "agent.memory", "desired.json", "agent.crt", "agent.key", "ca.crt" };
+	struct settings s = example(), t = settings;
+
+	assert_int_equal(settings_save(&s), 0);
+	for (size_t i = 1; i < ARRAY_LEN(gone); i++)
+		write_file(gone[i], "x", 1);
+	write_file("agent.log.0", "x", 1);
+	assert_int_equal(settings_forget(&s), 0);
+	for (size_t i = 0; i < ARRAY_LEN(gone); i++)
+		assert_int_equal(access(path_of(gone[i]), F_OK), -1);
+	assert_int_equal(access(path_of("agent.log.0"), F_OK), 0);
+	assert_int_equal(settings_load(&t), -ENOENT);
+	assert_int_equal(settings_forget(&s), 0); /* again: there is nothing to do */
+	unlink(path_of("agent.log.0"));
+}
+
 static void a_state_folder_that_was_never_enrolled_is_no_damaged_one(void **state)
 {
 	struct settings t = settings;
@@ -374,6 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_saved_is_loaded),
+		cmocka_unit_test(what_is_forgotten_leaves_nothing_of_the_machine_but_its_log),
 		cmocka_unit_test(a_state_folder_that_was_never_enrolled_is_no_damaged_one),
 		cmocka_unit_test(agent_json_cut_short_anywhere_is_refused),
 		cmocka_unit_test(agent_json_with_any_byte_changed_harms_nobody),

@@ -124,12 +124,11 @@ static void while_the_first_backlog_grows_again_it_is_being_flushed_again(void *
 /* Whatever is true of the rest. */
 static bool may_be_continuous(const struct stage_tracker *before, const struct stage_input *in)
 {
-	if (in->wish != STAGE_WISH_STARTED || !in->had_point)
+	if (in->wish != STAGE_WISH_STARTED || !in->had_point || (in->durable_age_us > 60 * SECOND && in->backlog_bytes))
 		return false;
 	if (!in->connected) /* it stays what it was */
 		return before->stage == STAGE_CONTINUOUS && in->lag_us <= 10 * SECOND;
-	return in->synced && !in->rescanning && !in->missing && in->lag_us <= 10 * SECOND &&
-	       !(in->durable_age_us > 60 * SECOND && in->backlog_bytes);
+	return in->synced && !in->rescanning && !in->missing && in->lag_us <= 10 * SECOND;
 }
 
 static struct stage_input any_input(void)
@@ -158,6 +157,8 @@ static void continuous_is_never_said_without_a_durable_point_of_this_replica(voi
 		struct stage_input in = any_input();
 		struct stage_tracker before = t;
 		bool may = may_be_continuous(&before, &in);
+
+		t.moved_us = SECOND; /* for long nothing has left */
 
 		for (int n = 0; stage_step(&t, &in); n++) {
 			assert_true(n < 10);
@@ -276,6 +277,58 @@ static void what_leaves_slowly_is_not_stalled(void **state)
 	assert_string_equal(steps(&t, &in), "stalled");
 	in.drained_bytes++;
 	assert_string_equal(steps(&t, &in), "initial_sync");
+}
+
+static void a_server_that_is_away_for_a_minute_is_stalled_and_not_lagging(void **state)
+{
+	struct stage_tracker t = at(STAGE_CONTINUOUS);
+	struct stage_input in = well;
+
+	in.backlog_bytes = 10 * MIB;
+	for (unsigned int second = 1; second <= 76; second++) {
+		in.now_us = in.durable_age_us = in.lag_us = second * SECOND;
+		in.connected = second < 2;
+		(void)steps(&t, &in);
+		assert_int_equal(t.stage, second <= 10 ? STAGE_CONTINUOUS : second <= 61 ? STAGE_LAGGING : STAGE_STALLED);
+	}
+	/* Nothing waits to be sent: it lags, and no more can be said. */
+	in.backlog_bytes = 0;
+	t = at(STAGE_LAGGING);
+	assert_string_equal(steps(&t, &in), "");
+}
+
+static void one_who_is_never_let_in_is_stalled_after_a_minute_and_goes_on_when_he_is(void **state)
+{
+	struct stage_tracker t = { 0 };
+	struct stage_input in = nothing;
+
+	in.backlog_bytes = GIB;
+	for (unsigned int second = 1000; second <= 1060; second++) { /* of the machine's life: the agent begins now */
+		in.now_us = in.durable_age_us = second * SECOND;
+		assert_string_equal(steps(&t, &in), "");
+	}
+	in.now_us = in.durable_age_us = 1061 * SECOND;
+	assert_string_equal(steps(&t, &in), "stalled");
+	in.connected = true;
+	in.durable_age_us = 0;
+	assert_string_equal(steps(&t, &in), "initial_sync");
+}
+
+static void what_was_paused_for_long_has_its_minute_after_that(void **state)
+{
+	struct stage_tracker t = at(STAGE_CONTINUOUS);
+	struct stage_input in = well;
+
+	in.backlog_bytes = GIB;
+	in.connected = false;
+	in.wish = STAGE_WISH_PAUSED;
+	in.now_us = in.durable_age_us = 3600 * SECOND;
+	assert_string_equal(steps(&t, &in), "paused");
+	in.wish = STAGE_WISH_STARTED;
+	in.now_us += 60 * SECOND;
+	assert_string_equal(steps(&t, &in), "initiating");
+	in.now_us += 1 * SECOND;
+	assert_string_equal(steps(&t, &in), "stalled");
 }
 
 static void with_a_disk_missing_nothing_is_called_continuous(void **state)
@@ -567,6 +620,9 @@ int main(void)
 		cmocka_unit_test(a_first_point_that_is_old_already_is_lagging_and_never_continuous),
 		cmocka_unit_test(stalled_is_a_minute_without_an_answer_while_there_is_something_to_send),
 		cmocka_unit_test(what_leaves_slowly_is_not_stalled),
+		cmocka_unit_test(a_server_that_is_away_for_a_minute_is_stalled_and_not_lagging),
+		cmocka_unit_test(one_who_is_never_let_in_is_stalled_after_a_minute_and_goes_on_when_he_is),
+		cmocka_unit_test(what_was_paused_for_long_has_its_minute_after_that),
 		cmocka_unit_test(with_a_disk_missing_nothing_is_called_continuous),
 		cmocka_unit_test(a_rescan_is_told_of_and_ends_where_it_began),
 		cmocka_unit_test(a_rescan_before_the_first_point_is_no_initial_sync_but_no_protection_either),
