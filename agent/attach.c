@@ -282,29 +282,37 @@ static void renew_reads(struct agent *a)
 	uring_register(a->uring, buffers, engine_read_buffers(a->engine, buffers));
 }
 
-/* When the agent starts.  -ENODEV: not there, or not as it was; there may be others. */
-static int attach_first(struct agent *a, struct attached *at, struct fault *f)
+/* The engine gets what is known of it.  @odd: it is there, and not as it was. */
+static int do_without(struct agent *a, struct attached *at, const struct fault *odd, struct fault *f)
 {
-	struct disk_info info;
-	struct fault absent;
-	int err, err_absent;
+	int err = attach_absent(a, at, f);
 
-	if (locate(at->settings, &info) < 0 || is_taken(a, at, info.device))
-		err = fault_set(f, -ENODEV, MSG_DISK_NOT_FOUND, "disk", at->settings->info.path, NULL);
-	else
-		err = judge_size(at, info.path, info.size_bytes, f);
-	if (!err) {
+	if (!err && odd)
+		leave_unfollowed(a, at, odd);
+	return err;
+}
+
+/* When the agent starts.  *@ret_there: it is followed; else @f says why not, and it may come later. */
+static int attach_first(struct agent *a, struct attached *at, bool *ret_there, struct fault *f)
+{
+	struct fault absent;
+	struct disk_info info;
+	int err;
+
+	*ret_there = locate(at->settings, &info) == 0 && !is_taken(a, at, info.device);
+	if (!*ret_there) {
+		(void)fault_set(f, -ENODEV, MSG_DISK_NOT_FOUND, "disk", at->settings->info.path, NULL);
+		err = do_without(a, at, NULL, &absent);
+	} else if (judge_size(at, info.path, info.size_bytes, f) < 0) {
+		*ret_there = false;
+		err = do_without(a, at, f, &absent);
+	} else {
 		err = may_attach(a, &info, f);
 		return err ? err : attach(a, at, &info, false, f);
 	}
-	err_absent = attach_absent(a, at, &absent);
-	if (err_absent) {
+	if (err)
 		*f = absent;
-		return err_absent;
-	}
-	if (err != -ENODEV)
-		leave_unfollowed(a, at, f);
-	return -ENODEV;
+	return err;
 }
 
 int attach_all(struct agent *a, struct fault *ret_fault)
@@ -314,11 +322,12 @@ int attach_all(struct agent *a, struct fault *ret_fault)
 	for (unsigned int i = 0; i < a->settings.disk_count; i++)
 		a->disks[i] = (struct attached){ .settings = &a->settings.disks[i], .fd = -1 };
 	for (unsigned int i = 0; i < a->settings.disk_count; i++) {
-		int err = attach_first(a, &a->disks[i], ret_fault);
+		bool there;
+		int err = attach_first(a, &a->disks[i], &there, ret_fault);
 
-		if (err && err != -ENODEV)
+		if (err)
 			return err;
-		attached += !err;
+		attached += there;
 	}
 	if (!attached && a->settings.disk_count)
 		return -ENODEV;
