@@ -110,12 +110,15 @@ static bool disk_from_json(const json_t *j, struct settings_disk *d)
 	const json_t *id = json_object_get(j, "identity");
 	char uuid[64];
 	json_int_t disk = json_integer_value(json_object_get(j, "disk"));
+	json_int_t size_bytes = json_integer_value(json_object_get(j, "size_bytes"));
+	json_int_t sector_bytes = json_integer_value(json_object_get(j, "sector_bytes"));
 
 	d->disk = (uint16_t)disk;
-	d->info.size_bytes = (uint64_t)json_integer_value(json_object_get(j, "size_bytes"));
-	d->info.sector_bytes = (uint16_t)json_integer_value(json_object_get(j, "sector_bytes"));
+	d->info.size_bytes = (uint64_t)size_bytes;
+	d->info.sector_bytes = (uint16_t)sector_bytes;
 	return take(j, "id", uuid, sizeof(uuid)) && uuid_parse(uuid, &d->id) == 0 && disk >= 0 && disk < DISKS_MAX &&
-	       json_is_integer(json_object_get(j, "disk")) && d->info.size_bytes && d->info.sector_bytes &&
+	       json_is_integer(json_object_get(j, "disk")) && size_bytes > 0 && sector_bytes > 0 &&
+	       sector_bytes <= UINT16_MAX &&
 	       take(j, "device", d->info.path, sizeof(d->info.path)) &&
 	       take(id, "wwid", d->info.identity.wwid, sizeof(d->info.identity.wwid)) &&
 	       take(id, "serial", d->info.identity.serial, sizeof(d->info.identity.serial)) &&

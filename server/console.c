@@ -83,12 +83,16 @@ static void query_done(void *context, int err, const char *text, size_t len)
 {
 	struct pending *p = context;
 	json_t *result = NULL;
+	char id[UUID_TEXT_LEN + 1];
+	const json_t *answer;
 	struct fault f;
 
-	if (work_result(&p->machine, err, text, len, &result, &f))
-		reply(p->server, p->id, NULL, &f);
-	else
-		reply(p->server, p->id, p->point_only ? json_object_get(result, "point") : result, NULL);
+	err = work_result(&p->machine, err, text, len, &result, &f);
+	answer = p->point_only ? json_object_get(result, "point") : result;
+	if (!err && !answer)
+		(void)fault_set(&f, -EPROTO, MSG_STORE_UNREADABLE, "machine", uuid_format(&p->machine, id), "reason",
+				"the worker's answer has no point", NULL);
+	reply(p->server, p->id, answer, &f);
 	json_decref(result);
 	free(p);
 }

@@ -335,6 +335,19 @@ static void fault_start(struct export *e, int err)
 		(void)fault_set(&e->why, err, MSG_EXPORT_FAILED, "reason", strerror(-err), NULL);
 }
 
+/* A worker has read what a stranger sent: its answer is looked at before it is used. */
+static bool is_answer(const json_t *result)
+{
+	const json_t *disks = json_object_get(result, "disks"), *d;
+	size_t i;
+
+	json_array_foreach(disks, i, d)
+		if (!json_is_string(json_object_get(d, "name")) || !json_is_string(json_object_get(d, "disk")) ||
+		    !json_is_integer(json_object_get(d, "index")) || !json_is_integer(json_object_get(d, "size_bytes")))
+			return false;
+	return json_is_array(disks) && json_is_object(json_object_get(result, "point"));
+}
+
 static int start_disks(struct export *e, const json_t *result)
 {
 	json_t *point = json_object_get(result, "point"), *disks = json_object_get(result, "disks");
@@ -344,6 +357,11 @@ static int start_disks(struct export *e, const json_t *result)
 	size_t i;
 	int err = 0;
 
+	if (!is_answer(result)) {
+		json_decref(shown);
+		return fault_set(&e->why, -EPROTO, MSG_EXPORT_FAILED, "reason",
+				 "the worker's answer is not understood", NULL);
+	}
 	json_array_foreach(disks, i, d) {
 		if (!err && is_wanted(e, d) && e->disk_count < DISKS_MAX)
 			err = start_disk(e, d, epoch, shown);

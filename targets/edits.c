@@ -66,13 +66,15 @@ char *edits_argument(const char *text, const char *name, const char *device, con
 
 	if (!begin(&e))
 		return NULL;
-	for (p = text; (p = strstr(p, name)); p += name_len) {
+	for (p = text; (p = strstr(p, name));) {
 		if ((p > text && !ends_word(p[-1])) || strncmp(p + name_len, device, len) != 0 ||
-		    !ends_word(p[name_len + len]))
+		    !ends_word(p[name_len + len])) {
+			p += name_len;
 			continue;
+		}
 		fwrite(from, 1, (size_t)(p - from), e.to);
 		fprintf(e.to, "%s%s", name, with);
-		from = p + name_len + len;
+		from = p = p + name_len + len; /* behind the device, which may hold the name itself */
 		e.changed = true;
 	}
 	fputs(from, e.to);

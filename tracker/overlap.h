@@ -81,16 +81,26 @@ _Static_assert(SHARED_DISKS <= 64, "a disk is 6 bits");
 
 #define OVERLAP_TRIES 4
 
+/* Whole and once, while others write: in BPF what READ_ONCE() and WRITE_ONCE() are to the
+ * kernel; to the test the same instructions, and no race (C17, 5.1.2.4). */
+#ifdef __bpf__
+#define overlap_read_once(p)	 (*(const volatile __typeof__(*(p)) *)(p))
+#define overlap_write_once(p, v) (*(volatile __typeof__(*(p)) *)(p) = (v))
+#else
+#define overlap_read_once(p)	 __atomic_load_n(p, __ATOMIC_RELAXED)
+#define overlap_write_once(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#endif
+
 /* --- the gate (T7, O4) --- */
 
 static inline union shared_gate overlap_gate(const union shared_gate *gate)
 {
-	return (union shared_gate){ .word = *(const volatile uint64_t *)&gate->word };
+	return (union shared_gate){ .word = overlap_read_once(&gate->word) };
 }
 
 static inline void overlap_gate_close(union shared_gate *gate, enum shared_reason why)
 {
-	*(volatile uint16_t *)&gate->reason[why] = 1;
+	overlap_write_once(&gate->reason[why], 1);
 }
 
 /* Make all entries void. */
@@ -146,7 +156,7 @@ static inline uint64_t overlap_sectors(uint64_t granule, uint64_t first, uint64_
 
 static inline uint64_t overlap_load(uint64_t *p)
 {
-	return *(volatile uint64_t *)p;
+	return overlap_read_once(p);
 }
 
 static inline bool overlap_same_owner(uint64_t a, uint64_t b)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What people type: identities, times, installation tokens.  What is taken has
+/* What people type: identities, times, durations, installation tokens.  What is taken has
  * one text, which is taken again and means the same. */
 #include "fuzz.h"
+#include "instance.h"
 #include "pki.h"
 #include "utf8.h"
 #include "wallclock.h"
+#include "when.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void check_uuid(const char *text)
@@ -32,6 +35,56 @@ static void check_time(const char *text)
 		return;
 	assert(strlen(wallclock_format(us, again)) == WALLCLOCK_TEXT_LEN);
 	assert(wallclock_parse(again, &same) == 0 && same == us);
+}
+
+static void check_duration(const char *text)
+{
+	char again[32];
+	uint64_t seconds, same;
+
+	if (when_duration(text, &seconds))
+		return;
+	assert(seconds <= (uint64_t)UINT32_MAX * 604800);
+	if (seconds > UINT32_MAX) /* as many seconds cannot be typed */
+		return;
+	snprintf(again, sizeof(again), "%llus", (unsigned long long)seconds);
+	assert(when_duration(again, &same) == 0 && same == seconds);
+}
+
+/* The command line: one option, whatever its name. */
+static const char *typed;
+
+const char *cli_option(const struct cli *c, const char *name)
+{
+	return typed;
+}
+
+int cli_fail_message(const struct cli *c, enum message_code code, ...)
+{
+	assert(code == MSG_TIME_NOT_UNDERSTOOD);
+	return CLI_FAILED;
+}
+
+char *text_copy(const char *text)
+{
+	char *copy = strdup(text);
+
+	assert(copy);
+	return copy;
+}
+
+static void check_option(const char *text)
+{
+	char time[WALLCLOCK_TEXT_LEN + 1] = "", *at;
+	uint64_t us;
+	bool good;
+
+	typed = text;
+	good = when_option(NULL, "from", time);
+	assert(good == (wallclock_parse(text, &us) == 0) && good == (strlen(time) == WALLCLOCK_TEXT_LEN));
+	at = when_at(NULL);
+	assert(wallclock_is_now(text) ? strcmp(at, "latest") == 0 : good || strcmp(at, text) == 0);
+	free(at);
 }
 
 static void check_token(const char *text)
@@ -69,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text[size] = '\0';
 	check_uuid(text);
 	check_time(text);
+	check_duration(text);
+	check_option(text);
 	check_token(text);
 	check_clean(text);
 	free(text);

@@ -52,6 +52,11 @@ static void a_kernel_argument_is_changed_wherever_it_is_a_word(void **state)
 	becomes(edits_argument("root=UUID=1 ro", "root=", "/dev/sda1", "UUID=1"), NULL);
 }
 
+static void a_device_that_is_called_like_an_argument_is_changed_once_for_each_place(void **state)
+{
+	becomes(edits_argument("root=a root=a root=a", "root=", "a root=a", "UUID=1"), "root=UUID=1 root=a");
+}
+
 static void an_address_is_changed_in_whatever_case_but_not_inside_another(void **state)
 {
 	static const char old[] = "52:54:00:aa:bb:cc", new[] = "52:54:00:11:22:33";
@@ -104,6 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_the_first_field_of_fstab_is_changed),
 		cmocka_unit_test(a_kernel_argument_is_changed_wherever_it_is_a_word),
+		cmocka_unit_test(a_device_that_is_called_like_an_argument_is_changed_once_for_each_place),
 		cmocka_unit_test(an_address_is_changed_in_whatever_case_but_not_inside_another),
 		cmocka_unit_test(what_was_changed_is_not_changed_again),
 		cmocka_unit_test(every_device_is_found_once_a_line),

@@ -206,6 +206,21 @@ static void disks_that_share_a_number_or_an_id_are_refused(void **state)
 	assert_int_equal(load_with("\"disk\": 4", "\"disk\": 5"), 0);
 }
 
+static void a_disk_of_a_size_that_none_has_is_refused(void **state)
+{
+	struct settings s = example();
+	char size[64], sector[64];
+
+	snprintf(size, sizeof(size), "\"size_bytes\": %llu", (unsigned long long)s.disks[0].info.size_bytes);
+	snprintf(sector, sizeof(sector), "\"sector_bytes\": %u", s.disks[0].info.sector_bytes);
+	assert_int_equal(load_with(size, "\"size_bytes\": 0"), -EBADMSG);
+	assert_int_equal(load_with(size, "\"size_bytes\": -512"), -EBADMSG);
+	assert_int_equal(load_with(sector, "\"sector_bytes\": 0"), -EBADMSG);
+	assert_int_equal(load_with(sector, "\"sector_bytes\": -65024"), -EBADMSG);
+	assert_int_equal(load_with(sector, "\"sector_bytes\": 66048"), -EBADMSG);
+	assert_int_equal(load_with(size, size), 0);
+}
+
 /* --- agent.memory ------------------------------------------------------------------ */
 
 /* As an engine leaves it that has two epochs under way. */
@@ -396,6 +411,7 @@ int main(void)
 		cmocka_unit_test(a_state_folder_that_was_never_enrolled_is_no_damaged_one),
 		cmocka_unit_test(agent_json_cut_short_anywhere_is_refused),
 		cmocka_unit_test(agent_json_with_any_byte_changed_harms_nobody),
+		cmocka_unit_test(a_disk_of_a_size_that_none_has_is_refused),
 		cmocka_unit_test(disks_that_share_a_number_or_an_id_are_refused),
 		cmocka_unit_test(a_memory_outlives_the_agent_within_a_boot),
 		cmocka_unit_test(after_a_reboot_nothing_is_armed_and_no_cut_is_known),
