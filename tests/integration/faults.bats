@@ -279,6 +279,50 @@ load_kbit() {
 	end_load reboot 6
 }
 
+# wrong_arithmetic NAME: the kernel's memory is not where its pinned programs take it to be, by 64 GiB.
+wrong_arithmetic() {
+	python3 - "/sys/fs/bpf/godwit/$(status "$1" .id)/config" <<-'END'
+		import json, subprocess, sys
+		def bpftool(*words):
+		    return subprocess.run(["bpftool", "-j", "map", *words], check=True, capture_output=True).stdout
+		at = ["pinned", sys.argv[1], "key", "hex", "00", "00", "00", "00"]
+		found = json.loads(bpftool("lookup", *at))
+		value = bytes(int(byte, 0) for byte in found["value"])
+		base = found["formatted"]["value"]["direct_base"].to_bytes(8, "little")
+		assert value.count(base) == 1, "where is direct_base?"
+		value = value.replace(base, (int.from_bytes(base, "little") + (64 << 30)).to_bytes(8, "little"))
+		bpftool("update", *at, "value", "hex", *("%02x" % byte for byte in value))
+	END
+}
+
+@test "a self-test that fails: the dirty map alone, said plainly, and nothing is lost" {
+	needs python3 bpftool
+	disk_make D 64M
+	instance_start
+	protect unproved "$D"
+	wait_continuous unproved
+	[ "$(status unproved .capture.mode)" = payload ] || skip "payloads are not captured on this kernel as it is"
+	agent_stop unproved
+	wrong_arithmetic unproved # nothing is written until the next agent has noticed
+	agent_start unproved
+	wait_status 120 unproved '.capture.mode == "dirty-map"'
+	agent_log unproved | grep -F 'the self-test failed'
+	godwit status unproved | tee "$T/status"
+	grep -F 'dirty map only' "$T/status"
+	wait_until 60 "the event" self_test_is_told unproved
+	load_start ledger write --log "$T/log" --random --threads 4 --rate 200 --seed "$GODWIT_SEED" "$D"
+	wait_until 120 "load" acked_at_least "$T/log" 1000
+	load_stop
+	wait_continuous unproved
+	[ "$(status unproved .capture.mode)" = dirty-map ]
+	equal unproved "$D"
+	ledger_judge unproved "$D" "$T/log" 4
+}
+self_test_is_told() {
+	godwit events "$1" --json | jq -e 'any(.events[]; .code == "CAPTURE_UNPROVED" and .severity == "warning" and
+		.args.reason == "the self-test failed")' >/dev/null
+}
+
 # points_between NAME COUNT FROM_US TO_US
 points_between() { [ "$(points "$1" | awk -v from="$3" -v to="$4" '$2 >= from && $2 <= to' | wc -l)" -ge "$2" ]; }
 
