@@ -40,13 +40,37 @@ nobody_left() { [ "$(godwit status --json | jq '.machines | length')" = "${1:-0}
 	nobody_left
 }
 
-@test "a partition or volume is refused, naming the whole disk" {
-	part=$(for p in /sys/class/block/*/partition; do [ -e "$p" ] && basename "$(dirname "$p")"; done | head -n 1)
-	dm=$(for p in /sys/class/block/dm-*; do [ -e "$p" ] && basename "$p"; done | head -n 1)
-	[ -n "$part$dm" ] || skip "this machine has no partition and no volume"
+# partition_make DISK: its first one; sets PART.  The kernel is told of it and reads no table, which not every kernel can.
+partition_make() {
+	needs addpart delpart
+	addpart "$1" 1 2048 65536 || skip "this kernel gives loop devices no partitions"
+	PART=${1}p1
+	on_end "delpart $1 1"
+	wait_until 60 "$PART" test -b "$PART"
+}
+
+@test "a partition is refused, naming the whole disk" {
+	disk_make D 64M
+	partition_make "$D"
 	instance_start
-	[ -z "$part" ] || refuse_disk "/dev/$(basename "$(dirname "$(readlink -f "/sys/class/block/$part")")")" "/dev/$part"
-	[ -z "$dm" ] || refuse_disk "/dev/" "/dev/$dm"
+	refuse_disk "$PART is a partition of $D\. Protect the whole disk instead: $D\.\$" "$PART"
+	nobody_left
+}
+
+@test "a volume is refused, naming the whole disk below it" {
+	disk_make D 64M
+	partition_make "$D"
+	instance_start
+	if name=godwit-test-$BASHPID && dmsetup create "$name" --table "0 65536 linear $PART 0" 2>/dev/null; then
+		on_end "dmsetup remove $name"
+		refuse_disk "is a volume that lies on $D\. .*instead: $D\.\$" "/dev/mapper/$name"
+	else # no device mapper here: of another disk /sys says, for this command, what it says of a volume
+		disk_make VOLUME 32M
+		mkdir -p "$T/slaves/${PART#/dev/}"
+		cat "/sys/class/block/${PART#/dev/}/dev" >"$T/slaves/${PART#/dev/}/dev"
+		refused "$VOLUME is a volume that lies on $D\. .*instead: $D\.\$" unshare -m sh -c "mount --bind $T/slaves /sys/class/block/${VOLUME#/dev/}/slaves &&
+			exec godwit protect $VOLUME --name bad"
+	fi
 	nobody_left
 }
 

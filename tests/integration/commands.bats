@@ -220,6 +220,54 @@ two_copies_begun() { [ "$(parts_of "$1" | wc -l)" = 2 ]; }
 	wait_until 60 "equality" equal v "$D"
 }
 
+# scrubbed NAME JQ: a scrub asked for now has ended, and its result holds.
+scrubbed() {
+	local after result
+	after=$(godwit events "$1" --json | jq '[.events[].id] | max')
+	godwit scrub "$1"
+	wait_until 300 "the end of the scrub" scrub_is_over "$1" "$after"
+	result=$(godwit events "$1" --after "$after" --limit 1000 --json)
+	jq -c '.events[] | [.code, .args]' <<<"$result"
+	has "$2" "$result"
+}
+scrub_is_over() {
+	[ "$(godwit events "$1" --after "$2" --limit 1000 --json | jq '[.events[] | select(.code | test("^SCRUB_"))] | length')" -gt 0 ]
+}
+
+# spoil NAME TEXT: one byte of it, where the store of the machine has it.
+spoil() {
+	local found file at
+	found=$(grep -obUaF -- "$2" "$GODWIT_DATA/server/store/$(status "$1" .id)"/dat-*.gwd /dev/null | head -n 1)
+	file=${found%%:*}
+	at=${found#*:}
+	at=${at%%:*}
+	say "at $at of $file"
+	printf '#' | dd of="$file" bs=1 seek=$((at + 20)) conv=notrunc status=none
+}
+
+@test "scrub finds nothing in a sound store, and names the disk, the place and the points of what rotted" {
+	disk_make D 32M
+	dd if=/dev/urandom of="$D" bs=1M count=8 oflag=direct status=none
+	text=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
+	printf %s "$text" | dd of="$D" bs=4096 seek=512 conv=notrunc,sync status=none
+	instance_start
+	protect rot "$D"
+	wait_continuous rot
+	mark rot
+	old=$LABEL
+	scrubbed rot '[.events[] | select(.code == "SCRUB_DONE" and .args.damaged == "0" and (.args.bytes | tonumber) >= 8388608)] | length == 1'
+	has 'all(.events[]; .code != "STORE_DAMAGED")' "$(godwit events rot --json)"
+	spoil rot "$text"
+	scrubbed rot '[.events[] | select(.code == "SCRUB_DONE" and (.args.damaged | tonumber) >= 1)] | length == 1'
+	has "any(.events[]; .code == \"STORE_DAMAGED\" and .severity == \"error\" and (.args.offset | tonumber) <= $((512 * 4096)) and
+		(.args.offset | tonumber) + (.args.length | tonumber) > $((512 * 4096)) and (.args.first | length > 0) and
+		(.args.last | length > 0))" "$(godwit events rot --json)"
+	must_fail godwit export rot --disk "$D" --at "$old" --format raw "$T/old.img" # an error rather than a lie
+	godwit rescan rot # as the event says
+	wait_status 120 rot '.stage == "continuous"'
+	wait_until 120 "new points to be whole" equal rot "$D"
+}
+
 @test "pause stops what travels and resume catches up; both are events" {
 	disk_make D 64M
 	load_start ledger write --log "$T/log" --threads 2 --rate 300 "$D"

@@ -32,28 +32,55 @@ time_us() {
 	[ -n "$t" ] && date -u -d "$t" +%s%6N
 }
 
+# written_between FROM_US TO_US: bytes that the load wrote then, each of its writes being 4096.
+written_between() { echo $((($(ledger acked --log "$T/log" --at "$2") - $(ledger acked --log "$T/log" --at "$1")) * 4096)); }
+
+# kill_round NAME WHILE_GONE...: killed under load, something is done, started again; nothing is sent but what was written
+# after the last point that was acknowledged.
+kill_round() {
+	local name=$1 durable_us killed_us sent written
+	agent_kill "$name"
+	killed_us=$(now_us)
+	wait_until 120 "the server to have ended the session" session_over "$name"
+	points_keep "$name" # what was acknowledged
+	durable_us=$(points "$name" | tail -n 1 | cut -d ' ' -f 2)
+	"${@:2}"
+	agent_start "$name"
+	wait_until 180 "a point after the restart" point_after "$name" "$(now_us)"
+	wait_continuous "$name"
+	# Bytes on the wire, the blocks that the dead agent had sent in vain among them: a frame takes 2 % more than a block.
+	sent=$(status "$name" .sent_bytes)
+	written=$(written_between "$durable_us" "$(now_us)")
+	tell "agent killed: $(written_between "$durable_us" "$killed_us") bytes were not acknowledged;" \
+		"sent since then $sent of $written bytes written, of a disk of $((384 << 20))"
+	[ "$sent" -gt 0 ]
+	[ "$sent" -le $((written + written / 20 + (256 << 10))) ] || fail "more is sent than was not acknowledged"
+	points_kept "$name"
+}
+writes_go_on() {
+	local acked
+	acked=$(ledger acked --log "$T/log")
+	wait_until 60 "writes while no agent runs" acked_at_least "$T/log" $((acked + 500))
+}
+
 @test "an agent killed and started again sends only what was not acknowledged" {
-	begin_load 384M 800
+	begin_load 384M 1600 --max-units 1
 	instance_start
 	protect killed "$D"
+	setting killed compression=none # so that bytes sent are bytes written, and their frames
 	wait_continuous killed
 	for round in 1 2 3; do
 		begin=$(now_us)
 		wait_until 120 "points" enough_points killed 4 "$begin"
-		points_keep killed
-		agent_kill killed
-		acked=$(ledger acked --log "$T/log")
-		wait_until 60 "writes while no agent runs" acked_at_least "$T/log" $((acked + 500))
-		agent_start killed
-		wait_until 180 "a point after the restart" point_after killed "$(now_us)"
-		wait_continuous killed
-		say "round $round: sent again $(status killed .resent_bytes) of $(status killed .sent_bytes) bytes"
-		# Two seconds or so of load at 8 MB/s, and what went on while no agent ran; never the whole disk.
-		[ "$(status killed .resent_bytes)" -lt $((192 << 20)) ]
-		points_kept killed
+		kill_round killed writes_go_on
 	done
+	begin=$(now_us)
+	wait_until 120 "points" enough_points killed 4 "$begin"
+	kill_round killed load_stop # nothing new: all that is sent is what was not acknowledged
 	end_load killed "$(pick 12 50)"
 }
+# session_over NAME: the server has said so of the newest one.
+session_over() { [ "$(tail -n 50 "$GODWIT_DATA/server/server.log.0" | grep -E "$1 is (dis)?connected" | tail -n 1 | grep -c disconnected)" = 1 ]; }
 
 @test "a server killed at any moment of its commits loses nothing that it acknowledged" {
 	begin_load 64M 1500
@@ -117,17 +144,45 @@ minute_over() { [ $SECONDS -ge "$1" ]; }
 
 lag_above() { status_is "$1" ".lag_seconds > $2"; }
 
-@test "a link slower than the load for a while: the lag grows, then recovers" {
-	begin_load 128M 400 --max-units 1
+# slow_ring NAME BYTES: its agent, over the link, anew and with a ring of that size.
+slow_ring() {
+	agent_stop "$1"
+	unpin # what is pinned keeps its size
+	in_ns timeout 120 godwit-agent run --state "$(agent_state "$1")" --daemon --ring-bytes "$2" </dev/null 3>&-
+	wait_until 300 "a point of the new agent" point_after "$1" "$(now_us)"
+	wait_continuous "$1"
+}
+
+@test "a link slower than the load for a while: the lag grows, then recovers; order is lost only where the ring is full" {
+	local lost before
+	disk_make D 64M
+	# About 3 Mbit/s, each block in its turn: nothing overlaps.
+	load_start ledger write --log "$T/log" --threads 4 --rate 100 --seed "$GODWIT_SEED" "$D"
 	link_make
 	instance_start "$NEAR"
 	protect_far slow "$D"
 	wait_continuous slow
-	link_rate 2mbit # the load is about 13, and more than this on a slow machine, too
+	slow_ring slow $((256 << 20)) # of ten minutes of the load
+	before=$(now_us)
+	link_rate 512kbit
 	wait_until 600 "the lag to grow" lag_above slow 5
-	wait_status 600 slow '.backlog_bytes > 0'
-	say "lag $(status slow .lag_seconds) s, backlog $(status slow .backlog_bytes) bytes"
+	wait_status 600 slow '.backlog_bytes > 262144'
+	wait_until 600 "points in the order of the writes, however late" point_after slow "$before"
+	lost=$(status slow .capture.lost_to_dirty_map_bytes)
+	tell "link slower than the load, ring of 256 MiB: lag $(status slow .lag_seconds) s, backlog $(status slow .backlog_bytes) bytes," \
+		"$lost bytes lost to the dirty map"
 	link_rate full
+	wait_status 600 slow '.lag_seconds < 3 and .stage == "continuous"'
+	lost=$(status slow .capture.lost_to_dirty_map_bytes)
+	# A completion that no program was shown is found and marked, too (docs/capture.md): a few blocks, and no order lost.
+	[ "$lost" -le $((256 << 10)) ]
+
+	slow_ring slow 65536
+	link_rate 512kbit
+	wait_status 600 slow '.capture.lost_to_dirty_map_bytes > 1048576' # the order of these is lost, and nothing else (I7)
+	tell "ring of 64 KiB: $(status slow .capture.lost_to_dirty_map_bytes) bytes lost to the dirty map"
+	link_rate full
+	wait_until 600 "points again" point_after slow "$(now_us)"
 	wait_status 600 slow '.lag_seconds < 3 and .stage == "continuous"'
 	end_load slow "$(pick 12 50)"
 }
@@ -181,29 +236,91 @@ load_kbit() {
 }
 
 @test "after a reboot of the source only differences travel" {
+	local area=$((16 << 20)) killed_us started_us acked sent limit
 	cp /proc/sys/kernel/random/boot_id "$T/boot-id"
 	export GODWIT_BOOT_ID_FILE=$T/boot-id
 	disk_make D 256M
-	dd if=/dev/urandom of="$D" bs=1M count=200 oflag=direct status=none
+	dd if=/dev/urandom of="$D" bs=1M count=184 seek=16 oflag=direct status=none
+	load_start ledger write --log "$T/log" --random --area $area --threads 4 --rate 400 --seed "$GODWIT_SEED" "$D"
 	instance_start
 	protect reboot "$D"
+	setting reboot compression=none
 	wait_continuous reboot
-	points_keep reboot
+	begin=$(now_us)
+	wait_until 120 "points" enough_points reboot 4 "$begin"
+	mark reboot
+	old=$LABEL
+	cp --sparse=always "$D_file" "$T/then" # behind the load's area it is as it was at the point
 	agent_kill reboot
+	killed_us=$(now_us)
+	wait_until 120 "the server to have ended the session" session_over reboot
+	points_keep reboot
 	unpin # what a reboot does
 	cat /proc/sys/kernel/random/uuid >"$T/boot-id"
 	dd if=/dev/urandom of="$D" bs=1M count=2 seek=70 oflag=direct status=none
-	dd if=/dev/zero of="$D" bs=64k count=3 seek=111 oflag=direct status=none
-	before=$(status reboot .sent_bytes)
+	dd if=/dev/zero of="$D" bs=64k count=3 seek=1600 oflag=direct status=none
+	started_us=$(now_us)
+	acked=$(ledger acked --log "$T/log")
 	agent_start reboot
 	wait_until 180 "a point after the restart" point_after reboot "$(now_us)"
+	[ "$(ledger acked --log "$T/log")" -gt "$acked" ] # and writes went on while it was compared
 	wait_continuous reboot
-	say "sent since the agent's start: $(status reboot .sent_bytes) bytes (before: $before) of $((200 << 20))"
+	# What was compared may differ in all of the load's area and in what was changed above; the rest is written since.
 	sent=$(status reboot .sent_bytes)
-	[ "$sent" -lt "$before" ] || sent=$((sent - before))
-	[ "$sent" -lt $((8 << 20)) ]
+	limit=$((area + (4 << 20) + $(written_between "$started_us" "$(now_us)") * 21 / 20))
+	tell "after a reboot: $sent bytes sent, of $((200 << 20)) compared and $(written_between "$killed_us" "$(now_us)") written meanwhile"
+	[ "$sent" -gt 0 ]
+	[ "$sent" -le $limit ]
 	points_kept reboot
-	equal reboot "$D"
+	disk_copy reboot "$old" "$D" "$T/old.img"
+	cmp -i $area "$T/then" "$T/old.img"
+	rm "$T/then" "$T/old.img"
+	ledger_judge reboot "$D" "$T/log" 6 0 "$killed_us" # points of before
+	end_load reboot 6
+}
+
+# wrong_arithmetic NAME: the kernel's memory is not where its pinned programs take it to be, by 64 GiB.
+wrong_arithmetic() {
+	python3 - "/sys/fs/bpf/godwit/$(status "$1" .id)/config" <<-'END'
+		import json, subprocess, sys
+		def bpftool(*words):
+		    return subprocess.run(["bpftool", "-j", "map", *words], check=True, capture_output=True).stdout
+		at = ["pinned", sys.argv[1], "key", "hex", "00", "00", "00", "00"]
+		found = json.loads(bpftool("lookup", *at))
+		value = bytes(int(byte, 0) for byte in found["value"])
+		base = found["formatted"]["value"]["direct_base"].to_bytes(8, "little")
+		assert value.count(base) == 1, "where is direct_base?"
+		value = value.replace(base, (int.from_bytes(base, "little") + (64 << 30)).to_bytes(8, "little"))
+		bpftool("update", *at, "value", "hex", *("%02x" % byte for byte in value))
+	END
+}
+
+@test "a self-test that fails: the dirty map alone, said plainly, and nothing is lost" {
+	needs python3 bpftool
+	disk_make D 64M
+	instance_start
+	protect unproved "$D"
+	wait_continuous unproved
+	[ "$(status unproved .capture.mode)" = payload ] || skip "payloads are not captured on this kernel as it is"
+	agent_stop unproved
+	wrong_arithmetic unproved # nothing is written until the next agent has noticed
+	agent_start unproved
+	wait_status 120 unproved '.capture.mode == "dirty-map"'
+	agent_log unproved | grep -F 'the self-test failed'
+	godwit status unproved | tee "$T/status"
+	grep -F 'dirty map only' "$T/status"
+	wait_until 60 "the event" self_test_is_told unproved
+	load_start ledger write --log "$T/log" --random --threads 4 --rate 200 --seed "$GODWIT_SEED" "$D"
+	wait_until 120 "load" acked_at_least "$T/log" 1000
+	load_stop
+	wait_continuous unproved
+	[ "$(status unproved .capture.mode)" = dirty-map ]
+	equal unproved "$D"
+	ledger_judge unproved "$D" "$T/log" 4
+}
+self_test_is_told() {
+	godwit events "$1" --json | jq -e 'any(.events[]; .code == "CAPTURE_UNPROVED" and .severity == "warning" and
+		.args.reason == "the self-test failed")' >/dev/null
 }
 
 # points_between NAME COUNT FROM_US TO_US
@@ -280,9 +397,8 @@ ballast() {
 	ledger_judge full "$D" "$T/log" 12
 }
 
-@test "a source that cannot be read in places: said, the rest goes on, and it heals when it can" {
+@test "a source that cannot be read in places when it is protected: said, no point is made of it, and it heals when it can" {
 	disk_make D 64M
-	disk_make OTHER 16M
 	dd if=/dev/urandom of="$D" bs=1M count=40 oflag=direct status=none
 	truncate -s 60M "$D_file" # reading the last 4 MiB is an error now
 	must_fail dd if="$D" of=/dev/null bs=4096 skip=$((61 << 8)) count=1 iflag=direct status=none 2>/dev/null
@@ -296,4 +412,51 @@ ballast() {
 	wait_continuous sick
 	wait_status 120 sick '.problems | any(.code | test("READ")) | not'
 	equal sick "$D"
+}
+
+sent_above() { status_is "$1" ".sent_bytes > $2"; }
+
+@test "a source that cannot be read in places under load: said, the rest goes on, points are intact, and it heals when it can" {
+	local area=$((32 << 20)) sent newest acked
+	disk_make D 64M
+	disk_make OTHER 16M
+	dd if=/dev/urandom of="$D" bs=1M count=32 seek=32 oflag=direct status=none
+	load_start ledger write --log "$T/log" --random --area $area --threads 2 --rate 400 --seed "$GODWIT_SEED" "$D"
+	load_start ledger write --log "$T/other.log" --random --threads 2 --rate 400 --seed "$GODWIT_SEED" "$OTHER"
+	instance_start
+	protect sick "$D" "$OTHER"
+	wait_continuous sick
+	begin=$(now_us)
+	wait_until 120 "points" enough_points sick 4 "$begin"
+	mark sick
+	old=$LABEL
+	cp --sparse=always "$D_file" "$T/then" # behind the load's area it is as it was at the point
+	truncate -s 60M "$D_file" # reading the last 4 MiB is an error now
+	godwit rescan sick
+	wait_status 180 sick '.problems | any(.code | test("READ"))'
+	status sick '.problems[] | .code, .text, .remedy'
+	points_keep sick
+	# Writes of both disks go on, and travel; all that is not replicated is what cannot be read.  No point is one (I4).
+	wait_status 180 sick ".stage != \"continuous\" and (.disks | any(.device == \"$D\" and .dirty_bytes >= 4096 and
+		.dirty_bytes <= $((8 << 20)))) and (.disks | any(.device == \"$OTHER\" and .dirty_bytes <= $((1 << 20))))"
+	newest=$(status sick .newest_point.id)
+	sent=$(status sick .sent_bytes)
+	acked=$(ledger acked --log "$T/other.log")
+	wait_until 180 "writes while it cannot be read" acked_at_least "$T/other.log" $((acked + 1000))
+	wait_until 180 "what is written to travel" sent_above sick $((sent + (4 << 20)))
+	[ "$(status sick .newest_point.id)" = "$newest" ]
+	points_kept sick
+	truncate -s 64M "$D_file" # it reads as zeroes now
+	wait_until 180 "a point after it healed" point_after sick "$(now_us)"
+	wait_continuous sick
+	wait_status 120 sick '.problems | any(.code | test("READ")) | not'
+	points_kept sick
+	disk_copy sick "$old" "$D" "$T/old.img"
+	cmp -i $area "$T/then" "$T/old.img"
+	rm "$T/then" "$T/old.img"
+	load_stop
+	wait_continuous sick
+	equal sick "$D" "$OTHER"
+	ledger_judge sick "$D" "$T/log" 8
+	ledger_judge sick "$OTHER" "$T/other.log" 4
 }

@@ -31,6 +31,8 @@ export BATS_TEST_TIMEOUT
 pick() { [ -n "$GODWIT_LONG" ] && echo "$2" || echo "$1"; }
 
 say() { echo "# $*"; }
+# A figure that is to be seen when all goes well, too.
+tell() { echo "# $*" >&3; }
 fail() {
 	say "FAILED: $*"
 	return 1

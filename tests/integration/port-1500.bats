@@ -90,7 +90,8 @@ let_in() { [ "$(peer honest)" != "${1-}" ] && peer honest | grep -q ^WELCOME; }
 @test "another machine's id, another protocol version, and lengths without measure are refused by name" {
 	wait_until 60 "the old session to close" let_in
 	says '^REFUSE IDENTITY' identity
-	says '^REFUSE VERSION' version
+	says '^REFUSE VERSION .*a newer server' version
+	says '^REFUSE (VERSION|MALFORMED)' older # 0 as long as the lowest is 1, which no HELLO may say
 	says '^REFUSE MALFORMED|^closed' length
 	says '^REFUSE MALFORMED|^closed' length-first
 	says '^REFUSE MALFORMED|^closed' garbage
@@ -98,6 +99,8 @@ let_in() { [ "$(peer honest)" != "${1-}" ] && peer honest | grep -q ^WELCOME; }
 	says '^REFUSE MALFORMED' range
 	says '^REFUSE MALFORMED' epoch
 	logged 'IDENTITY|another machine'
+	logged 'VERSION|a newer server'
+	logged MALFORMED
 	no_harm
 }
 

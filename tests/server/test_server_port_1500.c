@@ -7,6 +7,7 @@
 #include "fixture.h"
 #include "store.h"
 #include "wallclock.h"
+#include "xxh3.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -268,6 +269,25 @@ static void test_a_newer_protocol_is_refused_with_the_versions(void **state)
 	assert_int_equal(peer_expect_refusal(&p, WIRE_REFUSED_VERSION), 0);
 	peer_abandon(&p);
 	assert_true(fixture_wait_log(&server, "a newer server"));
+}
+
+static void test_a_protocol_older_than_all_is_refused(void **state)
+{
+	struct wire_hello h = { .version_min = WIRE_VERSION_MIN, .version_max = WIRE_VERSION_MIN,
+				.machine = server.machines[0], .disk_count = 1, .boot_time_us = 1 };
+	uint8_t frame[WIRE_HEADER_BYTES + WIRE_BODY_MAX], *body = frame + WIRE_HEADER_BYTES;
+	size_t len = wire_put_hello(frame, &h);
+	struct peer p;
+
+	put_le16(body, WIRE_VERSION_MIN - 1);
+	put_le16(body + 2, WIRE_VERSION_MIN - 1);
+	put_le64(frame + 8, xxh3_64_of_two(frame, 8, body, len - WIRE_HEADER_BYTES));
+	open_one(&p);
+	assert_int_equal(peer_send(&p, frame, len), 0);
+	/* 0, as long as the lowest is 1: no HELLO may say that. */
+	assert_int_equal(peer_expect_refusal(&p, WIRE_VERSION_MIN > 1 ? WIRE_REFUSED_VERSION : WIRE_REFUSED_MALFORMED), 0);
+	peer_abandon(&p);
+	assert_true(fixture_wait_log(&server, WIRE_VERSION_MIN > 1 ? "a newer agent" : "MALFORMED"));
 }
 
 static void test_a_peer_that_also_speaks_our_version_is_welcome(void **state)
@@ -623,6 +643,7 @@ int main(void)
 		CASE(test_another_machines_id_is_refused),
 		CASE(test_a_machine_that_is_not_listed_is_refused),
 		CASE(test_a_newer_protocol_is_refused_with_the_versions),
+		CASE(test_a_protocol_older_than_all_is_refused),
 		CASE(test_a_peer_that_also_speaks_our_version_is_welcome),
 		CASE(test_absurd_lengths_are_refused),
 		CASE(test_random_frames_inside_tls_are_refused),

@@ -301,6 +301,15 @@ void fake_agent_cut(struct sim_agent *a)
 	connect_later(a, 1000 + world_random(a->w, 300000));
 }
 
+/* What session.c does when it is told to go: the connection is over, and another is tried. */
+static void turned_away(struct sim_agent *a)
+{
+	world_log(a->w, "the server refuses");
+	engine_disconnected(a->engine);
+	close_link(a);
+	connect_later(a, 1000 + world_random(a->w, 20000));
+}
+
 static void arrive(void *context, uint64_t connection, uint64_t b)
 {
 	struct packet *p = context;
@@ -378,6 +387,10 @@ void fake_agent_frame(struct sim_agent *a, const uint8_t *frame, size_t n)
 		return;
 	if (wire_parse_frame(frame, &f) < 0)
 		world_fail(w, "the server sent a malformed frame");
+	if (f.type == WIRE_REFUSE) {
+		turned_away(a);
+		return;
+	}
 	if (setjmp(w->killed)) {
 		fake_agent_kill(a);
 		return;

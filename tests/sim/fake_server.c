@@ -3,8 +3,11 @@
  * The server: takes frames, applies an epoch to its durable image some time
  * after the COMMIT, and answers.  A crash, or a lost connection, loses what is
  * not durable.  Each point is given to the checker when it has become durable.
+ * A frame that was changed on its way, or a payload before it was framed, is
+ * refused, and nothing of that connection is taken any more.
  */
 #include "world.h"
+#include "frame.h"
 #include <assert.h>
 #include <stdlib.h>
 
@@ -35,6 +38,8 @@ struct sim_server {
 	uint64_t connection; /* counts; what belongs to an older one is ignored */
 	uint64_t queue_connection; /* that of what is queued */
 	bool connected;
+	bool refused; /* this connection's agent has been told to go */
+	bool spoilt;  /* the frame at hand was changed: its checksums may not hold */
 	unsigned int disks_announced;
 	uint64_t sizes[SIM_DISKS]; /* as announced */
 };
@@ -92,6 +97,7 @@ void fake_server_connect(struct sim_server *s)
 {
 	s->connection++;
 	s->connected = true;
+	s->refused = false;
 	s->inbox_used = 0;
 	s->disks_announced = 0;
 }
@@ -155,6 +161,22 @@ static void welcome(struct sim_server *s)
 	/* A new connection: what was on its way to the disk when the last one broke has been settled. */
 	lose_undurable(s);
 	a->length = wire_put_welcome(a->frame, &m);
+	answer(s, a);
+}
+
+/* A checksum does not hold.  Nothing but what this world changed itself may be found so. */
+static void refuse(struct sim_server *s, const char *what)
+{
+	struct wire_refuse m = { .reason = WIRE_REFUSED_CHECKSUM };
+	struct answer *a;
+
+	if (!s->spoilt)
+		world_fail(s->w, "%s does not match its checksum, and nobody changed it", what);
+	world_log(s->w, "%s was changed: refused", what);
+	s->w->stats.refusals++;
+	s->refused = true;
+	a = malloc(sizeof(*a));
+	a->length = wire_put_refuse(a->frame, &m);
 	answer(s, a);
 }
 
@@ -225,8 +247,11 @@ static void on_data(struct sim_server *s, const uint8_t *body, uint32_t length)
 		world_fail(s->w, "a DATA frame is malformed");
 	o = (struct operation){ m.disk, m.offset_bytes, m.length_bytes, malloc(m.length_bytes) };
 	if (payload_decompress(m.codec, m.stored, m.stored_bytes, o.payload, m.length_bytes) < 0 ||
-	    payload_checksum(o.payload, m.length_bytes) != m.checksum)
-		world_fail(s->w, "a payload does not match its checksum");
+	    payload_checksum(o.payload, m.length_bytes) != m.checksum) {
+		free(o.payload);
+		refuse(s, "a payload");
+		return;
+	}
 	add_operation(s, o);
 }
 
@@ -314,10 +339,28 @@ static void on_frame(struct sim_server *s, uint16_t type, const uint8_t *body, u
 	}
 }
 
+/* Now and then a bit of a DATA frame is another when it arrives: turned on its way, or in the agent's memory
+ * after the payload's checksum was made and before the frame's was. */
+static void maybe_spoil(struct sim_server *s, uint8_t *frame, const struct wire_frame *f)
+{
+	uint8_t *body = frame + WIRE_HEADER_BYTES;
+	struct sim_world *w = s->w;
+	struct wire_data m;
+
+	s->spoilt = f->type == WIRE_DATA && !w->quiet && world_random(w, 1000) < w->s.changed_per_mille;
+	if (!s->spoilt || wire_parse_data(body, f->length, &m) < 0)
+		return;
+	body[m.stored - body + (ptrdiff_t)world_random(w, m.stored_bytes)] ^= (uint8_t)(1u << world_random(w, 8));
+	if (world_chance(w, 50))
+		put_le64(frame + 8, frame_checksum(frame, body, f->length));
+}
+
 void fake_server_bytes(struct sim_server *s, const uint8_t *bytes, size_t n)
 {
 	size_t at = 0;
 
+	if (s->refused)
+		return;
 	memcpy(s->inbox + s->inbox_used, bytes, n);
 	s->inbox_used += n;
 	while (s->inbox_used - at >= WIRE_HEADER_BYTES) {
@@ -327,9 +370,13 @@ void fake_server_bytes(struct sim_server *s, const uint8_t *bytes, size_t n)
 			world_fail(s->w, "a frame's header is malformed");
 		if (s->inbox_used - at < WIRE_HEADER_BYTES + f.length)
 			break;
+		maybe_spoil(s, s->inbox + at, &f);
 		if (wire_check_frame(s->inbox + at, s->inbox + at + WIRE_HEADER_BYTES, f.length) < 0)
-			world_fail(s->w, "a frame does not match its checksum");
-		on_frame(s, f.type, s->inbox + at + WIRE_HEADER_BYTES, f.length);
+			refuse(s, "a frame");
+		else
+			on_frame(s, f.type, s->inbox + at + WIRE_HEADER_BYTES, f.length);
+		if (s->refused)
+			return;
 		at += WIRE_HEADER_BYTES + f.length;
 	}
 	memmove(s->inbox, s->inbox + at, s->inbox_used - at);

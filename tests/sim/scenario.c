@@ -45,6 +45,7 @@ void scenario_draw(struct sim_world *w)
 	s->grow_every_us = PICK(w, 0, 0, 100, 500) * 1000;
 	s->unseen_percent = (unsigned int)PICK(w, 0, 0, 0, 1);
 	s->clock_every_us = PICK(w, 0, 0, 0, 300) * 1000;
+	s->changed_per_mille = (unsigned int)PICK(w, 0, 0, 2, 20);
 }
 
 void scenario_print(const struct sim_world *w, FILE *out)
@@ -64,7 +65,8 @@ void scenario_print(const struct sim_world *w, FILE *out)
 		(unsigned long long)s->kill_every_us / 1000, (unsigned long long)s->server_crash_every_us / 1000,
 		(unsigned long long)s->reboot_every_us / 1000, (unsigned long long)s->bad_every_us / 1000,
 		(unsigned long long)s->clock_every_us / 1000);
-	fprintf(out, "  disks grow every %llu ms\n", (unsigned long long)s->grow_every_us / 1000);
+	fprintf(out, "  disks grow every %llu ms, of 1000 frames of data %u are changed on their way\n",
+		(unsigned long long)s->grow_every_us / 1000, s->changed_per_mille);
 	fprintf(out, "  false marks %u %%, lost %u %%, unseen %u %%, wrong %u %%%s%s\n", s->false_mark_percent, s->lost_percent,
 		s->unseen_percent, s->wrong_percent, s->dirty_map_only ? ", dirty map only" : "", s->verify ? ", verify" : "");
 }

@@ -170,9 +170,10 @@ static void print_stats(const struct sim_stats *s, unsigned long runs)
 	printf("%lu worlds: %llu writes (%llu lost to the dirty map, %llu overlapping, %llu unseen), %llu epochs, %llu points, %llu sectors checked\n",
 	       runs, (unsigned long long)s->writes, (unsigned long long)s->lost, (unsigned long long)s->overlaps, (unsigned long long)s->unseen,
 	       (unsigned long long)s->epochs, (unsigned long long)s->points, (unsigned long long)s->checked_sectors);
-	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu times a larger disk, %llu clocks set, %llu samples and %llu chunks found wrong\n",
+	printf("  %llu agents killed, %llu links cut, %llu servers crashed, %llu reboots, %llu times bad sectors, %llu times a larger disk, %llu clocks set, %llu frames refused, %llu samples and %llu chunks found wrong\n",
 	       (unsigned long long)s->kills, (unsigned long long)s->cuts, (unsigned long long)s->server_crashes,
-	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->grown, (unsigned long long)s->clocks, (unsigned long long)s->mismatches,
+	       (unsigned long long)s->reboots, (unsigned long long)s->bad, (unsigned long long)s->grown, (unsigned long long)s->clocks,
+	       (unsigned long long)s->refusals, (unsigned long long)s->mismatches,
 	       (unsigned long long)s->verify_differs);
 	printf("  %llu KiB sent again, %llu KiB taken from the ring again, %llu KiB skipped\n",
 	       (unsigned long long)s->resent / 1024, (unsigned long long)s->replayed / 1024,
@@ -208,5 +209,9 @@ int main(int argc, char **argv)
 		world_done(&w);
 	}
 	print_stats(&sum, runs);
+	if (runs >= 100 && !sum.refusals) {
+		printf("so many worlds, and no frame was ever refused\n");
+		return 1;
+	}
 	return 0;
 }

@@ -49,6 +49,7 @@ struct scenario {
 	uint64_t load_us;		 /* then it becomes quiet */
 	uint64_t grow_every_us;
 	bool dirty_map_only, verify;
+	unsigned int changed_per_mille;	 /* of DATA frames arrive otherwise than they were sent */
 };
 
 enum sim_op { SIM_WRITE, SIM_ZERO, SIM_DISCARD };
@@ -91,7 +92,7 @@ struct sim_event {
 
 struct sim_stats {
 	uint64_t writes, points, epochs, kills, cuts, reboots, server_crashes, lost, overlaps, unseen, reads, bad, resent,
-		replayed, skipped, clocks, mismatches, verify_differs, checked_sectors, grown;
+		replayed, skipped, clocks, mismatches, verify_differs, checked_sectors, grown, refusals;
 };
 
 struct sim_world {

@@ -22,6 +22,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "frame.h"
 #include "wire.h"
 
 struct peer {
@@ -189,6 +190,23 @@ static void mode_version(struct peer *p)
 	send_hello(p, WIRE_VERSION_MAX + 1, p->machine);
 }
 
+/* A version before all that there are: wire_put_hello() would not, so it is made of a good one. */
+static void mode_older(struct peer *p)
+{
+	struct wire_hello hello = {.version_min = WIRE_VERSION_MIN,
+				   .version_max = WIRE_VERSION_MIN,
+				   .machine = p->machine,
+				   .disk_count = 1,
+				   .boot_time_us = 1};
+	size_t len = wire_put_hello(p->out, &hello);
+	uint8_t *body = p->out + WIRE_HEADER_BYTES;
+
+	put_le16(body, WIRE_VERSION_MIN - 1);
+	put_le16(body + 2, WIRE_VERSION_MIN - 1);
+	put_le64(p->out + 8, frame_checksum(p->out, body, (uint32_t)(len - WIRE_HEADER_BYTES)));
+	send_bytes(p, p->out, len);
+}
+
 static void mode_identity(struct peer *p)
 {
 	struct uuid other = p->machine;
@@ -283,13 +301,13 @@ static const struct {
 	void (*run)(struct peer *p);
 } modes[] = {
     {"honest", true, mode_honest},   {"nocert", false, mode_honest},
-    {"version", true, mode_version}, {"identity", true, mode_identity},
-    {"length", true, mode_length},   {"length-first", true, mode_length_first},
-    {"garbage", true, mode_garbage}, {"order", true, mode_order},
-    {"range", true, mode_range},     {"epoch", true, mode_epoch},
-    {"corrupt", true, mode_corrupt}, {"tampered", true, mode_tampered},
-    {"stop", true, mode_stop},	     {"vanish", true, mode_vanish},
-    {"nothing", true, mode_nothing},
+    {"version", true, mode_version}, {"older", true, mode_older},
+    {"identity", true, mode_identity}, {"length", true, mode_length},
+    {"length-first", true, mode_length_first}, {"garbage", true, mode_garbage},
+    {"order", true, mode_order},     {"range", true, mode_range},
+    {"epoch", true, mode_epoch},     {"corrupt", true, mode_corrupt},
+    {"tampered", true, mode_tampered}, {"stop", true, mode_stop},
+    {"vanish", true, mode_vanish},   {"nothing", true, mode_nothing},
 };
 
 int main(int argc, char **argv)
