@@ -22,9 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define QEMU	  "qemu-system-x86_64"
-#define KVM_CACHE "/run/godwit/kvm"
-
 static volatile sig_atomic_t appliance, told_to_end;
 
 void step(const char *format, ...)

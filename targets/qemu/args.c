@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "args.h"
 #include "guest.h"
-#include "kvm.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +9,6 @@
 /* An ordinary machine has no login prompt there.  systemd (254 and newer) takes this word
  * for a getty from the firmware's tables, and nothing on its disks has to be changed. */
 #define LOGIN_WANTED ",value=io.systemd.credential:getty.ttys.serial=ttyS0"
-
-#define KVM_CACHE "/run/godwit/kvm"
 
 static void add(struct qemu_args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void add(struct qemu_args *a, const char *format, ...)
@@ -93,15 +90,14 @@ static void add_network(struct qemu_args *a, const struct target_machine *m)
 
 void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
 {
-	const char *accelerator = kvm_accelerator(QEMU, KVM_CACHE);
-
+	a->accelerator = kvm_accelerator(QEMU, KVM_CACHE);
 	add(a, QEMU);
 	add(a, "-name");
 	add(a, "%s", m->name);
 	add(a, "-nodefaults");
 	add(a, "-S");
 	add(a, "-machine");
-	add(a, "q35,accel=%s", accelerator);
+	add(a, "q35,accel=%s", a->accelerator);
 	add(a, "-cpu");
 	add(a, "max");
 	add(a, "-smp");

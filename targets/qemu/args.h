@@ -3,9 +3,9 @@
 #ifndef GODWIT_QEMU_ARGS_H
 #define GODWIT_QEMU_ARGS_H
 
+#include "kvm.h"
 #include "target.h"
 
-#define QEMU "qemu-system-x86_64"
 #define QEMU_ARGS_MAX 112u
 
 /* Debian's package ovmf; the variables' file is copied, as the machine writes it. */
@@ -16,6 +16,7 @@ struct qemu_args {
 	char *v[QEMU_ARGS_MAX + 1];
 	unsigned int n;
 	bool failed; /* no memory, or too many */
+	const char *accelerator;
 };
 
 void qemu_args_build(struct qemu_args *a, const struct target_machine *m);

@@ -536,10 +536,13 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	if (!t)
 		return -ENOMEM;
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
-			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
-			      .deadline_us = monotonic_now_us() + CONNECT_US };
+			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1 };
 	t->keep = (struct keep){ .done = kept, .context = t };
 	qemu_args_build(&a, m);
+	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
+					    "its processors are this machine's (KVM)" :
+					    "its processors are emulated (TCG), which is many times slower");
+	t->deadline_us = monotonic_now_us() + CONNECT_US; /* to find out which took its own time */
 	err = a.failed ? -ENOMEM : spawn(t, &a);
 	qemu_args_free(&a);
 	if (err) {
