@@ -3,6 +3,7 @@
 #include "utf8.h"
 #include "wallclock.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -274,6 +275,19 @@ void hardware_take_modules(struct hardware *h, const char *text, enum hardware_r
 			if (is_module(text + start, len - start, hardware_driver_name(d)))
 				h->drivers[d] = MAX(h->drivers[d], reach);
 	}
+}
+
+/* Debian; Red Hat; SUSE; without dracut's suffix. */
+void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, size_t size)
+{
+	static const struct {
+		const char *before, *after;
+	} forms[HARDWARE_INITRAMFS_FORMS] = {
+		{ "/boot/initrd.img-", "" }, { "/boot/initramfs-", ".img" }, { "/boot/initrd-", "" }, { "/boot/initramfs-", "" },
+	};
+
+	assert(form < HARDWARE_INITRAMFS_FORMS);
+	snprintf(ret, size, "%s%s%s", forms[form].before, kernel, forms[form].after);
 }
 
 bool hardware_is_name(const char *device)

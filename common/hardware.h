@@ -89,6 +89,10 @@ const json_t *hardware_at(const json_t *history, uint64_t time_us, bool *ret_lat
  * there are within @reach. */
 void hardware_take_modules(struct hardware *h, const char *text, enum hardware_reach reach);
 
+#define HARDWARE_INITRAMFS_FORMS 4u
+/* Where the initramfs of @kernel lies if its distribution calls it after form @form: "/boot/initrd.img-6.1". */
+void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, size_t size);
+
 /* "/dev/sda1": from hardware or its place, not a volume's name, not a file system's. */
 bool hardware_is_name(const char *device);
 
