@@ -539,5 +539,7 @@ static int steps_identity(const struct guest *t)
 
 int steps_all(const struct guest *t)
 {
+	if (t->spec->convert == CONVERT_NEVER) /* a new identity is not of the hardware, and was asked for */
+		return steps_identity(t);
 	return steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
 }

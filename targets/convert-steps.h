@@ -23,7 +23,7 @@ struct guest {
 	char **filesystems; /* device, type, ..., NULL */
 };
 
-/* As its spec says: names, network, initramfs, identity. */
+/* As its spec says: names, network, initramfs, identity; with convert=never only the last. */
 _must_check_ int steps_all(const struct guest *t);
 
 void step(const char *format, ...) __attribute__((format(printf, 1, 2)));

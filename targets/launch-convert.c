@@ -4,7 +4,7 @@
  * (hardware.h), done by godwit-convert (convert.h) on the machine's own disks.
  *
  *	convert=auto	if something has to be changed
- *	convert=never	nothing is
+ *	convert=never	nothing is, but for a new identity if one is asked for
  *	convert=always	it is looked for, whatever the source said
  *
  * disk_bus=auto takes hardware that the machine has drivers for; what has to be changed
@@ -112,7 +112,9 @@ static void start_converting(struct launch *l)
 				     .step = step_done, .done = converted, .context = l };
 	int err;
 
-	record_line(l->record, "what is bound to other hardware is looked for on the machine's own disks");
+	record_line(l->record, l->spec.convert == CONVERT_NEVER ?
+			       "it gets an identity of its own, and convert=never forbids to change anything else" :
+			       "what is bound to other hardware is looked for on the machine's own disks");
 	err = convert_start(l->loop, &o, &l->convert);
 	if (err)
 		give_up_or_go_on(l, strerror(-err));
@@ -123,9 +125,9 @@ void launch_convert(struct launch *l)
 	struct hardware_needs needs = hardware_needs(&l->spec.hardware, l->bus);
 	bool needed = needs.drivers || needs.names || needs.network;
 
+	if (l->spec.convert == CONVERT_NEVER && needs.drivers)
+		record_line(l->record, "it has no driver for its disks, and convert=never forbids to change that");
 	if (l->spec.convert == CONVERT_NEVER && !l->spec.new_identity) {
-		if (needs.drivers)
-			record_line(l->record, "it has no driver for its disks, and convert=never forbids to change that");
 		launch_run_machine(l);
 	} else if (!needed && !wants_all(l)) {
 		launch_run_machine(l); /* not touched */

@@ -267,6 +267,22 @@ static void test_without_an_initramfs_drivers_that_are_needed_cannot_be_had(void
 	assert_string_equal(steps, "");
 }
 
+static void test_forbidden_to_change_anything_it_changes_the_identity_if_asked_and_nothing_else(void **state)
+{
+	add_kernel("6.1.0-9-amd64", "/boot/initrd.img-6.1.0-9-amd64");
+	put("/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n");
+	put("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+	spec.convert = CONVERT_NEVER;
+	spec.new_identity = true;
+	assert_int_equal(steps_all(&t), 0);
+	assert_string_equal(*text_at("/etc/machine-id"), "");
+	assert_true(holds("/etc/fstab", "/dev/sda1"));
+	assert_false(holds("/boot/initrd.img-6.1.0-9-amd64", "virtio_blk"));
+	spec.convert = CONVERT_AUTO;
+	assert_int_equal(steps_all(&t), 0);
+	assert_true(holds("/etc/fstab", "UUID=12-34"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +291,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_old_kernel_that_cannot_be_seen_to_is_said_and_the_newest_fails, begin,
 						finish),
 		cmocka_unit_test_setup_teardown(test_an_initramfs_is_found_by_each_of_its_names, begin, finish),
+		cmocka_unit_test_setup_teardown(
+			test_forbidden_to_change_anything_it_changes_the_identity_if_asked_and_nothing_else, begin, finish),
 		cmocka_unit_test_setup_teardown(test_without_an_initramfs_drivers_that_are_needed_cannot_be_had, begin, finish),
 	};
 
