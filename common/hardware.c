@@ -373,20 +373,34 @@ static unsigned int names_that_do_not_fit(const struct hardware *h, enum target_
 	return n;
 }
 
-enum target_bus hardware_choose_bus(const struct hardware *h, bool converted)
+#define SATA_PORTS 6u
+#define PCI_SLOTS  19u /* for disks, with eight network cards */
+
+bool hardware_bus_holds(enum target_bus bus, const struct hardware_disks *disks)
+{
+	if (!disks || bus == BUS_SCSI)
+		return true;
+	if (bus == BUS_SATA)
+		return disks->count <= SATA_PORTS && disks->sector_bytes == SECTOR_BYTES;
+	return disks->count <= PCI_SLOTS;
+}
+
+enum target_bus hardware_choose_bus(const struct hardware *h, bool converted, const struct hardware_disks *disks)
 {
 	static const enum target_bus order[] = { BUS_VIRTIO, BUS_SATA, BUS_NVME, BUS_SCSI };
 	enum target_bus best = BUS_AUTO;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(order); i++) {
-		if (!hardware_bus_boots(h, order[i]))
+		if (!hardware_bus_holds(order[i], disks) || !hardware_bus_boots(h, order[i]))
 			continue;
 		if (converted || names_that_do_not_fit(h, order[i]) == 0)
 			return order[i];
 		if (best == BUS_AUTO)
 			best = order[i];
 	}
-	return best == BUS_AUTO ? BUS_VIRTIO : best;
+	if (best != BUS_AUTO)
+		return best;
+	return hardware_bus_holds(BUS_VIRTIO, disks) ? BUS_VIRTIO : BUS_SCSI;
 }
 
 /* The kernel calls cards eth0, eth1 ... in their order, whatever they are; udev after their places. */

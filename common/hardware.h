@@ -106,12 +106,21 @@ bool hardware_bus_boots(const struct hardware *h, enum target_bus bus);
 /* The device is called so with this bus, too. */
 bool hardware_name_fits(const struct hardware_name *n, enum target_bus bus);
 
+/* The disks that a bus is to hold. */
+struct hardware_disks {
+	unsigned int count, sector_bytes; /* the largest logical sector of one */
+};
+
+/* Can qemu attach them by it?  A q35 has six SATA ports, whose disks have sectors of 512 bytes; and a slot
+ * for each virtio or NVMe disk as far as they go, beside those of the cards and other devices. */
+bool hardware_bus_holds(enum target_bus bus, const struct hardware_disks *disks);
+
 /*
- * The bus to take when it is free to choose: the first of virtio, SATA, NVMe, SCSI that
- * boots and, unless what is in files is going to be converted, leaves the names in them
- * right.  BUS_VIRTIO when none boots.
+ * The bus to take when it is free to choose: the first of virtio, SATA, NVMe, SCSI that holds @disks
+ * (NULL: not known, any does), boots and, unless what is in files is going to be converted, leaves the
+ * names in them right.  When none boots, BUS_VIRTIO, or BUS_SCSI if that does not hold them.
  */
-enum target_bus hardware_choose_bus(const struct hardware *h, bool converted);
+enum target_bus hardware_choose_bus(const struct hardware *h, bool converted, const struct hardware_disks *disks);
 
 struct hardware_needs {
 	bool drivers;	    /* the initramfs must be made anew */

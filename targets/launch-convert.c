@@ -43,19 +43,32 @@ static void note_age(struct launch *l)
 	record_line(l->record, line);
 }
 
+static enum target_bus choose(const struct launch *l, bool converted)
+{
+	struct hardware_disks disks = { .count = l->disk_count };
+
+	for (unsigned int i = 0; i < l->disk_count; i++)
+		disks.sector_bytes = MAX(disks.sector_bytes, l->target_disks[i].sector_bytes);
+	return hardware_choose_bus(&l->spec.hardware, converted, &disks);
+}
+
 void launch_choose_bus(struct launch *l)
 {
 	const struct hardware *h = &l->spec.hardware;
+	const struct hardware_disks disks = { l->disk_count, SECTOR_BYTES };
 	unsigned int i = 0;
 	char line[256];
 
 	note_age(l);
-	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : hardware_choose_bus(h, may_convert(l));
+	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : choose(l, may_convert(l));
 	if (l->spec.bus != BUS_AUTO || l->bus == BUS_VIRTIO)
 		return;
 	while (i + 1 < h->name_count && hardware_name_fits(&h->names[i], BUS_VIRTIO))
 		i++;
-	if (hardware_bus_boots(h, BUS_VIRTIO))
+	if (!hardware_bus_holds(BUS_VIRTIO, &disks))
+		snprintf(line, sizeof(line), "its disks are attached by %s: there are %u of them", hardware_bus_name(l->bus),
+			 l->disk_count);
+	else if (hardware_bus_boots(h, BUS_VIRTIO))
 		snprintf(line, sizeof(line), "its disks are attached by %s: %s names %s", hardware_bus_name(l->bus),
 			 h->names[i].file, h->names[i].device);
 	else
@@ -102,7 +115,7 @@ static void converted(void *context, const char *error)
 		return;
 	}
 	if (l->spec.bus == BUS_AUTO)
-		l->bus = hardware_choose_bus(&l->spec.hardware, false);
+		l->bus = choose(l, false);
 	give_up_or_go_on(l, error);
 }
 
