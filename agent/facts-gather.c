@@ -106,26 +106,39 @@ static int disk_below(const struct settings *s, dev_t number, unsigned int depth
 }
 
 /* btrfs and others have a number of their own for what is mounted: then the source says more. */
-static bool root_is_protected(const struct settings *s)
+static int disk_mounted_at(const struct settings *s, const char *mount_point)
 {
 	char line[4096], where[1024], source[1024];
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	unsigned int ma, mi;
-	bool found = false;
+	int found = -1;
 	struct stat st;
 
-	while (f && !found && fgets(line, sizeof(line), f)) {
+	while (f && found < 0 && fgets(line, sizeof(line), f)) {
 		const char *tail = strstr(line, " - ");
 
-		if (sscanf(line, "%*s %*s %u:%u %*s %1023s", &ma, &mi, where) != 3 || strcmp(where, "/") != 0)
+		if (sscanf(line, "%*s %*s %u:%u %*s %1023s", &ma, &mi, where) != 3 || strcmp(where, mount_point) != 0)
 			continue;
-		found = disk_below(s, makedev(ma, mi), 0) >= 0 ||
-			(tail && sscanf(tail, " - %*s %1023s", source) == 1 && stat(source, &st) == 0 &&
-			 S_ISBLK(st.st_mode) && disk_below(s, st.st_rdev, 0) >= 0);
+		found = disk_below(s, makedev(ma, mi), 0);
+		if (found < 0 && tail && sscanf(tail, " - %*s %1023s", source) == 1 && stat(source, &st) == 0 &&
+		    S_ISBLK(st.st_mode))
+			found = disk_below(s, st.st_rdev, 0);
 	}
 	if (f)
 		fclose(f);
 	return found;
+}
+
+/* Which of them the firmware starts is not seen from here; where the loader and its files are mounted is. */
+static void find_boot_disk(const struct settings *s, struct hardware *h)
+{
+	static const char *const places[] = { "/boot/efi", "/efi", "/boot", "/" };
+	int disk = -1;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(places) && disk < 0; i++)
+		disk = disk_mounted_at(s, places[i]);
+	h->boot_disk_known = disk >= 0;
+	h->boot_disk = disk >= 0 ? (unsigned int)disk : 0;
 }
 
 /* The name behind a link of /dev/disk: "sda1". */
@@ -467,10 +480,12 @@ int facts_gather(const struct settings *s, struct hardware *ret)
 	struct utsname u = { 0 };
 	char *text;
 
-	if (!*root() && !root_is_protected(s))
+	if (!*root() && disk_mounted_at(s, "/") < 0)
 		return -ENXIO;
 	(void)uname(&u);
 	*ret = (struct hardware){ .known = true };
+	if (!*root())
+		find_boot_disk(s, ret);
 	if (!*root() || !line_of("/proc/sys/kernel/osrelease", ret->kernel, sizeof(ret->kernel)))
 		snprintf(ret->kernel, sizeof(ret->kernel), "%.64s", u.release);
 	gather_drivers(ret);

@@ -84,8 +84,12 @@ static json_t *network_json(const struct hardware *h)
 
 json_t *hardware_to_json(const struct hardware *h)
 {
-	return json_pack("{s:s, s:o, s:o, s:o}", "kernel", h->kernel, "drivers", drivers_json(h), "names",
-			 names_json(h), "network", network_json(h));
+	json_t *j = json_pack("{s:s, s:o, s:o, s:o}", "kernel", h->kernel, "drivers", drivers_json(h), "names",
+			      names_json(h), "network", network_json(h));
+
+	if (h->boot_disk_known)
+		json_object_set_new(j, "boot_disk", json_integer(h->boot_disk));
+	return j;
 }
 
 static bool take_text(const json_t *o, const char *name, char *ret, size_t size)
@@ -201,6 +205,17 @@ static bool take_network(const json_t *j, struct hardware *h)
 	return true;
 }
 
+static bool take_boot_disk(const json_t *j, struct hardware *h)
+{
+	json_int_t disk = json_integer_value(j);
+
+	if (!j)
+		return true;
+	h->boot_disk_known = true;
+	h->boot_disk = (unsigned int)disk;
+	return json_is_integer(j) && disk >= 0 && disk < DISKS_MAX;
+}
+
 int hardware_from_json(const json_t *j, struct hardware *ret)
 {
 	struct hardware *h = calloc(1, sizeof(*h));
@@ -211,7 +226,7 @@ int hardware_from_json(const json_t *j, struct hardware *ret)
 	h->known = true;
 	good = json_is_object(j) && take_text(j, "kernel", h->kernel, sizeof(h->kernel)) && !strchr(h->kernel, '/') &&
 	       take_drivers(json_object_get(j, "drivers"), h) && take_names(json_object_get(j, "names"), h) &&
-	       take_network(json_object_get(j, "network"), h);
+	       take_network(json_object_get(j, "network"), h) && take_boot_disk(json_object_get(j, "boot_disk"), h);
 	if (good)
 		*ret = *h;
 	free(h);

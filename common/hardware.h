@@ -9,7 +9,8 @@
  *	 "drivers": {"virtio_blk": "boot" | "module" | "none", ...} | null (not known),
  *	 "names": [{"file", "device": "/dev/sda1", "uuid": text | null, "disk": index}],
  *	 "network": {"interface", "mac", "bound": [{"file", "by": "name" | "mac"}],
- *		     "more": [{"interface", "mac", "bound"}]} | null}
+ *		     "more": [{"interface", "mac", "bound"}]} | null,
+ *	 "boot_disk": index, left out if it is not known}
  *
  * "boot": built in, or in the initramfs; "module": only in /lib/modules, which is not
  * there yet when the root disk is looked for.  "network": the cards that a launched machine is to
@@ -59,7 +60,8 @@ struct hardware_binding {
 };
 
 struct hardware {
-	bool known, drivers_known;
+	bool known, drivers_known, boot_disk_known;
+	unsigned int boot_disk; /* of the machine's disks, that /boot is on, or else / */
 	char kernel[65];
 	enum hardware_reach drivers[DRIVERS];
 	struct hardware_name names[HARDWARE_NAMES_MAX];

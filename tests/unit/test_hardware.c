@@ -62,11 +62,15 @@ static void what_is_said_is_read_back_the_same(void **state)
 	bind_to(&h, "ens19", false);
 	bind_to(&h, "ens18", false);
 	bind_to(&h, "ens20", true);
+	h.boot_disk_known = true;
+	h.boot_disk = 5;
 	j = hardware_to_json(&h);
 	assert_int_equal(hardware_from_json(j, &back), 0);
 	again = hardware_to_json(&back);
 	assert_true(json_equal(j, again));
 	assert_int_equal(back.card_count, 3);
+	assert_true(back.boot_disk_known);
+	assert_int_equal(back.boot_disk, 5);
 	assert_string_equal(back.cards[2].interface, "ens20");
 	assert_int_equal(back.bindings[3].card, 2);
 	json_decref(again);
@@ -99,6 +103,8 @@ static void what_a_stranger_says_otherwise_is_refused(void **state)
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[{\"file\":\"f\",\"by\":\"luck\"}]}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":7}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{}]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":null,\"boot_disk\":64}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":null,\"boot_disk\":\"0\"}",
 		/* none could be told from the other by it */
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{\"interface\":\"f\",\"mac\":\"52:54:00:AA:bb:cc\",\"bound\":[]}]}}",
 	};
