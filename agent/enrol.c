@@ -130,6 +130,8 @@ static int save_answer(struct settings *s, const json_t *answer)
 	err = save_text(s, "agent.crt", certificate);
 	if (!err)
 		err = save_text(s, "ca.crt", ca);
+	if (!err)
+		err = settings_note_launch(s);
 	return err ? err : settings_save(s);
 }
 

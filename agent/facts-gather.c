@@ -106,26 +106,39 @@ static int disk_below(const struct settings *s, dev_t number, unsigned int depth
 }
 
 /* btrfs and others have a number of their own for what is mounted: then the source says more. */
-static bool root_is_protected(const struct settings *s)
+static int disk_mounted_at(const struct settings *s, const char *mount_point)
 {
 	char line[4096], where[1024], source[1024];
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	unsigned int ma, mi;
-	bool found = false;
+	int found = -1;
 	struct stat st;
 
-	while (f && !found && fgets(line, sizeof(line), f)) {
+	while (f && found < 0 && fgets(line, sizeof(line), f)) {
 		const char *tail = strstr(line, " - ");
 
-		if (sscanf(line, "%*s %*s %u:%u %*s %1023s", &ma, &mi, where) != 3 || strcmp(where, "/") != 0)
+		if (sscanf(line, "%*s %*s %u:%u %*s %1023s", &ma, &mi, where) != 3 || strcmp(where, mount_point) != 0)
 			continue;
-		found = disk_below(s, makedev(ma, mi), 0) >= 0 ||
-			(tail && sscanf(tail, " - %*s %1023s", source) == 1 && stat(source, &st) == 0 &&
-			 S_ISBLK(st.st_mode) && disk_below(s, st.st_rdev, 0) >= 0);
+		found = disk_below(s, makedev(ma, mi), 0);
+		if (found < 0 && tail && sscanf(tail, " - %*s %1023s", source) == 1 && stat(source, &st) == 0 &&
+		    S_ISBLK(st.st_mode))
+			found = disk_below(s, st.st_rdev, 0);
 	}
 	if (f)
 		fclose(f);
 	return found;
+}
+
+/* Which of them the firmware starts is not seen from here; where the loader and its files are mounted is. */
+static void find_boot_disk(const struct settings *s, struct hardware *h)
+{
+	static const char *const places[] = { "/boot/efi", "/efi", "/boot", "/" };
+	int disk = -1;
+
+	for (unsigned int i = 0; i < ARRAY_LEN(places) && disk < 0; i++)
+		disk = disk_mounted_at(s, places[i]);
+	h->boot_disk_known = disk >= 0;
+	h->boot_disk = disk >= 0 ? (unsigned int)disk : 0;
 }
 
 /* The name behind a link of /dev/disk: "sda1". */
@@ -222,46 +235,81 @@ static char *list_initramfs(const char *file)
 	return NULL;
 }
 
-static char *find_initramfs(const char *kernel)
+static bool find_initramfs(const char *kernel, char *ret, size_t size)
 {
-	static const char *const formats[] = { "/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s",
-					       "/boot/initramfs-%s" };
-	char path[256], full[PATH_MAX];
+	char full[PATH_MAX];
 
-	for (unsigned int i = 0; i < ARRAY_LEN(formats); i++) {
-		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
-		snprintf(path, sizeof(path), formats[i], kernel);
-		_Pragma("GCC diagnostic pop")
-		snprintf(full, sizeof(full), "%s%s", root(), path);
+	for (unsigned int form = 0; form < HARDWARE_INITRAMFS_FORMS; form++) {
+		hardware_initramfs_path(form, kernel, ret, size);
+		snprintf(full, sizeof(full), "%s%s", root(), ret);
 		if (access(full, R_OK) == 0)
-			return strdup(path);
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
-static void take_module_file(struct hardware *h, const char *name, enum hardware_reach reach)
+static void take_module_file(struct hardware *h, const char *kernel, const char *name, enum hardware_reach reach)
 {
-	char path[256], *text;
+	char path[PATH_MAX], *text;
 
-	snprintf(path, sizeof(path), "/lib/modules/%s/%s", h->kernel, name);
+	snprintf(path, sizeof(path), "/lib/modules/%s/%s", kernel, name);
 	text = slurp(path, MODULES_MAX_BYTES);
 	if (text)
 		hardware_take_modules(h, text, reach);
 	free(text);
 }
 
-static void gather_drivers(struct hardware *h)
+/* Without its listing only what is built in is certain: false. */
+static bool take_kernel(struct hardware *h, const char *kernel)
 {
-	char *initramfs = find_initramfs(h->kernel), *listing = initramfs ? list_initramfs(initramfs) : NULL;
+	char image[PATH_MAX], *listing = find_initramfs(kernel, image, sizeof(image)) ? list_initramfs(image) : NULL;
+	bool known;
 
-	take_module_file(h, "modules.dep", REACH_MODULE);
-	take_module_file(h, "modules.builtin", REACH_BOOT);
+	take_module_file(h, kernel, "modules.dep", REACH_MODULE);
+	take_module_file(h, kernel, "modules.builtin", REACH_BOOT);
 	if (listing)
 		hardware_take_modules(h, listing, REACH_BOOT);
-	/* Without its listing only what is built in is certain. */
-	h->drivers_known = listing != NULL;
+	known = listing != NULL;
 	free(listing);
-	free(initramfs);
+	return known;
+}
+
+/* Of those with an initramfs. */
+static bool find_newest_kernel(char *ret, size_t size)
+{
+	char path[PATH_MAX];
+	struct dirent *e;
+	DIR *dir;
+
+	ret[0] = 0;
+	snprintf(path, sizeof(path), "%s/lib/modules", root());
+	dir = opendir(path);
+	while (dir && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && strlen(e->d_name) < size && strverscmp(e->d_name, ret) > 0 &&
+		    find_initramfs(e->d_name, path, sizeof(path)))
+			snprintf(ret, size, "%s", e->d_name);
+	if (dir)
+		closedir(dir);
+	return ret[0];
+}
+
+/* What boots next, and so in a copy, is the running kernel or one that was installed since: a driver
+ * is within reach if it is in both. */
+static void gather_drivers(struct hardware *h)
+{
+	char newest[sizeof(h->kernel)], image[PATH_MAX];
+	struct hardware next = { .known = true };
+
+	h->drivers_known = take_kernel(h, h->kernel);
+	if (!find_newest_kernel(newest, sizeof(newest)) || strcmp(newest, h->kernel) == 0 || !take_kernel(&next, newest))
+		return;
+	if (!find_initramfs(h->kernel, image, sizeof(image))) { /* it was taken away: it cannot boot again */
+		memcpy(h->drivers, next.drivers, sizeof(h->drivers));
+		h->drivers_known = true;
+		return;
+	}
+	for (unsigned int d = 0; d < DRIVERS; d++)
+		h->drivers[d] = MIN(h->drivers[d], next.drivers[d]);
 }
 
 /* --- network -------------------------------------------------------------------------------------- */
@@ -432,10 +480,12 @@ int facts_gather(const struct settings *s, struct hardware *ret)
 	struct utsname u = { 0 };
 	char *text;
 
-	if (!*root() && !root_is_protected(s))
+	if (!*root() && disk_mounted_at(s, "/") < 0)
 		return -ENXIO;
 	(void)uname(&u);
 	*ret = (struct hardware){ .known = true };
+	if (!*root())
+		find_boot_disk(s, ret);
 	if (!*root() || !line_of("/proc/sys/kernel/osrelease", ret->kernel, sizeof(ret->kernel)))
 		snprintf(ret->kernel, sizeof(ret->kernel), "%.64s", u.release);
 	gather_drivers(ret);

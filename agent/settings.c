@@ -53,13 +53,50 @@ int settings_forget(const struct settings *s)
 {
 	/* agent.memory above all: it would be taken for the next machine's. */
 	static const char *const names[] = { "agent.json", "agent.memory", "desired.json",
-					     "agent.crt",  "agent.key",	   "ca.crt" };
+					     "agent.crt",  "agent.key",	   "ca.crt",
+					     "launch" };
 	char path[SETTINGS_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (unlink(settings_path(s, names[i], path)) < 0 && errno != ENOENT)
 			return -errno;
 	return fileio_fsync_dir(s->folder);
+}
+
+/* --- a launched machine ---------------------------------------------------------- */
+
+#define TABLES_MAX_BYTES (256 * KIB)
+#define LAUNCH_MARK	 "godwit:launch="
+
+/* As godwit-launched does: "" if this machine was not launched. */
+static void find_launch(char ret[UUID_TEXT_LEN + 1])
+{
+	char *tables = malloc(TABLES_MAX_BYTES), *mark;
+	FILE *f = fopen(getenv("GODWIT_DMI_TABLES") ?: "/sys/firmware/dmi/tables/DMI", "re");
+	size_t n = tables && f ? fread(tables, 1, TABLES_MAX_BYTES, f) : 0;
+	struct uuid id;
+
+	ret[0] = 0;
+	mark = n ? memmem(tables, n, LAUNCH_MARK, sizeof(LAUNCH_MARK) - 1) : NULL;
+	if (mark && (size_t)(tables + n - mark) >= sizeof(LAUNCH_MARK) - 1 + UUID_TEXT_LEN) {
+		snprintf(ret, UUID_TEXT_LEN + 1, "%.*s", UUID_TEXT_LEN, mark + sizeof(LAUNCH_MARK) - 1);
+		if (uuid_parse(ret, &id))
+			ret[0] = 0;
+	}
+	if (f)
+		fclose(f);
+	free(tables);
+}
+
+int settings_note_launch(const struct settings *s)
+{
+	char id[UUID_TEXT_LEN + 1], path[SETTINGS_PATH_MAX];
+
+	find_launch(id);
+	settings_path(s, "launch", path);
+	if (!id[0])
+		return unlink(path) && errno != ENOENT ? -errno : 0;
+	return fileio_replace(path, id, strlen(id), 0644);
 }
 
 /* --- agent.json ---------------------------------------------------------------- */

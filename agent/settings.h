@@ -49,6 +49,10 @@ _must_check_ int settings_open(const char *folder, struct settings *ret);
  */
 _must_check_ int settings_forget(const struct settings *s);
 
+/* By "launch" in the folder it is known that this machine was launched before it was enrolled, and as
+ * which launch: godwit-launched(8) tells it by that from a copy that has the folder from its original. */
+_must_check_ int settings_note_launch(const struct settings *s);
+
 /* agent.json.  -ENOENT: not enrolled; -EBADMSG: damaged. */
 _must_check_ int settings_load(struct settings *s);
 _must_check_ int settings_save(const struct settings *s);

@@ -3,6 +3,7 @@
 #include "utf8.h"
 #include "wallclock.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -83,8 +84,12 @@ static json_t *network_json(const struct hardware *h)
 
 json_t *hardware_to_json(const struct hardware *h)
 {
-	return json_pack("{s:s, s:o, s:o, s:o}", "kernel", h->kernel, "drivers", drivers_json(h), "names",
-			 names_json(h), "network", network_json(h));
+	json_t *j = json_pack("{s:s, s:o, s:o, s:o}", "kernel", h->kernel, "drivers", drivers_json(h), "names",
+			      names_json(h), "network", network_json(h));
+
+	if (h->boot_disk_known)
+		json_object_set_new(j, "boot_disk", json_integer(h->boot_disk));
+	return j;
 }
 
 static bool take_text(const json_t *o, const char *name, char *ret, size_t size)
@@ -200,6 +205,17 @@ static bool take_network(const json_t *j, struct hardware *h)
 	return true;
 }
 
+static bool take_boot_disk(const json_t *j, struct hardware *h)
+{
+	json_int_t disk = json_integer_value(j);
+
+	if (!j)
+		return true;
+	h->boot_disk_known = true;
+	h->boot_disk = (unsigned int)disk;
+	return json_is_integer(j) && disk >= 0 && disk < DISKS_MAX;
+}
+
 int hardware_from_json(const json_t *j, struct hardware *ret)
 {
 	struct hardware *h = calloc(1, sizeof(*h));
@@ -210,7 +226,7 @@ int hardware_from_json(const json_t *j, struct hardware *ret)
 	h->known = true;
 	good = json_is_object(j) && take_text(j, "kernel", h->kernel, sizeof(h->kernel)) && !strchr(h->kernel, '/') &&
 	       take_drivers(json_object_get(j, "drivers"), h) && take_names(json_object_get(j, "names"), h) &&
-	       take_network(json_object_get(j, "network"), h);
+	       take_network(json_object_get(j, "network"), h) && take_boot_disk(json_object_get(j, "boot_disk"), h);
 	if (good)
 		*ret = *h;
 	free(h);
@@ -274,6 +290,19 @@ void hardware_take_modules(struct hardware *h, const char *text, enum hardware_r
 			if (is_module(text + start, len - start, hardware_driver_name(d)))
 				h->drivers[d] = MAX(h->drivers[d], reach);
 	}
+}
+
+/* Debian; Red Hat; SUSE; without dracut's suffix. */
+void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, size_t size)
+{
+	static const struct {
+		const char *before, *after;
+	} forms[HARDWARE_INITRAMFS_FORMS] = {
+		{ "/boot/initrd.img-", "" }, { "/boot/initramfs-", ".img" }, { "/boot/initrd-", "" }, { "/boot/initramfs-", "" },
+	};
+
+	assert(form < HARDWARE_INITRAMFS_FORMS);
+	snprintf(ret, size, "%s%s%s", forms[form].before, kernel, forms[form].after);
 }
 
 bool hardware_is_name(const char *device)
@@ -359,20 +388,34 @@ static unsigned int names_that_do_not_fit(const struct hardware *h, enum target_
 	return n;
 }
 
-enum target_bus hardware_choose_bus(const struct hardware *h, bool converted)
+#define SATA_PORTS 6u
+#define PCI_SLOTS  19u /* for disks, with eight network cards */
+
+bool hardware_bus_holds(enum target_bus bus, const struct hardware_disks *disks)
+{
+	if (!disks || bus == BUS_SCSI)
+		return true;
+	if (bus == BUS_SATA)
+		return disks->count <= SATA_PORTS && disks->sector_bytes == SECTOR_BYTES;
+	return disks->count <= PCI_SLOTS;
+}
+
+enum target_bus hardware_choose_bus(const struct hardware *h, bool converted, const struct hardware_disks *disks)
 {
 	static const enum target_bus order[] = { BUS_VIRTIO, BUS_SATA, BUS_NVME, BUS_SCSI };
 	enum target_bus best = BUS_AUTO;
 
 	for (unsigned int i = 0; i < ARRAY_LEN(order); i++) {
-		if (!hardware_bus_boots(h, order[i]))
+		if (!hardware_bus_holds(order[i], disks) || !hardware_bus_boots(h, order[i]))
 			continue;
 		if (converted || names_that_do_not_fit(h, order[i]) == 0)
 			return order[i];
 		if (best == BUS_AUTO)
 			best = order[i];
 	}
-	return best == BUS_AUTO ? BUS_VIRTIO : best;
+	if (best != BUS_AUTO)
+		return best;
+	return hardware_bus_holds(BUS_VIRTIO, disks) ? BUS_VIRTIO : BUS_SCSI;
 }
 
 /* The kernel calls cards eth0, eth1 ... in their order, whatever they are; udev after their places. */

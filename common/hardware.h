@@ -9,7 +9,8 @@
  *	 "drivers": {"virtio_blk": "boot" | "module" | "none", ...} | null (not known),
  *	 "names": [{"file", "device": "/dev/sda1", "uuid": text | null, "disk": index}],
  *	 "network": {"interface", "mac", "bound": [{"file", "by": "name" | "mac"}],
- *		     "more": [{"interface", "mac", "bound"}]} | null}
+ *		     "more": [{"interface", "mac", "bound"}]} | null,
+ *	 "boot_disk": index, left out if it is not known}
  *
  * "boot": built in, or in the initramfs; "module": only in /lib/modules, which is not
  * there yet when the root disk is looked for.  "network": the cards that a launched machine is to
@@ -59,7 +60,8 @@ struct hardware_binding {
 };
 
 struct hardware {
-	bool known, drivers_known;
+	bool known, drivers_known, boot_disk_known;
+	unsigned int boot_disk; /* of the machine's disks, that /boot is on, or else / */
 	char kernel[65];
 	enum hardware_reach drivers[DRIVERS];
 	struct hardware_name names[HARDWARE_NAMES_MAX];
@@ -89,6 +91,10 @@ const json_t *hardware_at(const json_t *history, uint64_t time_us, bool *ret_lat
  * there are within @reach. */
 void hardware_take_modules(struct hardware *h, const char *text, enum hardware_reach reach);
 
+#define HARDWARE_INITRAMFS_FORMS 4u
+/* Where the initramfs of @kernel lies if its distribution calls it after form @form: "/boot/initrd.img-6.1". */
+void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, size_t size);
+
 /* "/dev/sda1": from hardware or its place, not a volume's name, not a file system's. */
 bool hardware_is_name(const char *device);
 
@@ -102,12 +108,21 @@ bool hardware_bus_boots(const struct hardware *h, enum target_bus bus);
 /* The device is called so with this bus, too. */
 bool hardware_name_fits(const struct hardware_name *n, enum target_bus bus);
 
+/* The disks that a bus is to hold. */
+struct hardware_disks {
+	unsigned int count, sector_bytes; /* the largest logical sector of one */
+};
+
+/* Can qemu attach them by it?  A q35 has six SATA ports, whose disks have sectors of 512 bytes; and a slot
+ * for each virtio or NVMe disk as far as they go, beside those of the cards and other devices. */
+bool hardware_bus_holds(enum target_bus bus, const struct hardware_disks *disks);
+
 /*
- * The bus to take when it is free to choose: the first of virtio, SATA, NVMe, SCSI that
- * boots and, unless what is in files is going to be converted, leaves the names in them
- * right.  BUS_VIRTIO when none boots.
+ * The bus to take when it is free to choose: the first of virtio, SATA, NVMe, SCSI that holds @disks
+ * (NULL: not known, any does), boots and, unless what is in files is going to be converted, leaves the
+ * names in them right.  When none boots, BUS_VIRTIO, or BUS_SCSI if that does not hold them.
  */
-enum target_bus hardware_choose_bus(const struct hardware *h, bool converted);
+enum target_bus hardware_choose_bus(const struct hardware *h, bool converted, const struct hardware_disks *disks);
 
 struct hardware_needs {
 	bool drivers;	    /* the initramfs must be made anew */

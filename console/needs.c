@@ -27,7 +27,7 @@ static enum target_bus bus_of(const json_t *blueprint, const struct hardware *h)
 	for (unsigned int b = 0; asked && b < BUSES; b++)
 		if (!strcmp(asked, hardware_bus_name((enum target_bus)b)))
 			return (enum target_bus)b;
-	return hardware_choose_bus(h, true);
+	return hardware_choose_bus(h, true, NULL);
 }
 
 static void add_all(json_t *list, const struct request *r, const struct hardware *h, const json_t *blueprint)

@@ -130,8 +130,10 @@ static bool can(const struct bootdisk *b, enum bootdisk_firmware f)
 int bootdisk_find(const struct bootdisk_source *s, enum bootdisk_firmware preferred, struct bootdisk *ret)
 {
 	struct bootdisk first = { .firmware = FIRMWARE_NONE };
+	unsigned int likely = s->likely < s->count ? s->likely : 0;
 
-	for (unsigned int disk = 0; disk < s->count; disk++) {
+	for (unsigned int turn = 0; turn < s->count; turn++) {
+		unsigned int disk = turn == 0 ? likely : turn <= likely ? turn - 1 : turn;
 		struct seen seen;
 		struct bootdisk b;
 		bool bios, uefi;

@@ -4,8 +4,8 @@
  *
  * Nothing is mounted: the master boot record and the GUID partition table are
  * looked at (UEFI specification 2.10, chapter 5), through whatever reads.  The
- * disk that starts is the first that can with the firmware that the caller prefers, or
- * else the first that can at all; its firmware is
+ * disk that starts is the first, of the likely one and then the others in order, that can
+ * with the firmware that the caller prefers, or else the first that can at all; its firmware is
  *
  *	BIOS	it has boot code in its first sector, and the code has something
  *		to go on: an active partition, or a BIOS boot partition on GPT
@@ -22,7 +22,8 @@
 enum bootdisk_firmware { FIRMWARE_NONE, FIRMWARE_BIOS, FIRMWARE_UEFI };
 
 struct bootdisk_source {
-	unsigned int count; /* of disks */
+	unsigned int count;  /* of disks */
+	unsigned int likely; /* the source says that it starts from this: it is looked at first */
 	uint64_t (*size_bytes)(void *context, unsigned int disk);
 	unsigned int (*sector_bytes)(void *context, unsigned int disk); /* logical: 512 or 4096 */
 	/* 0 or -errno */

@@ -22,9 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define QEMU	  "qemu-system-x86_64"
-#define KVM_CACHE "/run/godwit/kvm"
-
 static volatile sig_atomic_t appliance, told_to_end;
 
 void step(const char *format, ...)
@@ -116,7 +113,13 @@ static int compare_lengths(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Mountpoints as "mountpoint, device, ..."; the shortest first.  Only / must be. */
+/* What is not mounted there is not changed, and what lies below it is not the machine's. */
+static bool must_be_mounted(const char *where)
+{
+	return strcmp(where, "/") == 0 || strcmp(where, "/boot") == 0 || strcmp(where, "/usr") == 0;
+}
+
+/* Mountpoints as "mountpoint, device, ..."; the shortest first. */
 static int mount_all(struct guest *t, const char *root)
 {
 	char **points = guestfs_inspect_get_mountpoints(t->g, root);
@@ -133,8 +136,8 @@ static int mount_all(struct guest *t, const char *root)
 		for (unsigned int k = 0; points[k]; k += 2)
 			if (points[k] == order[i])
 				device = points[k + 1];
-		if (guestfs_mount(t->g, device, order[i]) && strcmp(order[i], "/") == 0)
-			err = complain(t, "its root file system");
+		if (guestfs_mount(t->g, device, order[i]) && must_be_mounted(order[i]))
+			err = complain(t, strcmp(order[i], "/") == 0 ? "its root file system" : order[i]);
 	}
 	for (unsigned int i = 0; points[i]; i++)
 		free(points[i]);
@@ -168,7 +171,7 @@ static int convert(struct guest *t, const char *folder)
 	char path[PATH_MAX + 32];
 	int err = launch_appliance(t, folder) ?: mount_guest(t);
 
-	err = err ?: steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
+	err = err ?: steps_all(t);
 	/* All of it is on the disks, or it was not done. */
 	if (!err && (guestfs_umount_all(t->g) || guestfs_shutdown(t->g)))
 		err = complain(t, "writing it down");

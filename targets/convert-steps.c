@@ -229,7 +229,7 @@ static int change_arguments(const struct guest *t, const char *path)
 	return 0;
 }
 
-int steps_names(const struct guest *t)
+static int steps_names(const struct guest *t)
 {
 	static const char *const patterns[] = {
 		"/boot/grub/grub.cfg",	 "/boot/grub2/grub.cfg",   "/boot/grub/menu.lst",
@@ -315,7 +315,7 @@ static int keep_interface_name(const struct guest *t, unsigned int card)
 	return err;
 }
 
-int steps_network(const struct guest *t)
+static int steps_network(const struct guest *t)
 {
 	int err;
 
@@ -338,11 +338,15 @@ struct image {
 
 static bool find_image(const struct guest *t, const char *kernel, struct image *ret)
 {
+	if (strlen(kernel) >= sizeof(ret->kernel))
+		return false;
 	snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel);
-	snprintf(ret->path, sizeof(ret->path), "/boot/initrd.img-%s", kernel);
-	if (!is_there(t, ret->path))
-		snprintf(ret->path, sizeof(ret->path), "/boot/initramfs-%s.img", kernel);
-	return is_there(t, ret->path);
+	for (unsigned int form = 0; form < HARDWARE_INITRAMFS_FORMS; form++) {
+		hardware_initramfs_path(form, kernel, ret->path, sizeof(ret->path));
+		if (is_there(t, ret->path))
+			return true;
+	}
+	return false;
 }
 
 static void take(struct hardware *h, char *text, enum hardware_reach reach)
@@ -445,37 +449,60 @@ static int make_anew(const struct guest *t, struct image *image)
 	return label(t, image->path);
 }
 
-/* The kernel that the source runs, if the point has it; otherwise each that there is. */
-int steps_initramfs(const struct guest *t)
+static int see_to_image(const struct guest *t, struct image *image)
 {
-	const struct hardware *h = &t->spec->hardware;
-	char path[128], **kernels = guestfs_ls(t->g, "/lib/modules");
+	look_into(t, image);
+	return hardware_bus_boots(&image->has, t->bus) ? 0 : make_anew(t, image);
+}
+
+/* Which kernel boots is the boot loader's to say: the newest as a rule, the one that the source ran, any
+ * other that somebody chose.  So all are seen to; one of the others that cannot be is only a pity. */
+static int see_to_images(const struct guest *t, char *const kernels[], unsigned int *ret_seen)
+{
+	const char *newest = "";
 	static struct image image;
-	bool only;
 	int err = 0;
 
-	if (h->drivers_known && hardware_bus_boots(h, t->bus) && t->spec->convert != CONVERT_ALWAYS) {
-		free_list(kernels);
-		return 0; /* listing them takes a while */
-	}
-	snprintf(path, sizeof(path), "/lib/modules/%s", h->kernel);
-	only = h->kernel[0] && is_folder(t, path);
-	for (unsigned int i = 0; kernels && kernels[i] && !err; i++) {
-		if ((only && strcmp(kernels[i], h->kernel) != 0) || strlen(kernels[i]) >= sizeof(image.kernel) ||
-		    !find_image(t, kernels[i], &image))
+	for (unsigned int i = 0; kernels[i]; i++)
+		if (strverscmp(kernels[i], newest) > 0 && find_image(t, kernels[i], &image))
+			newest = kernels[i];
+	*ret_seen = 0;
+	for (unsigned int i = 0; kernels[i] && !err; i++) {
+		if (!find_image(t, kernels[i], &image))
 			continue;
-		look_into(t, &image);
-		if (!hardware_bus_boots(&image.has, t->bus))
-			err = make_anew(t, &image);
+		++*ret_seen;
+		err = see_to_image(t, &image);
+		if (!err || strcmp(kernels[i], newest) == 0 || strcmp(kernels[i], t->spec->hardware.kernel) == 0)
+			continue;
+		step("%s: could not be made anew; its kernel is neither the newest nor the one that ran", image.path);
+		err = 0;
 	}
-	free_list(kernels);
 	return err;
+}
+
+static int steps_initramfs(const struct guest *t)
+{
+	const struct hardware *h = &t->spec->hardware;
+	unsigned int seen = 0;
+	char **kernels;
+	int err;
+
+	if (h->drivers_known && hardware_bus_boots(h, t->bus) && t->spec->convert != CONVERT_ALWAYS)
+		return 0; /* listing them takes a while */
+	kernels = guestfs_ls(t->g, "/lib/modules");
+	err = kernels ? see_to_images(t, kernels, &seen) : 0;
+	free_list(kernels);
+	if (err || seen || hardware_bus_boots(h, t->bus)) /* its kernel may have all in itself */
+		return err;
+	fprintf(stderr, "/boot: no initramfs of a kernel in /lib/modules is there, and one needs drivers for %s disks\n",
+		hardware_bus_name(t->bus));
+	return -ENOENT;
 }
 
 /* --- identity ------------------------------------------------------------------------------------ */
 
 /* By a mark with the launch's id it is known that it was done. */
-int steps_identity(const struct guest *t)
+static int steps_identity(const struct guest *t)
 {
 	static const char mark[] = "/etc/.godwit-new-identity";
 	const char *const keygen[] = { "ssh-keygen", "-A", NULL };
@@ -508,4 +535,11 @@ int steps_identity(const struct guest *t)
 	}
 	free_list(keys);
 	return err ? err : steps_write(t, mark, strdup(id));
+}
+
+int steps_all(const struct guest *t)
+{
+	if (t->spec->convert == CONVERT_NEVER) /* a new identity is not of the hardware, and was asked for */
+		return steps_identity(t);
+	return steps_names(t) ?: steps_network(t) ?: steps_initramfs(t) ?: steps_identity(t);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * convert-steps - the changes, one function each, in a mounted guest.
+ * convert-steps - the changes, one after the other, in a mounted guest.
  *
  * C1	A step changes nothing where nothing has to be: done again, it says nothing.
  * C2	What it changed, and where, is a line on standard output: "step FILE: ...".
@@ -23,10 +23,8 @@ struct guest {
 	char **filesystems; /* device, type, ..., NULL */
 };
 
-_must_check_ int steps_names(const struct guest *t);
-_must_check_ int steps_network(const struct guest *t);
-_must_check_ int steps_initramfs(const struct guest *t);
-_must_check_ int steps_identity(const struct guest *t);
+/* As its spec says: names, network, initramfs, identity; with convert=never only the last. */
+_must_check_ int steps_all(const struct guest *t);
 
 void step(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -4,7 +4,7 @@
  * (hardware.h), done by godwit-convert (convert.h) on the machine's own disks.
  *
  *	convert=auto	if something has to be changed
- *	convert=never	nothing is
+ *	convert=never	nothing is, but for a new identity if one is asked for
  *	convert=always	it is looked for, whatever the source said
  *
  * disk_bus=auto takes hardware that the machine has drivers for; what has to be changed
@@ -43,19 +43,32 @@ static void note_age(struct launch *l)
 	record_line(l->record, line);
 }
 
+static enum target_bus choose(const struct launch *l, bool converted)
+{
+	struct hardware_disks disks = { .count = l->disk_count };
+
+	for (unsigned int i = 0; i < l->disk_count; i++)
+		disks.sector_bytes = MAX(disks.sector_bytes, l->target_disks[i].sector_bytes);
+	return hardware_choose_bus(&l->spec.hardware, converted, &disks);
+}
+
 void launch_choose_bus(struct launch *l)
 {
 	const struct hardware *h = &l->spec.hardware;
+	const struct hardware_disks disks = { l->disk_count, SECTOR_BYTES };
 	unsigned int i = 0;
 	char line[256];
 
 	note_age(l);
-	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : hardware_choose_bus(h, may_convert(l));
+	l->bus = l->spec.bus != BUS_AUTO ? l->spec.bus : choose(l, may_convert(l));
 	if (l->spec.bus != BUS_AUTO || l->bus == BUS_VIRTIO)
 		return;
 	while (i + 1 < h->name_count && hardware_name_fits(&h->names[i], BUS_VIRTIO))
 		i++;
-	if (hardware_bus_boots(h, BUS_VIRTIO))
+	if (!hardware_bus_holds(BUS_VIRTIO, &disks))
+		snprintf(line, sizeof(line), "its disks are attached by %s: there are %u of them", hardware_bus_name(l->bus),
+			 l->disk_count);
+	else if (hardware_bus_boots(h, BUS_VIRTIO))
 		snprintf(line, sizeof(line), "its disks are attached by %s: %s names %s", hardware_bus_name(l->bus),
 			 h->names[i].file, h->names[i].device);
 	else
@@ -102,7 +115,7 @@ static void converted(void *context, const char *error)
 		return;
 	}
 	if (l->spec.bus == BUS_AUTO)
-		l->bus = hardware_choose_bus(&l->spec.hardware, false);
+		l->bus = choose(l, false);
 	give_up_or_go_on(l, error);
 }
 
@@ -112,7 +125,9 @@ static void start_converting(struct launch *l)
 				     .step = step_done, .done = converted, .context = l };
 	int err;
 
-	record_line(l->record, "what is bound to other hardware is looked for on the machine's own disks");
+	record_line(l->record, l->spec.convert == CONVERT_NEVER ?
+			       "it gets an identity of its own, and convert=never forbids to change anything else" :
+			       "what is bound to other hardware is looked for on the machine's own disks");
 	err = convert_start(l->loop, &o, &l->convert);
 	if (err)
 		give_up_or_go_on(l, strerror(-err));
@@ -123,9 +138,9 @@ void launch_convert(struct launch *l)
 	struct hardware_needs needs = hardware_needs(&l->spec.hardware, l->bus);
 	bool needed = needs.drivers || needs.names || needs.network;
 
+	if (l->spec.convert == CONVERT_NEVER && needs.drivers)
+		record_line(l->record, "it has no driver for its disks, and convert=never forbids to change that");
 	if (l->spec.convert == CONVERT_NEVER && !l->spec.new_identity) {
-		if (needs.drivers)
-			record_line(l->record, "it has no driver for its disks, and convert=never forbids to change that");
 		launch_run_machine(l);
 	} else if (!needed && !wants_all(l)) {
 		launch_run_machine(l); /* not touched */

@@ -213,6 +213,9 @@ int launch_look_at_disks(struct launch *l, struct fault *f)
 	record_point(l->record, store_reader_point(k.reader));
 	wallclock_format(store_reader_point(k.reader)->time_us, l->point_time);
 	s.count = l->disk_count;
+	for (unsigned int i = 0; i < l->disk_count && l->spec.hardware.boot_disk_known; i++)
+		if (l->target_disks[i].disk == l->spec.hardware.boot_disk)
+			s.likely = i;
 	l->point = k.reader;
 	err = bootdisk_find(&s, l->spec.firmware ?: l->spec.source_firmware, &b);
 	if (err)

@@ -11,6 +11,7 @@
 
 #define FALLBACK      "EFI/BOOT/BOOTX64.EFI"
 #define LISTING_BYTES (256 * KIB)
+#define ESP_MAX_BYTES (4 * GIB) /* it is copied into the launch's folder and back */
 
 /* The best first.  Without Secure Boot the shim is not needed, and GRUB finds what is its
  * own wherever it is started from; a shim looks beside itself. */
@@ -116,6 +117,12 @@ int loader_ensure(const struct loader *l, char *note, size_t size)
 	int err;
 
 	note[0] = 0;
+	if (l->esp_bytes > ESP_MAX_BYTES) {
+		snprintf(note, size, "its EFI system partition has %llu MiB: whether there is a loader at " FALLBACK
+			 " was not seen, more than %llu MiB are not copied for that",
+			 (unsigned long long)(l->esp_bytes / MIB), (unsigned long long)(ESP_MAX_BYTES / MIB));
+		return -EFBIG;
+	}
 	if (!tool_is_there("mdir") || !tool_is_there("mcopy")) {
 		snprintf(note, size, "mtools is not installed: whether there is a loader at " FALLBACK " was not seen");
 		return -ENOPKG;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "describe.h"
+#include "args.h"
 #include "fileio.h"
 
 #include <errno.h>
@@ -77,6 +78,8 @@ static void put_disk(FILE *f, const struct target_machine *m, unsigned int i)
 /* libvirt has no emulated NVMe disks before its version 11; qemu has. */
 static void put_nvme(FILE *f, const struct target_machine *m)
 {
+	char device[QEMU_DEVICE_SIZE];
+
 	fputs("  <qemu:commandline>\n", f);
 	for (unsigned int i = 0; i < m->disk_count; i++) {
 		fprintf(f, "    <qemu:arg value='-drive'/>\n    <qemu:arg value='if=none,id=disk%u,format=%s,file=", i,
@@ -86,9 +89,8 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 
 			put_escaped(f, *c == ',' ? ",," : letter);
 		}
-		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n"
-			   "    <qemu:arg value='nvme,drive=disk%u,serial=godwit-%u,bootindex=%u,logical_block_size=%u'/>\n",
-			i, m->format, i, m->disks[i].disk, boot_order(m, i), m->disks[i].sector_bytes);
+		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s'/>\n", i, m->format,
+			qemu_args_device(m, i, device));
 	}
 	fputs("  </qemu:commandline>\n", f);
 }
@@ -153,19 +155,15 @@ static void put_domain(FILE *f, const struct target_machine *m)
 
 static void put_qemu_disks(FILE *f, const struct target_machine *m)
 {
-	static const char *const devices[] = { [BUS_VIRTIO] = "virtio-blk-pci",
-					       [BUS_SCSI] = "scsi-hd",
-					       [BUS_SATA] = "ide-hd",
-					       [BUS_NVME] = "nvme" };
+	char device[QEMU_DEVICE_SIZE];
 
 	if (m->bus == BUS_SCSI)
-		fputs("\t-device virtio-scsi-pci,id=scsi \\\n", f);
+		fputs("\t-device " QEMU_SCSI_CONTROLLER " \\\n", f);
 	for (unsigned int i = 0; i < m->disk_count; i++)
 		fprintf(f, "\t-blockdev driver=%s,node-name=disk%u,discard=unmap,file.driver=file,"
 			   "file.filename=disk%u.%s \\\n"
-			   "\t-device %s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s \\\n",
-			m->format, i, i, m->format, devices[m->bus], i, boot_order(m, i), m->disks[i].disk,
-			m->disks[i].sector_bytes, m->bus == BUS_SCSI ? ",bus=scsi.0" : "");
+			   "\t-device %s \\\n",
+			m->format, i, i, m->format, qemu_args_device(m, i, device));
 }
 
 /* Each distribution has its firmware elsewhere. */

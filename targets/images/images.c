@@ -179,6 +179,27 @@ static int finish_disk(const struct target *t, unsigned int i)
 	return err;
 }
 
+/* It takes the place of one that was made for it, and is as that was.  Not before: qemu-img, which has no
+ * rights, could not write into it.  Its mode while it is this process's own. */
+static int finish_folder(const struct target *t)
+{
+	int fd = open(t->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), err = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (lstat(t->m.to, &st) == 0) {
+		if (fchmod(fd, st.st_mode & 07777))
+			err = -errno;
+		else if (fchown(fd, st.st_uid, st.st_gid))
+			t->events->note(t->context, "the folder is not its owner's any more: giving it away is not allowed here");
+	}
+	if (!err && fsync(fd))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 static int put_in_place(struct target *t)
 {
 	char parent[PATH_MAX];
@@ -187,7 +208,7 @@ static int put_in_place(struct target *t)
 	for (unsigned int i = 0; i < t->m.disk_count && !err; i++)
 		err = finish_disk(t, i);
 	if (!err)
-		err = fileio_fsync_dir(t->work);
+		err = finish_folder(t);
 	if (!err && rename(t->work, t->m.to))
 		err = -errno;
 	t->work_is_ours = err;
@@ -365,17 +386,10 @@ static void start_next(struct target *t)
 
 static int make_work(struct target *t, struct fault *f)
 {
-	struct stat st;
-	int err;
-
 	if (mkdir(t->work, 0700))
 		return refuse_folder(t->m.to, -errno, f);
 	t->work_is_ours = true;
-	/* It takes the place of one that was made for it. */
-	if (lstat(t->m.to, &st))
-		return 0;
-	err = chown(t->work, st.st_uid, st.st_gid) || chmod(t->work, st.st_mode & 07777) ? -errno : 0;
-	return err ? refuse_folder(t->m.to, err, f) : 0;
+	return 0;
 }
 
 static int start(struct loop *loop, const struct target_machine *m, const struct target_events *events, void *context,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "args.h"
 #include "guest.h"
-#include "kvm.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +9,6 @@
 /* An ordinary machine has no login prompt there.  systemd (254 and newer) takes this word
  * for a getty from the firmware's tables, and nothing on its disks has to be changed. */
 #define LOGIN_WANTED ",value=io.systemd.credential:getty.ttys.serial=ttyS0"
-
-#define KVM_CACHE "/run/godwit/kvm"
 
 static void add(struct qemu_args *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void add(struct qemu_args *a, const char *format, ...)
@@ -32,16 +29,33 @@ void qemu_args_free(struct qemu_args *a)
 		free(a->v[i]);
 }
 
-static void add_disks(struct qemu_args *a, const struct target_machine *m)
+/* A disk's physical sector is 512 bytes to qemu unless it is told, and must not be less than the logical
+ * one.  Each SATA port is a bus for one disk, and qemu does not look for a free one. */
+const char *qemu_args_device(const struct target_machine *m, unsigned int index, char ret[QEMU_DEVICE_SIZE])
 {
 	static const char *const devices[] = { [BUS_VIRTIO] = "virtio-blk-pci",
-					       [BUS_SCSI] = "scsi-hd",
+					       [BUS_SCSI] = "scsi-hd,bus=scsi.0",
 					       [BUS_SATA] = "ide-hd",
 					       [BUS_NVME] = "nvme" };
+	const struct target_disk *d = &m->disks[index];
+	char port[24] = "";
+
+	if (m->bus == BUS_SATA)
+		snprintf(port, sizeof(port), ",bus=ide.%u", index);
+	snprintf(ret, QEMU_DEVICE_SIZE,
+		 "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u,physical_block_size=%u%s",
+		 devices[m->bus], index, index == m->boot_disk ? 1 : index + 2, d->disk, d->sector_bytes, d->sector_bytes,
+		 port);
+	return ret;
+}
+
+static void add_disks(struct qemu_args *a, const struct target_machine *m)
+{
+	char device[QEMU_DEVICE_SIZE];
 
 	if (m->bus == BUS_SCSI) {
 		add(a, "-device");
-		add(a, "virtio-scsi-pci,id=scsi");
+		add(a, QEMU_SCSI_CONTROLLER);
 	}
 	for (unsigned int i = 0; i < m->disk_count; i++) {
 		add(a, "-blockdev");
@@ -50,9 +64,7 @@ static void add_disks(struct qemu_args *a, const struct target_machine *m)
 		    "file.driver=file,file.node-name=file%u,file.filename=%s/disk%u.qcow2",
 		    i, i, m->folder, i);
 		add(a, "-device");
-		add(a, "%s,drive=disk%u,bootindex=%u,serial=godwit-%u,logical_block_size=%u%s", devices[m->bus], i,
-		    i == m->boot_disk ? 1 : i + 2, m->disks[i].disk, m->disks[i].sector_bytes,
-		    m->bus == BUS_SCSI ? ",bus=scsi.0" : "");
+		add(a, "%s", qemu_args_device(m, i, device));
 	}
 }
 
@@ -93,15 +105,14 @@ static void add_network(struct qemu_args *a, const struct target_machine *m)
 
 void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
 {
-	const char *accelerator = kvm_accelerator(QEMU, KVM_CACHE);
-
+	a->accelerator = kvm_accelerator(QEMU, KVM_CACHE);
 	add(a, QEMU);
 	add(a, "-name");
 	add(a, "%s", m->name);
 	add(a, "-nodefaults");
 	add(a, "-S");
 	add(a, "-machine");
-	add(a, "q35,accel=%s", accelerator);
+	add(a, "q35,accel=%s", a->accelerator);
 	add(a, "-cpu");
 	add(a, "max");
 	add(a, "-smp");

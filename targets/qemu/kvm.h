@@ -6,8 +6,12 @@
 
 #include "base.h"
 
-/* "kvm" or "tcg".  The first call may take some seconds where /dev/kvm is there
- * and does not work; the answer is kept in @cache_path for this boot. */
+#define QEMU	  "qemu-system-x86_64"
+#define KVM_CACHE "/run/godwit/kvm"
+
+/* "kvm" or "tcg".  The first call may take some seconds where /dev/kvm is there and does not
+ * work, or while another process finds it out; an answer that is sure is kept in @cache_path
+ * for this boot. */
 const char *kvm_accelerator(const char *qemu, const char *cache_path);
 
 #endif

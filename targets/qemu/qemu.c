@@ -15,6 +15,7 @@
  */
 #include "args.h"
 #include "base.h"
+#include "fileio.h"
 #include "guest.h"
 #include "keep.h"
 #include "qmp.h"
@@ -32,9 +33,7 @@
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +45,7 @@
 #define PROGRESS_US   (USEC_PER_SEC / 2)
 #define BUTTON_US     (10 * USEC_PER_SEC) /* a machine that comes up does not see it yet */
 #define STOP_GRACE_US (5 * USEC_PER_SEC)
+#define VARIABLES_MAX (16 * MIB)
 #define MEMORY_SPARE  (256 * MIB) /* for qemu itself and everybody else */
 
 enum state { CONNECTING, RUNNING, STOPPING, STOPPED };
@@ -397,21 +397,19 @@ static void timer_fired(void *context)
 
 /* --- before it starts ------------------------------------------------------------------------------ */
 
+/* All of them, and on disk: a machine that stands alone has no others. */
 static int copy_variables(const struct target_machine *m, struct fault *f)
 {
-	char path[PATH_MAX];
-	struct stat st;
-	int in = open(FIRMWARE_VARS, O_RDONLY | O_CLOEXEC), out = -1, err = 0;
+	char path[PATH_MAX], *text;
+	size_t length;
+	int err = fileio_slurp(FIRMWARE_VARS, VARIABLES_MAX, &text, &length);
 
+	if (err)
+		return fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL);
 	snprintf(path, sizeof(path), "%s/vars.fd", m->folder);
-	if (in < 0 || fstat(in, &st) || (out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0 ||
-	    sendfile(out, in, NULL, (size_t)st.st_size) != st.st_size)
-		err = -errno;
-	if (in >= 0)
-		close(in);
-	if (out >= 0)
-		close(out);
-	return err ? fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL) : 0;
+	err = fileio_replace(path, text, length, 0600);
+	free(text);
+	return err ? fault_set(f, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL) : 0;
 }
 
 static uint64_t memory_available(void)
@@ -536,10 +534,13 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	if (!t)
 		return -ENOMEM;
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
-			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
-			      .deadline_us = monotonic_now_us() + CONNECT_US };
+			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1 };
 	t->keep = (struct keep){ .done = kept, .context = t };
 	qemu_args_build(&a, m);
+	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
+					    "its processors are this machine's (KVM)" :
+					    "its processors are emulated (TCG), which is many times slower");
+	t->deadline_us = monotonic_now_us() + CONNECT_US; /* to find out which took its own time */
 	err = a.failed ? -ENOMEM : spawn(t, &a);
 	qemu_args_free(&a);
 	if (err) {

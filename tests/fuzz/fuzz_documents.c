@@ -83,7 +83,7 @@ static void decide(const struct hardware *h)
 		(void)hardware_needs(h, (enum target_bus)bus);
 		(void)hardware_bus_boots(h, (enum target_bus)bus);
 	}
-	assert(hardware_choose_bus(h, false) < BUSES && hardware_choose_bus(h, true) < BUSES);
+	assert(hardware_choose_bus(h, false, NULL) < BUSES && hardware_choose_bus(h, true, NULL) < BUSES);
 	(void)hardware_has_virtio_net(h);
 }
 

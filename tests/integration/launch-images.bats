@@ -84,11 +84,12 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 		set -- $how
 		n=$((n + 1))
 		mkdir -m 750 "$T/an & empty, one$n"
+		chown nobody "$T/an & empty, one$n"
 		launch many "$(jq -nc --arg to "$T/an & empty, one$n" --arg bus "$1" --arg net "$2" --arg f "$3" \
 			'{kind: "images", to: $to, format: $f, blueprint: {disk_bus: $bus, network: $net}}')"
 		wait_launch_over "$LAUNCH" ended
 		f="$T/an & empty, one$n"
-		[ "$(stat -c %a "$f")" = 750 ]
+		[ "$(stat -c '%a %U' "$f")" = '750 nobody' ]
 		qemu-img compare "$f/disk0.$3" "$D_file"
 		if [ "$3" = vhdx ]; then
 			[ ! -e "$f/machine.xml" ]

@@ -24,12 +24,23 @@ for tables in none empty; do
 	[ $tables = none ] || : >"$work/dmi"
 	check "an original is none" not "$program"
 	check "an original is not a copy" "$program" --not
+	check "nor is it with an agent" "$program" --not "$work"
 	check "an original runs nothing" "$program" --run "$work/scripts"
 	check "an original ran something" test ! -e "$work/ran"
 done
 printf 'QEMU\0godwit:launch=6f6ff1e0-0000-4000-8000-000000000001\0x\0' >"$work/dmi"
 check "a copy is one" "$program"
 check "a copy is no original" not "$program" --not
+# an agent's state
+mkdir "$work/agent"
+check "a copy with its original's agent is no original" not "$program" --not "$work/agent"
+printf 6f6ff1e0-0000-4000-8000-000000000001 >"$work/agent/launch"
+check "an agent that was enrolled in this launch may start" "$program" --not "$work/agent"
+check "and it is a copy all the same" "$program"
+printf 6f6ff1e0-0000-4000-8000-000000000002 >"$work/agent/launch"
+check "one that was enrolled in another launch may not" not "$program" --not "$work/agent"
+: >"$work/agent/launch"
+check "nor one of which it is not known" not "$program" --not "$work/agent"
 check "it knows which" test "$("$program" --id)" = 6f6ff1e0-0000-4000-8000-000000000001
 check "scripts run" "$program" --run "$work/scripts" >/dev/null
 check "at most once" "$program" --run "$work/scripts"

@@ -38,13 +38,19 @@ static int read_of(void *context, unsigned int disk, uint64_t offset, uint32_t l
 	return d->error;
 }
 
-static struct bootdisk find(struct disks *d, unsigned int count, enum bootdisk_firmware preferred)
+static struct bootdisk find_from(struct disks *d, unsigned int count, unsigned int likely,
+				 enum bootdisk_firmware preferred)
 {
-	struct bootdisk_source s = { count, size_of, sector_of, read_of, d };
+	struct bootdisk_source s = { count, likely, size_of, sector_of, read_of, d };
 	struct bootdisk b;
 
 	assert_int_equal(bootdisk_find(&s, preferred, &b), 0);
 	return b;
+}
+
+static struct bootdisk find(struct disks *d, unsigned int count, enum bootdisk_firmware preferred)
+{
+	return find_from(d, count, 0, preferred);
 }
 
 static struct disks *new_disks(unsigned int sector)
@@ -153,6 +159,24 @@ static void test_the_firmware_that_is_preferred_chooses_the_disk(void **state)
 	free(d);
 }
 
+/* The first has the system of its earlier life. */
+static void test_the_disk_that_the_source_starts_from_is_before_the_others(void **state)
+{
+	struct disks *d = new_disks(512);
+
+	for (unsigned int i = 0; i < 2; i++) {
+		d->bytes[i][0] = 0xeb;
+		put_mbr_entry(d->bytes[i], 0, true, 0x83, 8, 8);
+	}
+	assert_int_equal(find_from(d, 2, 0, FIRMWARE_BIOS).disk, 0);
+	assert_int_equal(find_from(d, 2, 1, FIRMWARE_BIOS).disk, 1);
+	assert_int_equal(find_from(d, 2, 7, FIRMWARE_BIOS).disk, 0); /* there is none */
+	/* If it can: else it is as if nothing were said. */
+	d->bytes[1][0] = 0;
+	assert_int_equal(find_from(d, 2, 1, FIRMWARE_BIOS).disk, 0);
+	free(d);
+}
+
 static void test_gpt_with_an_efi_system_partition_is_uefi(void **state)
 {
 	static const unsigned int sectors[] = { 512, 4096 };
@@ -220,7 +244,7 @@ static void test_absurd_tables_are_no_tables(void **state)
 static void test_a_disk_that_cannot_be_read_is_an_error(void **state)
 {
 	struct disks *d = new_disks(512);
-	struct bootdisk_source s = { 1, size_of, sector_of, read_of, d };
+	struct bootdisk_source s = { 1, 0, size_of, sector_of, read_of, d };
 	struct bootdisk b;
 
 	d->error = -EBADMSG;
@@ -257,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_boot_code_and_a_table_are_bios),
 		cmocka_unit_test(test_the_first_disk_that_can_start_starts),
 		cmocka_unit_test(test_the_firmware_that_is_preferred_chooses_the_disk),
+		cmocka_unit_test(test_the_disk_that_the_source_starts_from_is_before_the_others),
 		cmocka_unit_test(test_gpt_with_an_efi_system_partition_is_uefi),
 		cmocka_unit_test(test_a_disk_that_can_do_both_does_as_its_source),
 		cmocka_unit_test(test_ranges_past_the_end_are_no_partitions),

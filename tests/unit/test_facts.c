@@ -262,6 +262,47 @@ static void of_many_cards_so_many_are_found_and_that_of_the_default_route(void *
 	assert_int_equal(fileio_remove_tree(root), 0);
 }
 
+/* lsinitramfs is a script that shows what is in the file. */
+static void drivers_are_those_that_the_running_and_the_newest_kernel_have(void **state)
+{
+	static const char both[] = "x/ahci.ko\nx/virtio_blk.ko\nx/virtio_pci.ko\n", one[] = "x/ahci.ko\n";
+	char root[] = "/tmp/godwit-facts.XXXXXX", path[256], was[4096];
+	static struct settings s;
+	struct hardware h;
+
+	assert_non_null(mkdtemp(root));
+	snprintf(was, sizeof(was), "%s", getenv("PATH") ?: "/usr/bin:/bin");
+	snprintf(path, sizeof(path), "%s/lsinitramfs", root);
+	assert_int_equal(fileio_replace(path, "#!/bin/sh\nexec cat \"$1\"\n", 24, 0700), 0);
+	snprintf(path, sizeof(path), "%s:/usr/bin:/bin", root);
+	setenv("PATH", path, 1);
+	setenv("GODWIT_FACTS_ROOT", root, 1);
+	write_in(root, "proc/sys/kernel/osrelease", "6.1.0-9-amd64\n");
+	write_in(root, "lib/modules/6.1.0-9-amd64/modules.builtin", "kernel/drivers/scsi/sd_mod.ko\n");
+	write_in(root, "lib/modules/6.1.0-10-amd64/modules.builtin", "kernel/drivers/scsi/sd_mod.ko\n");
+	write_in(root, "lib/modules/6.1.0-11-amd64/modules.builtin", ""); /* left over: without an image it cannot boot */
+	write_in(root, "boot/initrd.img-6.1.0-9-amd64", both);
+	write_in(root, "boot/initrd.img-6.1.0-10-amd64", one);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	assert_true(h.drivers_known);
+	assert_string_equal(h.kernel, "6.1.0-9-amd64");
+	assert_int_equal(h.drivers[DRIVER_SD_MOD], REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_AHCI], REACH_BOOT);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_BLK], REACH_NONE); /* the newest has it not */
+	write_in(root, "boot/initrd.img-6.1.0-9-amd64", one);
+	write_in(root, "boot/initrd.img-6.1.0-10-amd64", both);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_BLK], REACH_NONE); /* the running one has it not */
+	snprintf(path, sizeof(path), "%s/boot/initrd.img-6.1.0-9-amd64", root);
+	assert_int_equal(remove(path), 0);
+	assert_int_equal(facts_gather(&s, &h), 0);
+	assert_true(h.drivers_known);
+	assert_int_equal(h.drivers[DRIVER_VIRTIO_BLK], REACH_BOOT);
+	unsetenv("GODWIT_FACTS_ROOT");
+	setenv("PATH", was, 1);
+	assert_int_equal(fileio_remove_tree(root), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +315,7 @@ int main(void)
 		cmocka_unit_test(all_cards_that_are_configured_are_found_in_order),
 		cmocka_unit_test(of_many_cards_so_many_are_found_and_that_of_the_default_route),
 		cmocka_unit_test(the_interface_is_that_of_the_best_default_route),
+		cmocka_unit_test(drivers_are_those_that_the_running_and_the_newest_kernel_have),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,11 +62,15 @@ static void what_is_said_is_read_back_the_same(void **state)
 	bind_to(&h, "ens19", false);
 	bind_to(&h, "ens18", false);
 	bind_to(&h, "ens20", true);
+	h.boot_disk_known = true;
+	h.boot_disk = 5;
 	j = hardware_to_json(&h);
 	assert_int_equal(hardware_from_json(j, &back), 0);
 	again = hardware_to_json(&back);
 	assert_true(json_equal(j, again));
 	assert_int_equal(back.card_count, 3);
+	assert_true(back.boot_disk_known);
+	assert_int_equal(back.boot_disk, 5);
 	assert_string_equal(back.cards[2].interface, "ens20");
 	assert_int_equal(back.bindings[3].card, 2);
 	json_decref(again);
@@ -99,6 +103,8 @@ static void what_a_stranger_says_otherwise_is_refused(void **state)
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[{\"file\":\"f\",\"by\":\"luck\"}]}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":7}}",
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{}]}}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":null,\"boot_disk\":64}",
+		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":null,\"boot_disk\":\"0\"}",
 		/* none could be told from the other by it */
 		"{\"kernel\":\"6\",\"drivers\":null,\"names\":[],\"network\":{\"interface\":\"e\",\"mac\":\"52:54:00:aa:bb:cc\",\"bound\":[],\"more\":[{\"interface\":\"f\",\"mac\":\"52:54:00:AA:bb:cc\",\"bound\":[]}]}}",
 	};
@@ -133,20 +139,20 @@ static void the_bus_is_one_whose_driver_the_initramfs_has(void **state)
 {
 	struct hardware h = machine(), unknown = { 0 };
 
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
-	assert_int_equal(hardware_choose_bus(&unknown, false), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&unknown, false, NULL), BUS_VIRTIO);
 	h.drivers[DRIVER_VIRTIO_BLK] = REACH_MODULE;
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_SATA);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_SATA);
 	h.drivers[DRIVER_SD_MOD] = REACH_NONE;
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_NVME);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_NVME);
 	h.drivers[DRIVER_NVME] = REACH_MODULE;
 	assert_false(hardware_bus_boots(&h, BUS_SCSI));
 	h.drivers[DRIVER_SD_MOD] = REACH_BOOT;
 	h.drivers[DRIVER_AHCI] = REACH_NONE;
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_SCSI);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_SCSI);
 	/* None: then its initramfs must be made anew, and that is done for virtio. */
 	h.drivers[DRIVER_VIRTIO_PCI] = REACH_NONE;
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_VIRTIO);
 	assert_true(hardware_needs(&h, BUS_VIRTIO).drivers);
 	h.drivers_known = false;
 	assert_false(hardware_needs(&h, BUS_VIRTIO).drivers);
@@ -158,16 +164,39 @@ static void where_names_cannot_be_changed_the_bus_is_one_that_keeps_them(void **
 
 	name(&h, "/dev/sda1", 0);
 	name(&h, "/dev/sdb", 1);
-	assert_int_equal(hardware_choose_bus(&h, true), BUS_VIRTIO);
-	assert_int_equal(hardware_choose_bus(&h, false), BUS_SATA);
+	assert_int_equal(hardware_choose_bus(&h, true, NULL), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&h, false, NULL), BUS_SATA);
 	assert_int_equal(hardware_needs(&h, BUS_VIRTIO).names, 2);
 	assert_int_equal(hardware_needs(&h, BUS_SATA).names, 0);
 	h.name_count = 0;
 	name(&h, "/dev/nvme0n1p2", 0);
-	assert_int_equal(hardware_choose_bus(&h, false), BUS_NVME);
+	assert_int_equal(hardware_choose_bus(&h, false, NULL), BUS_NVME);
 	/* No bus calls it so: the first that boots. */
 	name(&h, "/dev/disk/by-id/ata-X-part1", 0);
-	assert_int_equal(hardware_choose_bus(&h, false), BUS_VIRTIO);
+	assert_int_equal(hardware_choose_bus(&h, false, NULL), BUS_VIRTIO);
+}
+
+static void the_bus_holds_all_the_disks(void **state)
+{
+	static const struct {
+		struct hardware_disks disks;
+		enum target_bus first, without_virtio;
+	} cases[] = {
+		{ { 1, 512 }, BUS_VIRTIO, BUS_SATA },  { { 6, 512 }, BUS_VIRTIO, BUS_SATA },
+		{ { 7, 512 }, BUS_VIRTIO, BUS_NVME },  { { 1, 4096 }, BUS_VIRTIO, BUS_NVME },
+		{ { 19, 4096 }, BUS_VIRTIO, BUS_NVME }, { { 20, 512 }, BUS_SCSI, BUS_SCSI },
+		{ { 64, 4096 }, BUS_SCSI, BUS_SCSI },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct hardware h = machine();
+
+		assert_int_equal(hardware_choose_bus(&h, true, &cases[i].disks), cases[i].first);
+		h.drivers[DRIVER_VIRTIO_BLK] = REACH_NONE;
+		assert_int_equal(hardware_choose_bus(&h, true, &cases[i].disks), cases[i].without_virtio);
+		memset(h.drivers, 0, sizeof(h.drivers)); /* its initramfs is made anew for it */
+		assert_int_equal(hardware_choose_bus(&h, true, &cases[i].disks), cases[i].first);
+	}
 }
 
 static void a_name_fits_only_in_the_disk_s_own_place(void **state)
@@ -271,6 +300,7 @@ int main(void)
 		cmocka_unit_test(what_a_stranger_says_otherwise_is_refused),
 		cmocka_unit_test(the_bus_is_one_whose_driver_the_initramfs_has),
 		cmocka_unit_test(where_names_cannot_be_changed_the_bus_is_one_that_keeps_them),
+		cmocka_unit_test(the_bus_holds_all_the_disks),
 		cmocka_unit_test(a_name_fits_only_in_the_disk_s_own_place),
 		cmocka_unit_test(an_interface_that_is_called_so_anyway_needs_nothing),
 		cmocka_unit_test(the_card_is_one_that_there_is_a_driver_for),

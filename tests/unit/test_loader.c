@@ -53,10 +53,21 @@ static void test_a_path_longer_than_there_is_room_for_is_passed_over(void **stat
 	assert_string_equal(path, "");
 }
 
+static void test_a_partition_too_large_to_be_copied_is_not_looked_into(void **state)
+{
+	struct loader l = { .folder = "/nonexistent", .socket = "/nonexistent/s", .overlay = "/nonexistent/d",
+			    .esp_offset = MIB, .esp_bytes = 4 * GIB + 512 };
+	char note[384];
+
+	assert_int_equal(loader_ensure(&l, note, sizeof(note)), -EFBIG);
+	assert_non_null(strstr(note, "4096 MiB"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_loader_at_the_fallback_path_needs_nothing),
+		cmocka_unit_test(test_a_partition_too_large_to_be_copied_is_not_looked_into),
 		cmocka_unit_test(test_grub_is_started_rather_than_its_shim),
 		cmocka_unit_test(test_what_is_no_loader_is_not_started),
 		cmocka_unit_test(test_a_path_longer_than_there_is_room_for_is_passed_over),

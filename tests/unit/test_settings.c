@@ -403,11 +403,33 @@ static void a_machine_without_a_boot_id_never_believes_it(void **state)
 	}
 }
 
+static void of_a_launched_machine_it_is_noted_which_launch_it_is(void **state)
+{
+	static const char tables[] = "QEMU\0godwit:launch=6f6ff1e0-0000-4000-8000-000000000001\0x\0";
+	char *text, path[SETTINGS_PATH_MAX];
+
+	setenv("GODWIT_DMI_TABLES", settings_path(&settings, "tables", path), 1);
+	write_file("tables", tables, sizeof(tables));
+	assert_int_equal(settings_note_launch(&settings), 0);
+	assert_int_equal(read_file("launch", &text), 36);
+	assert_string_equal(text, "6f6ff1e0-0000-4000-8000-000000000001");
+	free(text);
+	/* What is no launch's id leaves nothing of an earlier one. */
+	write_file("tables", tables, 40);
+	assert_int_equal(settings_note_launch(&settings), 0);
+	assert_int_equal(access(path_of("launch"), F_OK), -1);
+	assert_int_equal(unlink(path_of("tables")), 0);
+	assert_int_equal(settings_note_launch(&settings), 0);
+	assert_int_equal(access(path_of("launch"), F_OK), -1);
+	unsetenv("GODWIT_DMI_TABLES");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_saved_is_loaded),
 		cmocka_unit_test(what_is_forgotten_leaves_nothing_of_the_machine_but_its_log),
+		cmocka_unit_test(of_a_launched_machine_it_is_noted_which_launch_it_is),
 		cmocka_unit_test(a_state_folder_that_was_never_enrolled_is_no_damaged_one),
 		cmocka_unit_test(agent_json_cut_short_anywhere_is_refused),
 		cmocka_unit_test(agent_json_with_any_byte_changed_harms_nobody),
