@@ -20,6 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define START_TRIES    5u			/* of one that is to be started again, and ... */
+#define START_PAUSE_US (10 * USEC_PER_SEC)	/* ... after the first; doubled each time */
+
 /* --- small things ------------------------------------------------------------------------ */
 
 struct launch *launches_find(const struct launches *l, const char *id)
@@ -192,18 +195,15 @@ static bool are_disks_to_stay(const struct launch *e)
 }
 
 /* N1. */
-void launch_bury(struct launch *e)
+static void bury(struct launch *e, const struct fault *f)
 {
 	bool keep_disks = are_disks_to_stay(e);
 	char path[SETTINGS_PATH_MAX + 64];
-	struct fault f;
 
 	launchfiles_end_processes(e->folder);
 	launchfiles_clear(e->folder, keep_disks);
 	launchfiles_clear_images(e->spec);
-	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
-			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
-	if (launchfiles_bury(launch_path(e, "launch.json", path), e->spec, e->asked_to_end ? NULL : &f, keep_disks))
+	if (launchfiles_bury(launch_path(e, "launch.json", path), e->record, e->spec, e->asked_to_end ? NULL : f, keep_disks))
 		log_warn("launch %s cannot be buried", e->id);
 	else
 		log_info("launch %s is buried: its process was gone", e->id);
@@ -211,6 +211,30 @@ void launch_bury(struct launch *e)
 	if (!e->record) /* there is no room to write it: not again and again */
 		e->over = true;
 	stores_schedule(e->launches->server->stores);
+}
+
+void launch_bury(struct launch *e)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
+			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
+	bury(e, &f);
+}
+
+/* Want of memory or of descriptors, say, may pass. */
+void launch_not_started_again(struct launch *e)
+{
+	struct fault f;
+
+	if (e->over)
+		return;
+	e->start_at_us = monotonic_now_us() + (START_PAUSE_US << e->start_failures);
+	if (++e->start_failures < START_TRIES)
+		return;
+	e->start_failures = 0;
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "godwit-launch ended at once", NULL);
+	bury(e, &f);
 }
 
 /* N3.  Killed on this boot of the server's machine is killed; stopped on it, it waits for the next. */
@@ -334,7 +358,8 @@ static void look_at(struct launch *e)
 	} else if (err && err != -ENOENT && !e->over && !e->asked_to_end) {
 		set_unreadable(e, "launch.json", err);
 	} else if (!e->over && is_to_start_again(e) && !e->launches->server->stopping) {
-		launch_start_again(e);
+		if (monotonic_now_us() >= e->start_at_us)
+			launch_start_again(e);
 	} else if (!e->over && !waits_for_restart(e) && (e->record || ++e->dead_looks > 1)) {
 		launch_bury(e);
 	}
@@ -361,7 +386,7 @@ static const char *since_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "since")) ?: "";
 }
 
-/* N2: the oldest that is over, of @machine or of all, and how many there are. */
+/* N2: the oldest that is over and left no disks, of @machine or of all, and how many are over. */
 static struct launch *oldest_over(const struct launches *l, const struct uuid *machine, size_t *ret_count)
 {
 	struct launch *oldest = NULL;
@@ -371,7 +396,7 @@ static struct launch *oldest_over(const struct launches *l, const struct uuid *m
 		if (!e->over || (machine && !uuid_equal(machine, &e->machine)))
 			continue;
 		++*ret_count;
-		if (!is_somebodys_data(e) && (!oldest || strcmp(since_of(e), since_of(oldest)) < 0))
+		if (!is_somebodys_data(e) && launchfiles_has_disks(e->folder) == 0 && (!oldest || strcmp(since_of(e), since_of(oldest)) < 0))
 			oldest = e;
 	}
 	return oldest;
@@ -451,7 +476,7 @@ static int say(const struct launch *e, const char *line)
 /* Off, but its disks are there: after it was killed, or stopped without a restart of this machine. */
 static bool can_start_again(const struct launch *e)
 {
-	return process_of(e) <= 0 && is_somebodys_data(e) && (e->over || is_stopped(e)) && !e->launches->server->stopping;
+	return !e->unreadable && process_of(e) <= 0 && is_somebodys_data(e) && (e->over || is_stopped(e)) && !e->launches->server->stopping;
 }
 
 int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
@@ -460,8 +485,10 @@ int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
-	if (!e->over)
+	if (!e->over || e->unreadable)
 		look_at(e);
+	if (e->unreadable && fault_from_json(json_object_get(e->record, "fault"), ret_fault) == 0)
+		return -EBADMSG;
 	if (e->stage == THERE && can_start_again(e)) {
 		e->over = e->asked_to_end = false;
 		e->kill_at_us = 0;

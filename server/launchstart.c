@@ -141,9 +141,13 @@ static void spawned(struct launch *e, int status)
 	e->stage = THERE;
 	launch_read_record(e);
 	if (e->again) {
-		if (!WIFEXITED(status) || WEXITSTATUS(status))
-			log_warn("launch %s could not be started again", e->id); /* its record says why, or it is buried */
 		e->again = false;
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+			e->start_failures = 0;
+		} else {
+			log_warn("launch %s could not be started again", e->id); /* its record says why, or it is tried again */
+			launch_not_started_again(e);
+		}
 		if (e->asked_to_end)
 			launches_terminate(e->launches, e->id);
 		return;

@@ -371,10 +371,23 @@ static int resume(struct launch *l)
 	return 0;
 }
 
+/* What could not be read just now may be read soon: the record of what was there before is let alone then, and
+ * the server tries again. */
+static int refuse(const char *folder, int err, const struct fault *f)
+{
+	char line[1024];
+
+	log_error("%s", fault_format(f, LANGUAGE_EN, line, sizeof(line)));
+	if (err == -EINVAL || !record_has_disks(folder))
+		record_refused(folder, f);
+	daemon_ready(2);
+	return 2;
+}
+
 int launch_run(const char *folder)
 {
 	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .store_fd = -1, .proof_status = -1 };
-	char path[PATH_MAX], line[1024];
+	char path[PATH_MAX];
 	struct fault f = { 0 };
 	pid_t other;
 	int err;
@@ -386,14 +399,16 @@ int launch_run(const char *folder)
 		return 2;
 	}
 	snprintf(path, sizeof(path), "%s/spec.json", folder);
-	if (spec_read(path, &l.spec, &f)) {
-		log_error("%s", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
-		(void)!record_refused(folder, &f);
-		daemon_ready(2);
-		return 2;
-	}
+	err = spec_read(path, &l.spec, &f);
+	if (err)
+		return refuse(folder, err, &f);
 	l.bus = l.spec.bus;
 	err = resume(&l);
+	if (err == -ENOENT && record_has_disks(folder)) {
+		(void)fault_set(&f, -EINVAL, MSG_LAUNCH_NOT_STARTED, "reason",
+				"its folder has disks, and no record by which they can be started", NULL);
+		return refuse(folder, -EINVAL, &f);
+	}
 	if (err == -ENOENT)
 		err = record_new(folder, &l.spec, &l.record);
 	if (!err)

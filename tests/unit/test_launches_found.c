@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a server that starts makes of the launches' folders that it finds, above all of those that it
  * cannot read: they may be somebody's machine (server/launches.h, N5). */
-#include "launches.h"
+#include "launches-private.h"
 #include "launchfiles.h"
 #include "fileio.h"
 #include "server.h"
@@ -282,6 +282,81 @@ static void test_only_who_asks_for_its_end_ends_one_that_cannot_be_read(void **s
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
+static void test_one_that_cannot_be_read_is_not_started_by_who_asks_to_keep_it(void **state)
+{
+	struct fault f;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", "{");
+	put("launch.json", STANDING);
+	find_and_look(1);
+	assert_int_not_equal(launches_keep(launches, LAUNCH, &f), 0);
+	assert_int_equal(f.code, MSG_LAUNCH_UNREADABLE);
+	assert_non_null(launches_find(launches, LAUNCH));
+	assert_int_equal(launches_find(launches, LAUNCH)->stage, THERE);
+}
+
+/* LAUNCHES_OVER_OF_MACHINE newer ones than ours, all over. */
+static void add_newer(unsigned int count)
+{
+	char path[SETTINGS_PATH_MAX + 128];
+
+	for (unsigned int i = 0; i < count; i++) {
+		static const char ended[] = "{\"state\":\"ended\",\"since\":\"2026-11-22T10:00:00Z\"}";
+		int n = snprintf(path, sizeof(path), "%s/launches/33333333-3333-4333-8333-3333333333%02x", server.settings.state, i);
+
+		assert_int_equal(fileio_mkdirs(path, 0700), 0);
+		snprintf(path + n, sizeof(path) - (size_t)n, "/spec.json");
+		assert_int_equal(fileio_replace(path, SPEC, strlen(SPEC), 0600), 0);
+		snprintf(path + n, sizeof(path) - (size_t)n, "/launch.json");
+		assert_int_equal(fileio_replace(path, ended, strlen(ended), 0600), 0);
+	}
+}
+
+static void test_what_is_over_is_not_thinned_while_there_are_disks_in_it(void **state)
+{
+	for (int has_disks = 0; has_disks < 2; has_disks++) {
+		assert_int_equal(fileio_mkdirs(in_folder(""), 0700), 0);
+		put("spec.json", SPEC);
+		put("launch.json", "{\"state\":\"failed\",\"since\":\"2026-11-21T10:00:00Z\"}");
+		if (has_disks)
+			put("disk0.qcow2", "x");
+		add_newer(LAUNCHES_OVER_OF_MACHINE);
+		find_and_look(1);
+		assert_int_equal(is_there("launch.json"), has_disks);
+		launches_free(launches);
+		launches = NULL;
+	}
+}
+
+/* Nobody can run it: it is tried again later, not every second, and its record stays as it is until it fails. */
+static void test_one_that_cannot_be_started_again_is_tried_later(void **state)
+{
+	struct launch *e;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", "{\"launch\":\"" LAUNCH "\",\"state\":\"standing\",\"has_stood\":true,\"boot_id\":\"another\",\"disks\":[1],\"log\":[]}");
+	assert_int_equal(launches_new(&server, &launches), 0);
+	e = launches_find(launches, LAUNCH);
+	for (unsigned int i = 0; i < 5; i++) {
+		assert_false(e->over);
+		assert_string_equal(json_string_value(json_object_get(e->record, "state")), "standing");
+		e->start_at_us = 0;
+		e->stage = SPAWNING;
+		e->spawner = 1;
+		e->again = true;
+		assert_true(launches_reaped(launches, 1, 2 << 8));
+		assert_int_equal(e->stage, THERE);
+		launches_look(launches);
+		assert_int_equal(e->stage, THERE); /* not at once again */
+	}
+	expect("failed", "LAUNCH_NOT_STARTED");
+	assert_true(is_there("disk0.qcow2"));
+	assert_true(json_is_true(json_object_get(e->record, "disks_kept")));
+	assert_int_equal(json_array_size(json_object_get(e->record, "disks")), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +369,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_it_goes_on_when_it_can_be_read_again, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_point_of_one_that_cannot_be_read_is_held, begin, finish),
 		cmocka_unit_test_setup_teardown(test_only_who_asks_for_its_end_ends_one_that_cannot_be_read, begin, finish),
+		cmocka_unit_test_setup_teardown(test_one_that_cannot_be_read_is_not_started_by_who_asks_to_keep_it, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_is_over_is_not_thinned_while_there_are_disks_in_it, begin, finish),
+		cmocka_unit_test_setup_teardown(test_one_that_cannot_be_started_again_is_tried_later, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
