@@ -94,6 +94,11 @@ static const char *state_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "state")) ?: "";
 }
 
+static bool record_has(const struct launch *e, const char *member)
+{
+	return json_is_true(json_object_get(e->record, member));
+}
+
 static bool is_stopped(const struct launch *e)
 {
 	return strcmp(state_of(e), "stopped") == 0;
@@ -102,13 +107,15 @@ static bool is_stopped(const struct launch *e)
 /* All its data is its own, whether its machine runs just now or not. */
 static bool stands(const struct launch *e)
 {
-	return strcmp(state_of(e), "standing") == 0 ||
-	       (is_stopped(e) && !json_is_true(json_object_get(e->record, "needs_store")));
+	return strcmp(state_of(e), "standing") == 0 || (is_stopped(e) && !record_has(e, "needs_store"));
 }
 
+/* N4.  Over and with disks that somebody may ask for again, it does, unless it has stood. */
 static bool needs_store(const struct launch *e)
 {
-	return e->unreadable || (!e->over && !stands(e));
+	if (e->unreadable)
+		return true;
+	return e->over ? record_has(e, "disks_kept") && !record_has(e, "has_stood") : !stands(e);
 }
 
 static int fault_unknown(struct fault *f, const char *id)
@@ -179,12 +186,12 @@ void launch_read_record(struct launch *e)
 static bool is_somebodys_data(const struct launch *e)
 {
 	const char *kind = json_string_value(json_object_get(e->spec, "kind")) ?: "";
-	bool kept = json_is_true(json_object_get(e->record, "disks_kept"));
+	bool kept = record_has(e, "disks_kept");
 
 	if (e->over || kept)
 		return kept;
 	return stands(e) || is_stopped(e) || json_is_object(json_object_get(e->record, "not_proved")) ||
-	       json_is_true(json_object_get(e->record, "to_be_kept")) ||
+	       record_has(e, "to_be_kept") ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
@@ -371,6 +378,7 @@ static void look_at(struct launch *e)
 
 static void discard(struct launch *e)
 {
+	struct stores *stores = e->over && needs_store(e) ? e->launches->server->stores : NULL;
 	struct fault f;
 
 	if (e->unreadable) /* nobody has ended what it may have started */
@@ -379,6 +387,8 @@ static void discard(struct launch *e)
 	launch_answer(e, &f);
 	launchfiles_remove(e->folder);
 	launch_forget(e);
+	if (stores) /* its point, or all of its store, may go now */
+		stores_schedule(stores);
 }
 
 static const char *since_of(const struct launch *e)

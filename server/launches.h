@@ -24,8 +24,9 @@
  *	blueprint says that it is to be left (after_restart).
  *	What cannot be begun is tried again a few times, with pauses.
  *	One whose disks were kept at its end is started again when it is asked to be kept.
- * N4	The point of a launch that is not over and does not stand on its own is not
- *	thinned away, also while nothing of it runs: its disks are nothing without it.
+ * N4	The point of a launch that does not stand on its own is not thinned away, also
+ *	while nothing of it runs, and also when it is over while its disks are kept
+ *	and until it is terminated: they are nothing without it.
  * N5	What cannot be read may be somebody's machine: a launch whose spec.json, or
  *	with no process its launch.json, is there but unreadable is shown as failed
  *	(LAUNCH_UNREADABLE) and nothing of it is touched, nor what runs of it.  It is

@@ -29,7 +29,7 @@
 
 static struct server server;
 static struct launches *launches;
-static unsigned int reports;
+static unsigned int reports, scheduled;
 
 /* --- the rest of the server -------------------------------------------------------------- */
 
@@ -46,6 +46,7 @@ const char *server_machine_name(const struct server *s, const struct uuid *machi
 
 void stores_schedule(struct stores *st)
 {
+	scheduled++;
 }
 
 bool stores_exists(const struct stores *st, const struct uuid *machine)
@@ -90,7 +91,7 @@ static bool is_there(const char *name)
 
 static int begin(void **state)
 {
-	server = (struct server){ 0 };
+	server = (struct server){ .stores = (struct stores *)&server };
 	reports = 0;
 	strcpy(server.settings.state, "/tmp/godwit-launches-found.XXXXXX");
 	return mkdtemp(server.settings.state) && fileio_mkdirs(in_folder(""), 0700) == 0 ? 0 : -1;
@@ -262,6 +263,43 @@ static void test_the_point_of_one_that_cannot_be_read_is_held(void **state)
 	assert_int_equal(launches_of(launches, &machine), 1);
 }
 
+/* A cutover that was killed before it stood: `godwit keep` starts it again, over its point. */
+static void test_the_point_under_disks_that_are_kept_is_held_until_it_is_terminated(void **state)
+{
+	struct uuid machine;
+	uint64_t epoch = 0;
+
+	assert_int_equal(uuid_parse(MACHINE, &machine), 0);
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", "{\"launch\":\"" LAUNCH "\",\"state\":\"keeping\",\"to_be_kept\":true,\"log\":[]}");
+	find_and_look(2);
+	expect("failed", "LAUNCH_KILLED");
+	assert_int_equal(launches_points(launches, &machine, &epoch, 1), 1);
+	assert_int_equal(epoch, 7);
+	launches_stop_machine(launches, &machine); /* it is unprotected */
+	assert_int_equal(launches_of(launches, &machine), 1);
+	scheduled = 0;
+	launches_terminate(launches, LAUNCH);
+	assert_int_equal(launches_points(launches, &machine, &epoch, 1), 0);
+	assert_int_equal(launches_of(launches, &machine), 0);
+	assert_int_not_equal(scheduled, 0);
+}
+
+static void test_the_point_under_disks_that_need_it_no_more_is_let_go_of(void **state)
+{
+	struct uuid machine;
+	uint64_t epoch;
+
+	assert_int_equal(uuid_parse(MACHINE, &machine), 0);
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", "{\"launch\":\"" LAUNCH "\",\"state\":\"standing\",\"has_stood\":true,\"log\":[]}");
+	find_and_look(2);
+	expect("failed", "LAUNCH_KILLED");
+	assert_int_equal(launches_points(launches, &machine, &epoch, 1), 0);
+}
+
 static void test_only_who_asks_for_its_end_ends_one_that_cannot_be_read(void **state)
 {
 	struct uuid machine;
@@ -372,6 +410,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_that_cannot_be_read_is_not_started_by_who_asks_to_keep_it, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_is_over_is_not_thinned_while_there_are_disks_in_it, begin, finish),
 		cmocka_unit_test_setup_teardown(test_one_that_cannot_be_started_again_is_tried_later, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_point_under_disks_that_are_kept_is_held_until_it_is_terminated, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_point_under_disks_that_need_it_no_more_is_let_go_of, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
