@@ -43,6 +43,7 @@ struct launch {
 	int signal_fd, control_fd;
 	int store_fd; /* its folder, so that it is known again */
 	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
+	uint64_t proof_us;	    /* when the proof's time is over; a symptom makes the deadline earlier */
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
 	bool asked_to_end;

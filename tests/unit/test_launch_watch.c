@@ -261,13 +261,56 @@ static void test_a_cutover_that_runs_unproved_can_be_kept(void **state)
 	assert_int_equal(state_now(), LAUNCH_KEEPING);
 }
 
-static void test_a_cutover_whose_console_says_why_it_does_not_boot_fails(void **state)
+static void test_a_test_whose_console_says_why_it_does_not_boot_fails_soon(void **state)
 {
-	l.spec.kind = LAUNCH_CUTOVER;
+	launch_await_proof(&l);
 	say("error: you need to load the kernel first.\n");
-	run_out_of_time();
+	assert_in_range(l.deadline.at_us, monotonic_now_us(), monotonic_now_us() + 20 * USEC_PER_SEC);
+	l.deadline.fire(l.deadline.context);
 	assert_true(l.failing);
 	assert_int_equal(l.why.code, MSG_LAUNCH_NO_KERNEL);
+}
+
+static void test_a_cutover_whose_console_says_why_it_does_not_boot_runs_on(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	launch_await_proof(&l);
+	say("error: you need to load the kernel first.\n");
+	l.deadline.fire(l.deadline.context);
+	assert_false(l.failing);
+	assert_true(l.unproved);
+	assert_int_equal(lines_with("you need to load the kernel first"), 1);
+	picture_done(&l, NULL);
+	picture_done = NULL;
+	assert_int_equal(stopped, 0);
+	say("web login: ");
+	is_proved_by("a login prompt is on its serial console");
+}
+
+/* A panic that reboots it, say. */
+static void test_what_gets_further_after_it_said_why_it_does_not_boot_has_all_its_time(void **state)
+{
+	static const char *const further[] = { "[    0.000000] Linux version 6.1\n", "systemd[1]: Detected\n" };
+
+	for (size_t i = 0; i < ARRAY_LEN(further); i++) {
+		launch_await_proof(&l);
+		say("[    0.000000] Linux version 6.1\n[    0.9] Kernel panic - not syncing: no init\n[    0.9] CPU: 0\n");
+		assert_true(l.deadline.at_us < l.proof_us);
+		say(further[i]);
+		assert_int_equal(l.deadline.at_us, l.proof_us);
+		say("[    0.8] Kernel panic - not syncing: again\n");
+		assert_true(l.deadline.at_us < l.proof_us);
+		say(further[i]);
+		l.deadline.fire(l.deadline.context);
+		assert_int_equal(l.why.code, MSG_LAUNCH_NOT_PROVED);
+		(void)finish(state);
+		assert_int_equal(begin(state), 0);
+	}
+	launch_await_proof(&l);
+	say("Kernel panic - not syncing: no init\n");
+	say(further[0]);
+	say("web login: ");
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
 }
 
 static void test_a_text_in_many_pieces_is_seen(void **state)
@@ -467,7 +510,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_test_that_is_not_proved_in_time_ends, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_is_not_proved_in_time_runs_on_and_is_proved_later, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_can_be_kept, begin, finish),
-		cmocka_unit_test_setup_teardown(test_a_cutover_whose_console_says_why_it_does_not_boot_fails, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_test_whose_console_says_why_it_does_not_boot_fails_soon, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_whose_console_says_why_it_does_not_boot_runs_on, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_gets_further_after_it_said_why_it_does_not_boot_has_all_its_time, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_failed_is_not_proved_while_its_last_picture_is_taken, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_not_booted_is_not_kept, begin, finish),
