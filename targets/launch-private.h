@@ -42,7 +42,8 @@ struct launch {
 	const char *mac_list[HARDWARE_CARDS_MAX];
 	int signal_fd, control_fd;
 	int store_fd; /* its folder, so that it is known again */
-	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
+	struct loop_timer deadline; /* of what is awaited: NBD servers, the proof, post_launch, a picture */
+	struct loop_timer power_off_limit; /* L4: no other wait shares it, and none ends it */
 	uint64_t proof_us;	    /* when the proof's time is over; a symptom makes the deadline earlier */
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
@@ -75,6 +76,7 @@ struct launch {
 /* launch.c */
 void launch_fail(struct launch *l, const struct fault *f);
 void launch_end(struct launch *l);
+void launch_stop_in_order(struct launch *l); /* L4 */
 void launch_powered_off(struct launch *l, const char *why); /* it ended; @why, unless it did as asked */
 void launch_finish(struct launch *l); /* the target is gone, or never was */
 void launch_start_machine(struct launch *l);

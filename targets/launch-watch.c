@@ -68,7 +68,7 @@ static void picture_with_proof(void *context, const char *error)
 
 	if (error)
 		log_warn("no picture of the screen: %s", error);
-	if (l->failing || l->ending)
+	if (l->failing || l->ending || l->powering_off)
 		return;
 	if (l->spec.kind == LAUNCH_DRILL) {
 		launch_end(l);
@@ -84,7 +84,7 @@ void launch_proved(struct launch *l, const char *by)
 	char path[PATH_MAX];
 
 	/* Of what has failed a proof comes too late, while its last picture is taken, say. */
-	if (l->failing || l->ending || record_current(l->record) != LAUNCH_BOOTING)
+	if (l->failing || l->ending || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
 		return;
 	loop_clear_timer(l->loop, &l->deadline);
 	record_proof(l->record, by);
@@ -127,7 +127,7 @@ static void look_for_symptom(struct launch *l)
 	char line[sizeof(l->symptom_line)];
 	enum message_code code;
 
-	if (l->failing || record_current(l->record) != LAUNCH_BOOTING)
+	if (l->failing || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
 		return;
 	if (symptom_is_over(l->tail)) {
 		forget_symptom(l);

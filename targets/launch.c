@@ -66,6 +66,7 @@ void launch_finish(struct launch *l)
 	launch_end_disks(l);
 	remove_files(l);
 	loop_clear_timer(l->loop, &l->deadline);
+	loop_clear_timer(l->loop, &l->power_off_limit);
 	loop_clear_timer(l->loop, &l->store_look);
 	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
@@ -117,7 +118,7 @@ void launch_powered_off(struct launch *l, const char *why)
 }
 
 /* L4.  Nobody asked for the data to go. */
-static void stop_in_order(struct launch *l)
+void launch_stop_in_order(struct launch *l)
 {
 	bool somebodys = is_somebodys_data(l);
 	char line[128];
@@ -131,9 +132,11 @@ static void stop_in_order(struct launch *l)
 	}
 	l->powering_off = true;
 	l->power_off_us = monotonic_now_us();
-	l->deadline.fire = power_off_too_late;
-	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, l->power_off_us + l->spec.poweroff_seconds * USEC_PER_SEC);
+	loop_clear_timer(l->loop, &l->deadline); /* nothing else is awaited of it any more */
+	loop_clear_timer(l->loop, &l->again);
+	l->power_off_limit.fire = power_off_too_late;
+	l->power_off_limit.context = l;
+	loop_set_timer(l->loop, &l->power_off_limit, l->power_off_us + l->spec.poweroff_seconds * USEC_PER_SEC);
 	snprintf(line, sizeof(line), "the replication server's machine goes down: it is asked to power itself off, within %u s",
 		 l->spec.poweroff_seconds);
 	record_line(l->record, line);
@@ -305,7 +308,7 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
-		stop_in_order(l);
+		launch_stop_in_order(l);
 		return;
 	}
 	launch_reap_disks(l);

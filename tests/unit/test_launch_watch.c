@@ -46,7 +46,12 @@ static void stop(struct target *t)
 	stopped++;
 }
 
-static const struct target_ops ops = { .name = "test", .screenshot = take_picture, .run = run, .keep = keep, .stop = stop };
+static void power_off(struct target *t)
+{
+}
+
+static const struct target_ops ops = { .name = "test", .screenshot = take_picture, .run = run, .keep = keep, .stop = stop,
+				       .power_off = power_off };
 
 static int begin(void **state)
 {
@@ -70,6 +75,7 @@ static int finish(void **state)
 	char path[PATH_MAX];
 
 	loop_clear_timer(l.loop, &l.deadline);
+	loop_clear_timer(l.loop, &l.power_off_limit);
 	loop_clear_timer(l.loop, &l.again);
 	record_free(l.record);
 	loop_free(l.loop);
@@ -497,6 +503,39 @@ static void test_a_drill_awaits_no_post_launch(void **state)
 	assert_int_equal(post_launch_pending(), -1);
 }
 
+/* --- with the server's machine ------------------------------------------------------------------ */
+
+/* Whatever comes in between, it is ended when it has not powered itself off in time. */
+static void test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off(void **state)
+{
+	for (int how = 0; how < 3; how++) {
+		l.spec.kind = LAUNCH_CUTOVER;
+		l.spec.poweroff_seconds = 1;
+		strcpy(l.spec.post_launch, "true");
+		if (how == 0) { /* it runs post_launch */
+			EVENTS.ready(&l);
+			say("web login: ");
+			picture_done(&l, NULL);
+			assert_int_equal(ran, 1);
+		} else { /* it has not shown that it boots */
+			run_out_of_time();
+		}
+		launch_stop_in_order(&l);
+		assert_true(l.powering_off);
+		if (how == 0)
+			EVENTS.ran(&l, "post_launch", 0, "");
+		else if (how == 1)
+			say("web login: ");
+		else
+			say("Kernel panic - not syncing: no init\n");
+		turn_until(&l.ending, 20 * USEC_PER_SEC);
+		assert_int_equal(stopped, 1);
+		assert_int_equal(lines_with("had not powered itself off"), 1);
+		(void)finish(state);
+		assert_int_equal(begin(state), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +562,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_post_launch_ends_once, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_booted_says_from_the_first_that_post_launch_is_still_to_run, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_drill_awaits_no_post_launch, begin, finish),
+		cmocka_unit_test_setup_teardown(test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
