@@ -16,6 +16,8 @@
 
 #define TAIL_BYTES 512u /* of the serial console, searched for the proof */
 
+#define LAUNCH_PICTURE_US (15 * USEC_PER_SEC) /* for one; then it is done without */
+
 struct disk {
 	struct launch *launch;
 	struct nbdkit_process process; /* pid 0: not running */
@@ -57,6 +59,7 @@ struct launch {
 	bool written;
 	bool resumed;		    /* it is started again after a restart */
 	bool guest_ready;	    /* commands can be run in the machine */
+	bool picture_awaited;	    /* of its proof */
 	bool post_launch_due;	    /* it has booted, and its picture is taken */
 	bool post_launch_sent;
 	const char *running;	    /* "proof_command", "post_launch": its end is awaited; NULL: none */

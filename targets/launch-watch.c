@@ -66,10 +66,14 @@ static void picture_with_proof(void *context, const char *error)
 {
 	struct launch *l = context;
 
+	if (!l->picture_awaited) /* it comes too late */
+		return;
+	l->picture_awaited = false;
 	if (error)
 		log_warn("no picture of the screen: %s", error);
 	if (l->failing || l->ending || l->powering_off)
 		return;
+	loop_clear_timer(l->loop, &l->deadline);
 	if (l->spec.kind == LAUNCH_DRILL) {
 		launch_end(l);
 		return;
@@ -79,6 +83,11 @@ static void picture_with_proof(void *context, const char *error)
 		launch_keep(l);
 }
 
+static void picture_too_late(void *context)
+{
+	picture_with_proof(context, "qemu does not answer");
+}
+
 void launch_proved(struct launch *l, const char *by)
 {
 	char path[PATH_MAX];
@@ -86,7 +95,10 @@ void launch_proved(struct launch *l, const char *by)
 	/* Of what has failed a proof comes too late, while its last picture is taken, say. */
 	if (l->failing || l->ending || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
 		return;
-	loop_clear_timer(l->loop, &l->deadline);
+	l->picture_awaited = true;
+	l->deadline.fire = picture_too_late; /* it goes on without one */
+	l->deadline.context = l;
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + LAUNCH_PICTURE_US);
 	record_proof(l->record, by);
 	if (l->spec.kind != LAUNCH_DRILL)
 		launch_await_post_launch(l);

@@ -19,8 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PICTURE_US   (15 * USEC_PER_SEC)
-
 /* --- the end --------------------------------------------------------------------------------- */
 
 /* L2.  The disks of a machine that stands on its own or is to, and of a cutover that has
@@ -168,7 +166,7 @@ void launch_fail(struct launch *l, const struct fault *f)
 	/* A last picture, unless it is too far gone for one. */
 	l->deadline.fire = picture_too_late;
 	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + PICTURE_US);
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + LAUNCH_PICTURE_US);
 	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
 	l->ops->screenshot(l->target, path, picture_then_end, l);
 }

@@ -2,6 +2,7 @@
 /* What a started machine says, and what a launch makes of it: the target is the test's. */
 #include "launch-private.h"
 #include "fileio.h"
+#include "tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -536,6 +537,41 @@ static void test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off(v
 	}
 }
 
+static void test_a_drill_whose_picture_does_not_come_ends_all_the_same(void **state)
+{
+	l.spec.kind = LAUNCH_DRILL;
+	say("web login: ");
+	assert_int_equal(stopped, 0);
+	assert_in_range(l.deadline.at_us, monotonic_now_us(), monotonic_now_us() + 60 * USEC_PER_SEC);
+	l.deadline.fire(l.deadline.context);
+	assert_int_equal(stopped, 1);
+}
+
+static void test_a_picture_that_comes_too_late_begins_nothing_twice(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	say("web login: ");
+	l.deadline.fire(l.deadline.context);
+	assert_int_equal(kept, 1);
+	picture_done(&l, NULL);
+	assert_int_equal(kept, 1);
+}
+
+/* --- what is run here ---------------------------------------------------------------------------- */
+
+static void test_a_tool_that_does_not_end_is_ended(void **state)
+{
+	const char *const argv[] = { "sleep", "600", NULL }, *const quick[] = { "echo", "well", NULL };
+	uint64_t begun = monotonic_now_us();
+	char said[64];
+
+	assert_int_equal(tool_run_for(argv, folder, 1, said, sizeof(said)), -ETIMEDOUT);
+	assert_true(monotonic_now_us() < begun + 60 * USEC_PER_SEC);
+	assert_string_equal(said, "sleep did not end within 1 s");
+	assert_int_equal(tool_run(quick, folder, said, sizeof(said)), 0);
+	assert_string_equal(said, "well\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -563,6 +599,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_has_booted_says_from_the_first_that_post_launch_is_still_to_run, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_drill_awaits_no_post_launch, begin, finish),
 		cmocka_unit_test_setup_teardown(test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_drill_whose_picture_does_not_come_ends_all_the_same, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_picture_that_comes_too_late_begins_nothing_twice, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_tool_that_does_not_end_is_ended, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
