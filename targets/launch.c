@@ -194,6 +194,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
 		.wants_login = l->spec.proof == PROOF_LOGIN,
+		.is_somebodys = l->spec.kind == LAUNCH_CUTOVER || l->resumed,
 		.again = l->resumed,
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,

@@ -17,6 +17,7 @@
 #include "base.h"
 #include "guest.h"
 #include "keep.h"
+#include "memory.h"
 #include "qmp.h"
 #include "target.h"
 #include "tool.h"
@@ -63,7 +64,7 @@ struct target {
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
 	uint64_t deadline_us;
 	bool running_said, agent_said;
-	bool powering_off;
+	bool powering_off, never_ran;
 	uint64_t button_us;	 /* it was pressed last */
 	bool full;		 /* it waits for room on its disks */
 	struct keep keep;
@@ -73,6 +74,20 @@ struct target {
 };
 
 static void timer_fired(void *context);
+
+/* When memory runs out a machine goes before the replication of all others; a test before one that is somebody's. */
+static void set_oom_score(pid_t pid, bool is_somebodys)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, is_somebodys ? "50" : "300", is_somebodys ? 2 : 3);
+	close(fd);
+}
 
 static void path_in(const struct target *t, char *ret, size_t size, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -123,6 +138,10 @@ static void process_ended(void *context, uint32_t events)
 
 	(void)waitpid(t->pid, &status, 0);
 	asked |= t->powering_off && status == 0;
+	if (t->never_ran) {
+		asked = false;
+		snprintf(t->said, sizeof(t->said), "it did not run yet");
+	}
 	t->pid = 0;
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
@@ -158,10 +177,12 @@ static void press_button(struct target *t)
 static void power_off(struct target *t)
 {
 	t->powering_off = true;
-	if (t->state == CONNECTING) /* it does not run yet */
+	if (t->state == CONNECTING) {
+		t->never_ran = true;
 		stop(t);
-	else if (t->state == RUNNING)
+	} else if (t->state == RUNNING) {
 		press_button(t);
+	}
 }
 
 /* --- what it says ------------------------------------------------------------------------ */
@@ -227,6 +248,7 @@ static void kept(void *context, const char *error)
 
 static void keep(struct target *t)
 {
+	set_oom_score(t->pid, true);
 	keep_begin(&t->keep, t->qmp, t->m.disk_count);
 }
 
@@ -414,23 +436,9 @@ static int copy_variables(const struct target_machine *m, struct fault *f)
 	return err ? fault_set(f, err, MSG_LAUNCH_NO_FIRMWARE, "file", FIRMWARE_VARS, NULL) : 0;
 }
 
-static uint64_t memory_available(void)
-{
-	unsigned long long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * KIB;
-}
-
 static int check_memory(const struct target_machine *m, struct fault *f)
 {
-	uint64_t available = memory_available();
+	uint64_t available = memory_free_bytes(m->folder);
 	char wanted[32], there[32];
 
 	if (available >= m->memory_bytes + MEMORY_SPARE)
@@ -503,6 +511,7 @@ static int spawn(struct target *t, struct qemu_args *a)
 	t->error_fd = fds[0];
 	if (t->pid < 0)
 		return -errno;
+	set_oom_score(t->pid, t->m.is_somebodys);
 	t->pid_fd = pidfd_open(t->pid, 0);
 	if (t->pid_fd < 0)
 		return -errno;
