@@ -5,6 +5,7 @@
 
 #include "launches.h"
 #include "settings.h"
+#include "wallclock.h"
 
 #include <sys/stat.h>
 
@@ -35,6 +36,9 @@ struct launch {
 	bool reported;	/* ... and so has an event */
 	bool asked_to_end;
 	bool again;	/* SPAWNING: it has been there before */
+	bool after_restart; /* it was started again with the server's machine, not by who asked for it */
+	char ran_before[WALLCLOCK_TEXT_LEN + 1]; /* its record's started_again by then */
+	uint64_t started_again_us;
 	unsigned int start_failures; /* in a row, of starting it again */
 	uint64_t start_at_us;	 /* not before that again */
 	unsigned int dead_looks; /* in a row, without a record */

@@ -23,6 +23,8 @@
 #define START_TRIES    5u			/* of one that is to be started again, and ... */
 #define START_PAUSE_US (10 * USEC_PER_SEC)	/* ... after the first; doubled each time */
 
+#define COMING_UP_US   (400 * USEC_PER_SEC)	/* longer than its process waits */
+
 /* --- small things ------------------------------------------------------------------------ */
 
 struct launch *launches_find(const struct launches *l, const char *id)
@@ -138,6 +140,13 @@ static void add_point_id(const struct launch *e, json_t *record)
 	(void)json_object_set_new(point, "id", json_string(uuid_format(&u, id)));
 }
 
+/* Want of memory or of descriptors, say, may pass. */
+static void note_failed_start(struct launch *e)
+{
+	if (e->start_failures < START_TRIES)
+		e->start_at_us = monotonic_now_us() + (START_PAUSE_US << e->start_failures++);
+}
+
 static void take_record(struct launch *e, json_t *record)
 {
 	const char *state = json_string_value(json_object_get(record, "state")) ?: "";
@@ -153,8 +162,10 @@ static void take_record(struct launch *e, json_t *record)
 	}
 	json_decref(e->record);
 	e->record = record;
-	if (!e->over && (strcmp(state, "ended") == 0 || strcmp(state, "failed") == 0))
+	if (!e->over && (strcmp(state, "ended") == 0 || strcmp(state, "failed") == 0)) {
 		e->over = e->launches->thin_is_due = true;
+		note_failed_start(e);
+	}
 }
 
 /* -ENOENT: it has none. */
@@ -229,17 +240,15 @@ void launch_bury(struct launch *e)
 	bury(e, &f);
 }
 
-/* Want of memory or of descriptors, say, may pass. */
 void launch_not_started_again(struct launch *e)
 {
 	struct fault f;
 
-	if (e->over)
+	if (e->over) /* its record says why */
 		return;
-	e->start_at_us = monotonic_now_us() + (START_PAUSE_US << e->start_failures);
-	if (++e->start_failures < START_TRIES)
+	note_failed_start(e);
+	if (e->start_failures < START_TRIES)
 		return;
-	e->start_failures = 0;
 	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "godwit-launch ended at once", NULL);
 	bury(e, &f);
 }
@@ -257,6 +266,45 @@ static bool is_to_start_again(const struct launch *e)
 	const char *wanted = json_string_value(json_object_get(e->spec, "after_restart")) ?: "start";
 
 	return is_somebodys_data(e) && !e->asked_to_end && strcmp(wanted, "start") == 0 && is_of_another_boot(e);
+}
+
+/* It is on its way, and its record does not say yet that its machine runs. */
+static bool is_coming_up(const struct launch *e)
+{
+	if (monotonic_now_us() > e->started_again_us + COMING_UP_US)
+		return false;
+	return (e->stage == SPAWNING && e->again) || (e->stage == THERE && !e->over && is_stopped(e) && process_of(e) > 0);
+}
+
+/* One after the other: they share disks and processors. */
+static bool may_start_again(const struct launch *e)
+{
+	if (e->launches->server->stopping || monotonic_now_us() < e->start_at_us)
+		return false;
+	for (const struct launch *other = e->launches->list; other; other = other->next)
+		if (other != e && is_coming_up(other))
+			return false;
+	return true;
+}
+
+static const char *ran_again(const struct launch *e)
+{
+	return json_string_value(json_object_get(e->record, "started_again")) ?: "";
+}
+
+static void start_after_restart(struct launch *e)
+{
+	e->over = false;
+	e->after_restart = true;
+	snprintf(e->ran_before, sizeof(e->ran_before), "%s", ran_again(e));
+	launch_start_again(e);
+}
+
+/* It has failed before its machine ran: too little memory, say, while all come up at once. */
+static bool is_to_be_tried_again(const struct launch *e)
+{
+	return e->over && !e->unreadable && e->after_restart && !e->asked_to_end && record_has(e, "disks_kept") &&
+	       e->start_failures < START_TRIES && strcmp(e->ran_before, ran_again(e)) == 0 && may_start_again(e);
 }
 
 static bool waits_for_restart(const struct launch *e)
@@ -364,9 +412,9 @@ static void look_at(struct launch *e)
 			(void)kill(pid, SIGKILL);
 	} else if (err && err != -ENOENT && !e->over && !e->asked_to_end) {
 		set_unreadable(e, "launch.json", err);
-	} else if (!e->over && is_to_start_again(e) && !e->launches->server->stopping) {
-		if (monotonic_now_us() >= e->start_at_us)
-			launch_start_again(e);
+	} else if (!e->over && is_to_start_again(e)) {
+		if (may_start_again(e))
+			start_after_restart(e);
 	} else if (!e->over && !waits_for_restart(e) && (e->record || ++e->dead_looks > 1)) {
 		launch_bury(e);
 	}
@@ -445,6 +493,8 @@ void launches_look(struct launches *l)
 			launch_forget(e);
 		} else if (!e->over || e->unreadable) {
 			look_at(e);
+		} else if (is_to_be_tried_again(e)) {
+			start_after_restart(e);
 		}
 	}
 	if (l->thin_is_due)
@@ -500,7 +550,8 @@ int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 	if (e->unreadable && fault_from_json(json_object_get(e->record, "fault"), ret_fault) == 0)
 		return -EBADMSG;
 	if (e->stage == THERE && can_start_again(e)) {
-		e->over = e->asked_to_end = false;
+		e->over = e->asked_to_end = e->after_restart = false;
+		e->start_failures = 0;
 		e->kill_at_us = 0;
 		launch_start_again(e);
 		return 0;

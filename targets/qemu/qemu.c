@@ -42,6 +42,7 @@
 
 #define CPUS_MAX 255u /* the emulated processors have no x2APIC for more */
 #define CONNECT_US    (20 * USEC_PER_SEC)
+#define CONNECT_AGAIN_US (180 * USEC_PER_SEC) /* all start at once, on cold disks, and it is somebody's */
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
 #define PROGRESS_US   (USEC_PER_SEC / 2)
@@ -62,7 +63,7 @@ struct target {
 	struct qmp *qmp;
 	struct guest *guest;
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
-	uint64_t deadline_us;
+	uint64_t limit_us, deadline_us; /* CONNECTING */
 	bool running_said, agent_said;
 	bool powering_off, never_ran;
 	uint64_t button_us;	 /* it was pressed last */
@@ -389,7 +390,7 @@ static void timer_fired(void *context)
 	case CONNECTING:
 		if (monotonic_now_us() > t->deadline_us) {
 			snprintf(t->said, sizeof(t->said), "qemu did not answer within %llu s",
-				 (unsigned long long)(CONNECT_US / USEC_PER_SEC));
+				 (unsigned long long)(t->limit_us / USEC_PER_SEC));
 			(void)kill(t->pid, SIGKILL);
 			return;
 		}
@@ -546,7 +547,8 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 		return -ENOMEM;
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
 			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
-			      .deadline_us = monotonic_now_us() + CONNECT_US };
+			      .limit_us = m->again ? CONNECT_AGAIN_US : CONNECT_US };
+	t->deadline_us = monotonic_now_us() + t->limit_us;
 	t->keep = (struct keep){ .done = kept, .context = t };
 	qemu_args_build(&a, m);
 	err = a.failed ? -ENOMEM : spawn(t, &a);

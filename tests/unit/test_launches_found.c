@@ -395,6 +395,88 @@ static void test_one_that_cannot_be_started_again_is_tried_later(void **state)
 	assert_int_equal(json_array_size(json_object_get(e->record, "disks")), 1);
 }
 
+#define OTHER_LAUNCH "44444444-4444-4444-8444-444444444444"
+
+/* Was it begun to be started again?  Then it is as if its process had ended with @status. */
+static bool was_begun(const char *id, int status)
+{
+	struct launch *e = launches_find(launches, id);
+	int ignored;
+
+	if (e->stage != SPAWNING)
+		return false;
+	assert_int_equal(waitpid(e->spawner, &ignored, 0), e->spawner);
+	assert_true(launches_reaped(launches, e->spawner, status << 8));
+	return true;
+}
+
+static const char was_standing[] = "{\"launch\":\"" LAUNCH "\",\"state\":\"standing\",\"has_stood\":true,\"boot_id\":\"another\",\"log\":[]}";
+static const char has_failed[] = "{\"launch\":\"" LAUNCH "\",\"state\":\"failed\",\"has_stood\":true,\"disks_kept\":true,\"log\":[]}";
+
+static void test_after_a_restart_one_that_fails_before_it_runs_is_tried_again(void **state)
+{
+	unsigned int tries = 0;
+	struct launch *e;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", was_standing);
+	find_and_look(1);
+	e = launches_find(launches, LAUNCH);
+	while (e->stage == SPAWNING) {
+		put("launch.json", has_failed);
+		assert_true(was_begun(LAUNCH, 1));
+		assert_true(++tries < 20);
+		launches_look(launches);
+		assert_int_equal(e->stage, THERE); /* not at once */
+		e->start_at_us = 0;
+		launches_look(launches);
+	}
+	assert_int_equal(tries, 5);
+	expect("failed", NULL);
+	assert_true(is_there("disk0.qcow2"));
+}
+
+static void test_one_that_has_run_after_the_restart_and_failed_since_is_left(void **state)
+{
+	struct launch *e;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", was_standing);
+	find_and_look(1);
+	e = launches_find(launches, LAUNCH);
+	put("launch.json", "{\"launch\":\"" LAUNCH "\",\"state\":\"failed\",\"has_stood\":true,\"disks_kept\":true,"
+	    "\"started_again\":\"2026-11-22T10:00:00Z\",\"log\":[]}");
+	assert_true(was_begun(LAUNCH, 0));
+	launches_look(launches);
+	e->start_at_us = 0;
+	launches_look(launches);
+	assert_int_equal(e->stage, THERE);
+}
+
+static void test_after_a_restart_one_comes_up_after_the_other(void **state)
+{
+	char path[SETTINGS_PATH_MAX + 128];
+	bool first, second;
+
+	put("disk0.qcow2", "x");
+	put("spec.json", SPEC);
+	put("launch.json", was_standing);
+	snprintf(path, sizeof(path), "%s/launches/" OTHER_LAUNCH, server.settings.state);
+	assert_int_equal(fileio_mkdirs(path, 0700), 0);
+	strcat(path, "/spec.json");
+	assert_int_equal(fileio_replace(path, SPEC, strlen(SPEC), 0600), 0);
+	strcpy(strrchr(path, '/'), "/launch.json");
+	assert_int_equal(fileio_replace(path, was_standing, strlen(was_standing), 0600), 0);
+	find_and_look(1);
+	first = was_begun(LAUNCH, 2);
+	second = was_begun(OTHER_LAUNCH, 2);
+	assert_int_equal(first + second, 1);
+	launches_look(launches);
+	assert_int_equal(was_begun(first ? OTHER_LAUNCH : LAUNCH, 2), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +494,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_that_cannot_be_started_again_is_tried_later, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_point_under_disks_that_are_kept_is_held_until_it_is_terminated, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_point_under_disks_that_need_it_no_more_is_let_go_of, begin, finish),
+		cmocka_unit_test_setup_teardown(test_after_a_restart_one_that_fails_before_it_runs_is_tried_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_one_that_has_run_after_the_restart_and_failed_since_is_left, begin, finish),
+		cmocka_unit_test_setup_teardown(test_after_a_restart_one_comes_up_after_the_other, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
