@@ -106,8 +106,9 @@ static void add_line(struct record *r, const char *said)
 
 	utf8_clean(said, message, sizeof(message));
 	log_info("%s", message);
-	if (json_array_size(lines) < LOG_LINES_MAX)
-		json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
+	while (json_array_size(lines) >= LOG_LINES_MAX) /* what is older makes room */
+		json_array_remove(lines, 0);
+	json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
 }
 
 static void set_boot_id(struct record *r)

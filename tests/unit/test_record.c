@@ -203,6 +203,27 @@ static void test_the_disks_of_a_record_that_is_not_understood_are_let_alone(void
 	assert_int_equal(resume(&m, disks), -EINVAL);
 }
 
+static void test_in_a_log_that_is_full_what_is_older_makes_room(void **state)
+{
+	struct launch_spec spec = { .machine = "web" };
+	struct record *r;
+	char line[32];
+	json_t *j, *log;
+
+	assert_int_equal(record_new(folder, &spec, &r), 0);
+	for (unsigned int i = 0; i < 501; i++) {
+		snprintf(line, sizeof(line), "line %u", i);
+		record_line(r, line);
+	}
+	record_free(r);
+	j = json_load_file(in_folder("launch.json"), 0, NULL);
+	log = json_object_get(j, "log");
+	assert_int_equal(json_array_size(log), 500);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(log, 0), "message")), "line 1");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(log, 499), "message")), "line 500");
+	json_decref(j);
+}
+
 /* --- what cannot be begun ---------------------------------------------------------------------- */
 
 static void put(const char *name, const char *text)
@@ -307,6 +328,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_does_not_stand_is_not_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_disks_of_a_record_that_is_not_understood_are_let_alone, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_machine_that_stood_survives_a_process_that_refuses_its_spec, begin, finish),
+		cmocka_unit_test_setup_teardown(test_in_a_log_that_is_full_what_is_older_makes_room, begin, finish),
 		cmocka_unit_test_setup_teardown(test_disks_that_no_record_describes_are_not_made_anew, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_record_that_cannot_be_read_is_not_written_over, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
