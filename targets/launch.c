@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -173,6 +174,13 @@ void launch_fail(struct launch *l, const struct fault *f)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+static bool is_beside_store(const struct launch *l)
+{
+	struct stat store, own;
+
+	return stat(l->spec.store, &store) == 0 && stat(l->folder, &own) == 0 && store.st_dev == own.st_dev;
+}
+
 static void describe(struct launch *l, struct target_machine *m)
 {
 	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++)
@@ -194,6 +202,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
 		.wants_login = l->spec.proof == PROOF_LOGIN,
+		.is_beside_store = is_beside_store(l),
 		.is_somebodys = l->spec.kind == LAUNCH_CUTOVER || l->resumed,
 		.again = l->resumed,
 		.disks = l->target_disks,

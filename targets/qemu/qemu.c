@@ -19,6 +19,7 @@
 #include "keep.h"
 #include "memory.h"
 #include "qmp.h"
+#include "room.h"
 #include "target.h"
 #include "tool.h"
 #include "wallclock.h"
@@ -69,6 +70,7 @@ struct target {
 	uint64_t button_us;	 /* it was pressed last */
 	bool full;		 /* it waits for room on its disks */
 	struct keep keep;
+	struct room_needs *needs; /* measured before that; NULL: it is not */
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
 	void *picture_context;
 	char said[192];		 /* the last line on its standard error */
@@ -123,6 +125,8 @@ static void forget_line(struct target *t)
 static void let_go(struct target *t)
 {
 	forget_line(t);
+	room_measure_free(t->needs);
+	t->needs = NULL;
 	guest_free(t->guest);
 	t->guest = NULL;
 	loop_close(t->loop, &t->pid_fd);
@@ -247,10 +251,35 @@ static void kept(void *context, const char *error)
 	t->events->kept(t->context, error);
 }
 
+static void measured(void *context, int err, uint64_t needed_bytes)
+{
+	struct target *t = context;
+	char why[192];
+
+	room_measure_free(t->needs);
+	t->needs = NULL;
+	if (err)
+		t->events->note(t->context, "how much room it needs for its own data is not known");
+	if (!err && room_check(t->m.folder, t->m.is_beside_store, needed_bytes, why, sizeof(why)) == -ENOSPC)
+		t->events->kept(t->context, why);
+	else
+		keep_begin(&t->keep, t->qmp, t->m.disk_count);
+}
+
 static void keep(struct target *t)
 {
 	set_oom_score(t->pid, true);
-	keep_begin(&t->keep, t->qmp, t->m.disk_count);
+	if (!t->needs && room_measure(t->loop, t->m.folder, t->m.disk_count, measured, t, &t->needs))
+		keep_begin(&t->keep, t->qmp, t->m.disk_count);
+}
+
+/* Others, and the machine itself, take room meanwhile. */
+static void look_at_room(struct target *t)
+{
+	char why[192];
+
+	if (t->m.is_beside_store && room_check(t->m.folder, true, 0, why, sizeof(why)) == -ENOSPC)
+		keep_cancel(&t->keep, why);
 }
 
 /* Without room the machine is stopped by qemu (its default), and goes on when it is told to. */
@@ -406,6 +435,8 @@ static void timer_fired(void *context)
 		}
 		if (t->powering_off)
 			press_button(t);
+		if (t->keep.wanted)
+			look_at_room(t);
 		if (t->keep.wanted)
 			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
 		again_in(t, t->keep.wanted ? PROGRESS_US : AGENT_PING_US);

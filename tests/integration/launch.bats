@@ -247,8 +247,8 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	KEEP=$(api POST "/launches/$LAUNCH/keep" | jq -r .job)
 	wait_until 120 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
 	[ "$(job "$KEEP" .fault.code)" = LAUNCH_NOT_KEPT ]
-	job "$KEEP" .fault.message | grep -q 'could not be made its own: No space left on device'
-	godwit events tight | grep -q 'No space left on device'
+	job "$KEEP" .fault.message | grep -q 'could not be made its own: [0-9]* MiB are needed, [0-9]* MiB are free'
+	godwit events tight | grep -q 'MiB are needed'
 	[ "$(record "$LAUNCH" .state)" = booted ]
 	wait_continuous tight
 	mount -o remount,size=200M "$GODWIT_DATA/server/launches"
