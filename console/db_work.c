@@ -14,6 +14,18 @@ void db_command_add(struct db *db, const char *peer_id, const json_t *command)
 	free(text);
 }
 
+bool db_command_ends(struct db *db, const char *peer_id, const char *launch)
+{
+	sqlite3_stmt *s = db_query(db,
+				   "SELECT 1 FROM commands WHERE peer_id = ? AND json_extract(body, '$.verb') = 'terminate' AND "
+				   "json_extract(body, '$.launch') = ?", "tt", peer_id, launch);
+	bool yes = db_next(db, s);
+
+	if (yes)
+		db_done(db, s);
+	return yes;
+}
+
 void db_command_done(struct db *db, const char *id)
 {
 	db_run(db, "DELETE FROM commands WHERE id = ?", "t", id);

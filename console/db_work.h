@@ -7,6 +7,7 @@
 #include "console.h"
 
 void db_command_add(struct db *db, const char *peer_id, const json_t *command); /* has "id" */
+bool db_command_ends(struct db *db, const char *peer_id, const char *launch); /* it is still to be told so */
 void db_command_done(struct db *db, const char *id);
 void db_command_drop_all(struct db *db, const char *peer_id);
 

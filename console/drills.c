@@ -3,12 +3,14 @@
 
 #include "blueprint.h"
 #include "db_launches.h"
+#include "db_work.h"
 #include "launches.h"
 #include "wallclock.h"
 
 #include <stdlib.h>
 
-#define LEAST_S 60 /* between two of a machine */
+#define LEAST_S	  60	 /* between two of a machine */
+#define LONGEST_S 7200	 /* beyond the time for its proof: its disks may have to be changed first */
 
 struct due {
 	struct drill {
@@ -82,6 +84,49 @@ static void start_one(struct console *c, const char *machine_id)
 	if (err)
 		console_catalogue_failed(c, "starting a drill", err);
 	json_decref(blueprint);
+}
+
+static bool is_overlong(struct db *db, const struct launch_row *l)
+{
+	json_t *blueprint;
+	int64_t limit_us;
+
+	if (strcmp(l->kind, "drill") || db_command_ends(db, l->server_id, l->id))
+		return false;
+	blueprint = db_launch_blueprint(db, l->id);
+	limit_us = ((int64_t)json_integer_value(json_object_get(blueprint, "proof_seconds")) + LONGEST_S) *
+		   (int64_t)USEC_PER_SEC;
+	json_decref(blueprint);
+	return l->created_us + limit_us <= (int64_t)wallclock_now_us();
+}
+
+/* No other drill of that server begins before, and its point is held. */
+void drills_end_overlong(struct console *c)
+{
+	struct db *db = catalogue_read(c->catalogue);
+	struct launch_row *open, still;
+	size_t count = db_launch_list_open(db, NULL, &open), n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (is_overlong(db, &open[i]))
+			open[n++] = open[i];
+	if (catalogue_read_end(c->catalogue))
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		json_t *command;
+		int err;
+
+		db = catalogue_write(c->catalogue);
+		command = db_launch_find(db, open[i].id, &still) && !still.ended_us ? launches_end(db, &still) : NULL;
+		err = catalogue_commit(c->catalogue);
+		if (err)
+			console_catalogue_failed(c, "ending a drill", err);
+		if (command && !err)
+			launches_send(c, open[i].server_id, command);
+		else
+			json_decref(command);
+	}
+	free(open);
 }
 
 void drills_start_due(struct console *c)

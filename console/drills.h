@@ -8,4 +8,7 @@
 /* Start those that are due: of every server one at a time, whoever waits longest first. */
 void drills_start_due(struct console *c);
 
+/* End those that have been there for too long, whatever holds them. */
+void drills_end_overlong(struct console *c);
+
 #endif

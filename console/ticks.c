@@ -103,5 +103,6 @@ void ticks_run(struct console *c, bool keep)
 void ticks_launches(struct console *c)
 {
 	launches_expire(c);
+	drills_end_overlong(c);
 	drills_start_due(c);
 }

@@ -5,6 +5,7 @@
 
 #include "launches.h"
 #include "settings.h"
+#include "wallclock.h"
 
 #include <sys/stat.h>
 
@@ -35,6 +36,11 @@ struct launch {
 	bool reported;	/* ... and so has an event */
 	bool asked_to_end;
 	bool again;	/* SPAWNING: it has been there before */
+	bool after_restart; /* it was started again with the server's machine, not by who asked for it */
+	char ran_before[WALLCLOCK_TEXT_LEN + 1]; /* its record's started_again by then */
+	uint64_t started_again_us;
+	unsigned int start_failures; /* in a row, of starting it again */
+	uint64_t start_at_us;	 /* not before that again */
 	unsigned int dead_looks; /* in a row, without a record */
 	uint64_t kill_at_us;	 /* it was asked to end; 0: not */
 };
@@ -53,6 +59,7 @@ char *launch_path(const struct launch *e, const char *name, char ret[LAUNCH_PATH
 void launch_answer(struct launch *e, const struct fault *fault); /* all who wait for it */
 void launch_read_record(struct launch *e);			 /* anew, if it has changed */
 void launch_bury(struct launch *e);				 /* N1 */
+void launch_not_started_again(struct launch *e);		 /* N3; it is tried again later */
 
 /* N3: its machine, which stands alone, is started again with what is in its folder. */
 void launch_start_again(struct launch *e);

@@ -20,6 +20,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define START_TRIES    5u			/* of one that is to be started again, and ... */
+#define START_PAUSE_US (10 * USEC_PER_SEC)	/* ... after the first; doubled each time */
+
+#define COMING_UP_US   (400 * USEC_PER_SEC)	/* longer than its process waits */
+
 /* --- small things ------------------------------------------------------------------------ */
 
 struct launch *launches_find(const struct launches *l, const char *id)
@@ -91,6 +96,11 @@ static const char *state_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "state")) ?: "";
 }
 
+static bool record_has(const struct launch *e, const char *member)
+{
+	return json_is_true(json_object_get(e->record, member));
+}
+
 static bool is_stopped(const struct launch *e)
 {
 	return strcmp(state_of(e), "stopped") == 0;
@@ -99,13 +109,15 @@ static bool is_stopped(const struct launch *e)
 /* All its data is its own, whether its machine runs just now or not. */
 static bool stands(const struct launch *e)
 {
-	return strcmp(state_of(e), "standing") == 0 ||
-	       (is_stopped(e) && !json_is_true(json_object_get(e->record, "needs_store")));
+	return strcmp(state_of(e), "standing") == 0 || (is_stopped(e) && !record_has(e, "needs_store"));
 }
 
+/* N4.  Over and with disks that somebody may ask for again, it does, unless it has stood. */
 static bool needs_store(const struct launch *e)
 {
-	return e->unreadable || (!e->over && !stands(e));
+	if (e->unreadable)
+		return true;
+	return e->over ? record_has(e, "disks_kept") && !record_has(e, "has_stood") : !stands(e);
 }
 
 static int fault_unknown(struct fault *f, const char *id)
@@ -128,6 +140,13 @@ static void add_point_id(const struct launch *e, json_t *record)
 	(void)json_object_set_new(point, "id", json_string(uuid_format(&u, id)));
 }
 
+/* Want of memory or of descriptors, say, may pass. */
+static void note_failed_start(struct launch *e)
+{
+	if (e->start_failures < START_TRIES)
+		e->start_at_us = monotonic_now_us() + (START_PAUSE_US << e->start_failures++);
+}
+
 static void take_record(struct launch *e, json_t *record)
 {
 	const char *state = json_string_value(json_object_get(record, "state")) ?: "";
@@ -143,8 +162,10 @@ static void take_record(struct launch *e, json_t *record)
 	}
 	json_decref(e->record);
 	e->record = record;
-	if (!e->over && (strcmp(state, "ended") == 0 || strcmp(state, "failed") == 0))
+	if (!e->over && (strcmp(state, "ended") == 0 || strcmp(state, "failed") == 0)) {
 		e->over = e->launches->thin_is_due = true;
+		note_failed_start(e);
+	}
 }
 
 /* -ENOENT: it has none. */
@@ -176,12 +197,12 @@ void launch_read_record(struct launch *e)
 static bool is_somebodys_data(const struct launch *e)
 {
 	const char *kind = json_string_value(json_object_get(e->spec, "kind")) ?: "";
-	bool kept = json_is_true(json_object_get(e->record, "disks_kept"));
+	bool kept = record_has(e, "disks_kept");
 
 	if (e->over || kept)
 		return kept;
 	return stands(e) || is_stopped(e) || json_is_object(json_object_get(e->record, "not_proved")) ||
-	       json_is_true(json_object_get(e->record, "to_be_kept")) ||
+	       record_has(e, "to_be_kept") ||
 	       (strcmp(kind, "cutover") == 0 && strcmp(state_of(e), "booted") == 0);
 }
 
@@ -192,18 +213,15 @@ static bool are_disks_to_stay(const struct launch *e)
 }
 
 /* N1. */
-void launch_bury(struct launch *e)
+static void bury(struct launch *e, const struct fault *f)
 {
 	bool keep_disks = are_disks_to_stay(e);
 	char path[SETTINGS_PATH_MAX + 64];
-	struct fault f;
 
 	launchfiles_end_processes(e->folder);
 	launchfiles_clear(e->folder, keep_disks);
 	launchfiles_clear_images(e->spec);
-	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
-			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
-	if (launchfiles_bury(launch_path(e, "launch.json", path), e->spec, e->asked_to_end ? NULL : &f, keep_disks))
+	if (launchfiles_bury(launch_path(e, "launch.json", path), e->record, e->spec, e->asked_to_end ? NULL : f, keep_disks))
 		log_warn("launch %s cannot be buried", e->id);
 	else
 		log_info("launch %s is buried: its process was gone", e->id);
@@ -211,6 +229,28 @@ void launch_bury(struct launch *e)
 	if (!e->record) /* there is no room to write it: not again and again */
 		e->over = true;
 	stores_schedule(e->launches->server->stores);
+}
+
+void launch_bury(struct launch *e)
+{
+	struct fault f;
+
+	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine",
+			json_string_value(json_object_get(e->spec, "machine")) ?: e->id, NULL);
+	bury(e, &f);
+}
+
+void launch_not_started_again(struct launch *e)
+{
+	struct fault f;
+
+	if (e->over) /* its record says why */
+		return;
+	note_failed_start(e);
+	if (e->start_failures < START_TRIES)
+		return;
+	(void)fault_set(&f, 0, MSG_LAUNCH_NOT_STARTED, "reason", "godwit-launch ended at once", NULL);
+	bury(e, &f);
 }
 
 /* N3.  Killed on this boot of the server's machine is killed; stopped on it, it waits for the next. */
@@ -226,6 +266,45 @@ static bool is_to_start_again(const struct launch *e)
 	const char *wanted = json_string_value(json_object_get(e->spec, "after_restart")) ?: "start";
 
 	return is_somebodys_data(e) && !e->asked_to_end && strcmp(wanted, "start") == 0 && is_of_another_boot(e);
+}
+
+/* It is on its way, and its record does not say yet that its machine runs. */
+static bool is_coming_up(const struct launch *e)
+{
+	if (monotonic_now_us() > e->started_again_us + COMING_UP_US)
+		return false;
+	return (e->stage == SPAWNING && e->again) || (e->stage == THERE && !e->over && is_stopped(e) && process_of(e) > 0);
+}
+
+/* One after the other: they share disks and processors. */
+static bool may_start_again(const struct launch *e)
+{
+	if (e->launches->server->stopping || monotonic_now_us() < e->start_at_us)
+		return false;
+	for (const struct launch *other = e->launches->list; other; other = other->next)
+		if (other != e && is_coming_up(other))
+			return false;
+	return true;
+}
+
+static const char *ran_again(const struct launch *e)
+{
+	return json_string_value(json_object_get(e->record, "started_again")) ?: "";
+}
+
+static void start_after_restart(struct launch *e)
+{
+	e->over = false;
+	e->after_restart = true;
+	snprintf(e->ran_before, sizeof(e->ran_before), "%s", ran_again(e));
+	launch_start_again(e);
+}
+
+/* It has failed before its machine ran: too little memory, say, while all come up at once. */
+static bool is_to_be_tried_again(const struct launch *e)
+{
+	return e->over && !e->unreadable && e->after_restart && !e->asked_to_end && record_has(e, "disks_kept") &&
+	       e->start_failures < START_TRIES && strcmp(e->ran_before, ran_again(e)) == 0 && may_start_again(e);
 }
 
 static bool waits_for_restart(const struct launch *e)
@@ -333,8 +412,9 @@ static void look_at(struct launch *e)
 			(void)kill(pid, SIGKILL);
 	} else if (err && err != -ENOENT && !e->over && !e->asked_to_end) {
 		set_unreadable(e, "launch.json", err);
-	} else if (!e->over && is_to_start_again(e) && !e->launches->server->stopping) {
-		launch_start_again(e);
+	} else if (!e->over && is_to_start_again(e)) {
+		if (may_start_again(e))
+			start_after_restart(e);
 	} else if (!e->over && !waits_for_restart(e) && (e->record || ++e->dead_looks > 1)) {
 		launch_bury(e);
 	}
@@ -346,6 +426,7 @@ static void look_at(struct launch *e)
 
 static void discard(struct launch *e)
 {
+	struct stores *stores = e->over && needs_store(e) ? e->launches->server->stores : NULL;
 	struct fault f;
 
 	if (e->unreadable) /* nobody has ended what it may have started */
@@ -354,6 +435,8 @@ static void discard(struct launch *e)
 	launch_answer(e, &f);
 	launchfiles_remove(e->folder);
 	launch_forget(e);
+	if (stores) /* its point, or all of its store, may go now */
+		stores_schedule(stores);
 }
 
 static const char *since_of(const struct launch *e)
@@ -361,7 +444,7 @@ static const char *since_of(const struct launch *e)
 	return json_string_value(json_object_get(e->record, "since")) ?: "";
 }
 
-/* N2: the oldest that is over, of @machine or of all, and how many there are. */
+/* N2: the oldest that is over and left no disks, of @machine or of all, and how many are over. */
 static struct launch *oldest_over(const struct launches *l, const struct uuid *machine, size_t *ret_count)
 {
 	struct launch *oldest = NULL;
@@ -371,7 +454,7 @@ static struct launch *oldest_over(const struct launches *l, const struct uuid *m
 		if (!e->over || (machine && !uuid_equal(machine, &e->machine)))
 			continue;
 		++*ret_count;
-		if (!is_somebodys_data(e) && (!oldest || strcmp(since_of(e), since_of(oldest)) < 0))
+		if (!is_somebodys_data(e) && launchfiles_has_disks(e->folder) == 0 && (!oldest || strcmp(since_of(e), since_of(oldest)) < 0))
 			oldest = e;
 	}
 	return oldest;
@@ -410,6 +493,8 @@ void launches_look(struct launches *l)
 			launch_forget(e);
 		} else if (!e->over || e->unreadable) {
 			look_at(e);
+		} else if (is_to_be_tried_again(e)) {
+			start_after_restart(e);
 		}
 	}
 	if (l->thin_is_due)
@@ -451,7 +536,7 @@ static int say(const struct launch *e, const char *line)
 /* Off, but its disks are there: after it was killed, or stopped without a restart of this machine. */
 static bool can_start_again(const struct launch *e)
 {
-	return process_of(e) <= 0 && is_somebodys_data(e) && (e->over || is_stopped(e)) && !e->launches->server->stopping;
+	return !e->unreadable && process_of(e) <= 0 && is_somebodys_data(e) && (e->over || is_stopped(e)) && !e->launches->server->stopping;
 }
 
 int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
@@ -460,10 +545,13 @@ int launches_keep(struct launches *l, const char *id, struct fault *ret_fault)
 
 	if (!e || e->stage != THERE)
 		return fault_unknown(ret_fault, id);
-	if (!e->over)
+	if (!e->over || e->unreadable)
 		look_at(e);
+	if (e->unreadable && fault_from_json(json_object_get(e->record, "fault"), ret_fault) == 0)
+		return -EBADMSG;
 	if (e->stage == THERE && can_start_again(e)) {
-		e->over = e->asked_to_end = false;
+		e->over = e->asked_to_end = e->after_restart = false;
+		e->start_failures = 0;
 		e->kill_at_us = 0;
 		launch_start_again(e);
 		return 0;

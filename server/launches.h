@@ -16,14 +16,17 @@
  * N1	A launch whose process is gone and whose record has no end is buried: what
  *	it had started is ended, its sockets and disks go, its record says
  *	LAUNCH_KILLED.  The disks of a machine that is somebody's (N3) stay.
- * N2	Of launches that are over, so many are kept: LAUNCHES_OVER_MAX.
+ * N2	Of launches that are over, so many are kept: LAUNCHES_OVER_MAX; but none goes while
+ *	there are disks in its folder, before it is terminated.
  * N3	A machine that is somebody's (it stands on its own, is to be kept, or is a
  *	cutover that had booted) is started again, with its disks, when the server's
  *	machine was restarted (another boot id than its record's), unless its
  *	blueprint says that it is to be left (after_restart).
+ *	What cannot be begun is tried again a few times, with pauses.
  *	One whose disks were kept at its end is started again when it is asked to be kept.
- * N4	The point of a launch that is not over and does not stand on its own is not
- *	thinned away, also while nothing of it runs: its disks are nothing without it.
+ * N4	The point of a launch that does not stand on its own is not thinned away, also
+ *	while nothing of it runs, and also when it is over while its disks are kept
+ *	and until it is terminated: they are nothing without it.
  * N5	What cannot be read may be somebody's machine: a launch whose spec.json, or
  *	with no process its launch.json, is there but unreadable is shown as failed
  *	(LAUNCH_UNREADABLE) and nothing of it is touched, nor what runs of it.  It is

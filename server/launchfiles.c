@@ -178,7 +178,7 @@ static void add_line(json_t *log, const char *message)
 	(void)json_array_append_new(log, json_pack("{s:o, s:s}", "time", now_text(), "message", message));
 }
 
-int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f, bool disks_kept)
+int launchfiles_bury(const char *path, const json_t *known, const json_t *spec, const struct fault *f, bool disks_kept)
 {
 	json_t *record, *log;
 	char line[512] = "the machine is gone", folder[FAULT_VALUE_MAX], *text;
@@ -186,7 +186,8 @@ int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f
 	int err;
 
 	if (launchfiles_read(path, &record))
-		record = json_pack("{s:O*, s:O*, s:O*, s:O*, s:{}, s:{}}", "launch", json_object_get(spec, "launch"),
+		record = known ? json_deep_copy(known) :
+			 json_pack("{s:O*, s:O*, s:O*, s:O*, s:{}, s:{}}", "launch", json_object_get(spec, "launch"),
 				   "machine", json_object_get(spec, "machine"), "kind", json_object_get(spec, "kind"),
 				   "point", json_object_get(spec, "point"), "times", "milliseconds");
 	log = json_object_get(record, "log");

@@ -29,8 +29,10 @@ void launchfiles_clear_images(const json_t *spec);
 /* The folder and all that is in it. */
 void launchfiles_remove(const char *folder);
 
-/* End the record at @path, or make one of @spec: failed with @f, or ended when @f is NULL.  -errno. */
-_must_check_ int launchfiles_bury(const char *path, const json_t *spec, const struct fault *f, bool disks_kept);
+/* End the record at @path: failed with @f, or ended when @f is NULL.  If it cannot be read, it becomes what was
+ * @known of it, which may be NULL, or one of @spec.  -errno. */
+_must_check_ int launchfiles_bury(const char *path, const json_t *known, const json_t *spec, const struct fault *f,
+				  bool disks_kept);
 
 /* At most @max bytes of a text from offset @from (-1: the last ones), as {text, from, next, size}. */
 json_t *launchfiles_text(const char *path, json_int_t from, size_t max);

@@ -60,6 +60,7 @@ void launch_start_again(struct launch *e)
 	launchfiles_end_processes(e->folder);
 	launchfiles_clear(e->folder, true);
 	e->again = true;
+	e->started_again_us = monotonic_now_us();
 	e->stage = SPAWNING;
 	log_info("launch %s is started again", e->id);
 	if (spawn(e)) {
@@ -141,9 +142,11 @@ static void spawned(struct launch *e, int status)
 	e->stage = THERE;
 	launch_read_record(e);
 	if (e->again) {
-		if (!WIFEXITED(status) || WEXITSTATUS(status))
-			log_warn("launch %s could not be started again", e->id); /* its record says why, or it is buried */
 		e->again = false;
+		if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+			log_warn("launch %s could not be started again", e->id); /* its record says why, or it is tried again */
+			launch_not_started_again(e);
+		}
 		if (e->asked_to_end)
 			launches_terminate(e->launches, e->id);
 		return;

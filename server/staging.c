@@ -15,7 +15,7 @@ int staging_room(int dir_fd, struct staging_room *ret)
 		return -errno;
 	ret->free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
 	ret->total_bytes = (uint64_t)v.f_blocks * v.f_frsize;
-	ret->reserve_bytes = MAX(limits->reserve_bytes, ret->total_bytes / 1000 * limits->reserve_permille);
+	ret->reserve_bytes = store_limits_reserve_bytes(limits, ret->total_bytes);
 	return 0;
 }
 

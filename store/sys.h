@@ -26,6 +26,11 @@ struct store_limits {
 	uint64_t small_file_bytes; /* data files below this are put together */
 };
 
+static inline uint64_t store_limits_reserve_bytes(const struct store_limits *l, uint64_t total_bytes)
+{
+	return MAX(l->reserve_bytes, total_bytes / 1000 * l->reserve_permille);
+}
+
 struct store_sys {
 	void *context;
 	struct store_limits limits;

@@ -193,8 +193,7 @@ static int check_space(const struct store_writer *w, uint64_t bytes)
 
 	if (err < 0)
 		return err;
-	if (free_bytes < w->sys->limits.reserve_bytes + bytes ||
-	    free_bytes < total_bytes / 1000 * w->sys->limits.reserve_permille + bytes)
+	if (free_bytes < store_limits_reserve_bytes(&w->sys->limits, total_bytes) + bytes)
 		return -ENOSPC;
 	return 0;
 }

@@ -37,7 +37,7 @@ static void try_proof(void *context)
 {
 	struct launch *l = context;
 
-	if (!l->guest_ready || l->running || record_current(l->record) != LAUNCH_BOOTING)
+	if (!l->guest_ready || l->running || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
 		return;
 	l->tried_us = monotonic_now_us();
 	if (l->ops->run(l->target, "proof_command", l->spec.proof_command) == 0) /* else it is ready anew */
@@ -82,7 +82,7 @@ static void give_up(void *context)
 /* At most once, whatever becomes of it. */
 static void send_post_launch(struct launch *l)
 {
-	if (l->post_launch_sent || !l->guest_ready || l->ending)
+	if (l->post_launch_sent || !l->guest_ready || l->ending || l->powering_off)
 		return;
 	l->post_launch_sent = true;
 	record_line(l->record, "running post_launch in the machine");

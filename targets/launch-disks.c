@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define NBDKIT_START_US (20 * USEC_PER_SEC)
+#define NBDKIT_START_AGAIN_US (180 * USEC_PER_SEC) /* as qemu.c's CONNECT_AGAIN_US */
 
 void launch_end_disks(struct launch *l)
 {
@@ -119,7 +120,7 @@ void launch_serve_disks(struct launch *l)
 
 	l->deadline.fire = disks_not_ready;
 	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + NBDKIT_START_US);
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + (l->resumed ? NBDKIT_START_AGAIN_US : NBDKIT_START_US));
 	for (unsigned int i = 0; i < l->disk_count; i++) {
 		int err = serve_disk(l, i);
 

@@ -16,6 +16,8 @@
 
 #define TAIL_BYTES 512u /* of the serial console, searched for the proof */
 
+#define LAUNCH_PICTURE_US (15 * USEC_PER_SEC) /* for one; then it is done without */
+
 struct disk {
 	struct launch *launch;
 	struct nbdkit_process process; /* pid 0: not running */
@@ -42,7 +44,9 @@ struct launch {
 	const char *mac_list[HARDWARE_CARDS_MAX];
 	int signal_fd, control_fd;
 	int store_fd; /* its folder, so that it is known again */
-	struct loop_timer deadline; /* of what is awaited: NBD servers, or the proof */
+	struct loop_timer deadline; /* of what is awaited: NBD servers, the proof, post_launch, a picture */
+	struct loop_timer power_off_limit; /* L4: no other wait shares it, and none ends it */
+	uint64_t proof_us;	    /* when the proof's time is over; a symptom makes the deadline earlier */
 	struct fault why;	    /* it failed */
 	bool failing, ending, done;
 	bool asked_to_end;
@@ -55,6 +59,7 @@ struct launch {
 	bool written;
 	bool resumed;		    /* it is started again after a restart */
 	bool guest_ready;	    /* commands can be run in the machine */
+	bool picture_awaited;	    /* of its proof */
 	bool post_launch_due;	    /* it has booted, and its picture is taken */
 	bool post_launch_sent;
 	const char *running;	    /* "proof_command", "post_launch": its end is awaited; NULL: none */
@@ -74,6 +79,7 @@ struct launch {
 /* launch.c */
 void launch_fail(struct launch *l, const struct fault *f);
 void launch_end(struct launch *l);
+void launch_stop_in_order(struct launch *l); /* L4 */
 void launch_powered_off(struct launch *l, const char *why); /* it ended; @why, unless it did as asked */
 void launch_finish(struct launch *l); /* the target is gone, or never was */
 void launch_start_machine(struct launch *l);

@@ -58,16 +58,22 @@ void launch_keep(struct launch *l)
 	l->ops->keep(l->target);
 }
 
+static void not_proved(void *context);
+
 /* --- proof ----------------------------------------------------------------------------------- */
 
 static void picture_with_proof(void *context, const char *error)
 {
 	struct launch *l = context;
 
+	if (!l->picture_awaited) /* it comes too late */
+		return;
+	l->picture_awaited = false;
 	if (error)
 		log_warn("no picture of the screen: %s", error);
-	if (l->failing || l->ending)
+	if (l->failing || l->ending || l->powering_off)
 		return;
+	loop_clear_timer(l->loop, &l->deadline);
 	if (l->spec.kind == LAUNCH_DRILL) {
 		launch_end(l);
 		return;
@@ -77,14 +83,22 @@ static void picture_with_proof(void *context, const char *error)
 		launch_keep(l);
 }
 
+static void picture_too_late(void *context)
+{
+	picture_with_proof(context, "qemu does not answer");
+}
+
 void launch_proved(struct launch *l, const char *by)
 {
 	char path[PATH_MAX];
 
 	/* Of what has failed a proof comes too late, while its last picture is taken, say. */
-	if (l->failing || l->ending || record_current(l->record) != LAUNCH_BOOTING)
+	if (l->failing || l->ending || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
 		return;
-	loop_clear_timer(l->loop, &l->deadline);
+	l->picture_awaited = true;
+	l->deadline.fire = picture_too_late; /* it goes on without one */
+	l->deadline.context = l;
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + LAUNCH_PICTURE_US);
 	record_proof(l->record, by);
 	if (l->spec.kind != LAUNCH_DRILL)
 		launch_await_post_launch(l);
@@ -108,15 +122,30 @@ static void keep_tail(struct launch *l, const char *text, size_t len)
 	l->tail[l->tail_used] = 0;
 }
 
-/* It may be about to try something else: wait a little longer, and no more than it was to be. */
+static void forget_symptom(struct launch *l)
+{
+	if (!l->symptom_line[0])
+		return;
+	l->symptom_line[0] = 0;
+	if (!l->unproved && l->deadline.fire == not_proved && l->deadline.at_us)
+		loop_set_timer(l->loop, &l->deadline, l->proof_us);
+}
+
+/* It may be about to try something else: wait a little longer, no more than it was to be, and as long as it
+ * was to be when it gets further. */
 static void look_for_symptom(struct launch *l)
 {
 	uint64_t soon_us = monotonic_now_us() + SYMPTOM_US;
 	char line[sizeof(l->symptom_line)];
 	enum message_code code;
 
-	if (l->failing || record_current(l->record) != LAUNCH_BOOTING || !symptom_find(l->tail, &code, line, sizeof(line)) ||
-	    strcmp(line, l->symptom_line) == 0)
+	if (l->failing || l->powering_off || record_current(l->record) != LAUNCH_BOOTING)
+		return;
+	if (symptom_is_over(l->tail)) {
+		forget_symptom(l);
+		return;
+	}
+	if (!symptom_find(l->tail, &code, line, sizeof(line)) || strcmp(line, l->symptom_line) == 0)
 		return;
 	l->symptom = code;
 	memcpy(l->symptom_line, line, sizeof(line));
@@ -319,13 +348,23 @@ static void picture_of_unproved(void *context, const char *error)
 		log_warn("no picture of the screen: %s", error);
 }
 
-/* A cutover may be at work already, for people who see more of it than this program does. */
+static void symptom_fault(const struct launch *l, struct fault *ret)
+{
+	(void)fault_set(ret, 0, l->symptom, "machine", l->spec.machine, "line", l->symptom_line, NULL);
+}
+
+/* A cutover may be at work already, for people who see more of it than this program does: also when its console
+ * has said that it is not, since it may have tried something else. */
 static void go_on_unproved(struct launch *l, const char *seconds)
 {
 	char path[PATH_MAX];
 	struct fault f;
 
 	l->unproved = true;
+	if (l->symptom_line[0]) {
+		symptom_fault(l, &f);
+		record_note(l->record, &f);
+	}
 	(void)fault_set(&f, 0, MSG_LAUNCH_UNPROVED, "machine", l->spec.machine, "seconds", seconds, "launch",
 			uuid_format(&l->spec.id, l->id), NULL);
 	record_not_proved(l->record, &f);
@@ -336,16 +375,17 @@ static void go_on_unproved(struct launch *l, const char *seconds)
 static void not_proved(void *context)
 {
 	struct launch *l = context;
+	uint64_t now_us = monotonic_now_us(), left_us = l->proof_us > now_us ? l->proof_us - now_us : 0;
 	char seconds[24];
 	struct fault f;
 
-	snprintf(seconds, sizeof(seconds), "%u", l->spec.proof_seconds);
-	if (l->spec.kind == LAUNCH_CUTOVER && !l->symptom_line[0]) {
+	snprintf(seconds, sizeof(seconds), "%u", l->spec.proof_seconds - (unsigned int)(left_us / USEC_PER_SEC));
+	if (l->spec.kind == LAUNCH_CUTOVER) {
 		go_on_unproved(l, seconds);
 		return;
 	}
 	if (l->symptom_line[0])
-		(void)fault_set(&f, 0, l->symptom, "machine", l->spec.machine, "line", l->symptom_line, NULL);
+		symptom_fault(l, &f);
 	else
 		(void)fault_set(&f, 0, MSG_LAUNCH_NOT_PROVED, "machine", l->spec.machine, "seconds", seconds, NULL);
 	launch_fail(l, &f);
@@ -355,5 +395,6 @@ void launch_await_proof(struct launch *l)
 {
 	l->deadline.fire = not_proved;
 	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC);
+	l->proof_us = monotonic_now_us() + l->spec.proof_seconds * USEC_PER_SEC;
+	loop_set_timer(l->loop, &l->deadline, l->proof_us);
 }

@@ -16,10 +16,9 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define PICTURE_US   (15 * USEC_PER_SEC)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
@@ -66,6 +65,7 @@ void launch_finish(struct launch *l)
 	launch_end_disks(l);
 	remove_files(l);
 	loop_clear_timer(l->loop, &l->deadline);
+	loop_clear_timer(l->loop, &l->power_off_limit);
 	loop_clear_timer(l->loop, &l->store_look);
 	loop_clear_timer(l->loop, &l->again);
 	if (l->failing)
@@ -117,7 +117,7 @@ void launch_powered_off(struct launch *l, const char *why)
 }
 
 /* L4.  Nobody asked for the data to go. */
-static void stop_in_order(struct launch *l)
+void launch_stop_in_order(struct launch *l)
 {
 	bool somebodys = is_somebodys_data(l);
 	char line[128];
@@ -131,9 +131,11 @@ static void stop_in_order(struct launch *l)
 	}
 	l->powering_off = true;
 	l->power_off_us = monotonic_now_us();
-	l->deadline.fire = power_off_too_late;
-	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, l->power_off_us + l->spec.poweroff_seconds * USEC_PER_SEC);
+	loop_clear_timer(l->loop, &l->deadline); /* nothing else is awaited of it any more */
+	loop_clear_timer(l->loop, &l->again);
+	l->power_off_limit.fire = power_off_too_late;
+	l->power_off_limit.context = l;
+	loop_set_timer(l->loop, &l->power_off_limit, l->power_off_us + l->spec.poweroff_seconds * USEC_PER_SEC);
 	snprintf(line, sizeof(line), "the replication server's machine goes down: it is asked to power itself off, within %u s",
 		 l->spec.poweroff_seconds);
 	record_line(l->record, line);
@@ -165,12 +167,19 @@ void launch_fail(struct launch *l, const struct fault *f)
 	/* A last picture, unless it is too far gone for one. */
 	l->deadline.fire = picture_too_late;
 	l->deadline.context = l;
-	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + PICTURE_US);
+	loop_set_timer(l->loop, &l->deadline, monotonic_now_us() + LAUNCH_PICTURE_US);
 	snprintf(path, sizeof(path), "%s/screenshot.png", l->folder);
 	l->ops->screenshot(l->target, path, picture_then_end, l);
 }
 
 /* --- starting -------------------------------------------------------------------------------- */
+
+static bool is_beside_store(const struct launch *l)
+{
+	struct stat store, own;
+
+	return stat(l->spec.store, &store) == 0 && stat(l->folder, &own) == 0 && store.st_dev == own.st_dev;
+}
 
 static void describe(struct launch *l, struct target_machine *m)
 {
@@ -193,6 +202,8 @@ static void describe(struct launch *l, struct target_machine *m)
 		.card_count = MAX(l->spec.hardware.card_count, 1u),
 		.bus = l->bus,
 		.wants_login = l->spec.proof == PROOF_LOGIN,
+		.is_beside_store = is_beside_store(l),
+		.is_somebodys = l->spec.kind == LAUNCH_CUTOVER || l->resumed,
 		.again = l->resumed,
 		.disks = l->target_disks,
 		.disk_count = l->disk_count,
@@ -305,7 +316,7 @@ static void signal_came(void *context, uint32_t events)
 	if (read(l->signal_fd, &s, sizeof(s)) != sizeof(s))
 		return;
 	if (s.ssi_signo != SIGCHLD) {
-		stop_in_order(l);
+		launch_stop_in_order(l);
 		return;
 	}
 	launch_reap_disks(l);
@@ -371,10 +382,23 @@ static int resume(struct launch *l)
 	return 0;
 }
 
+/* What could not be read just now may be read soon: the record of what was there before is let alone then, and
+ * the server tries again. */
+static int refuse(const char *folder, int err, const struct fault *f)
+{
+	char line[1024];
+
+	log_error("%s", fault_format(f, LANGUAGE_EN, line, sizeof(line)));
+	if (err == -EINVAL || !record_has_disks(folder))
+		record_refused(folder, f);
+	daemon_ready(2);
+	return 2;
+}
+
 int launch_run(const char *folder)
 {
 	struct launch l = { .folder = folder, .signal_fd = -1, .control_fd = -1, .store_fd = -1, .proof_status = -1 };
-	char path[PATH_MAX], line[1024];
+	char path[PATH_MAX];
 	struct fault f = { 0 };
 	pid_t other;
 	int err;
@@ -386,14 +410,16 @@ int launch_run(const char *folder)
 		return 2;
 	}
 	snprintf(path, sizeof(path), "%s/spec.json", folder);
-	if (spec_read(path, &l.spec, &f)) {
-		log_error("%s", fault_format(&f, LANGUAGE_EN, line, sizeof(line)));
-		(void)!record_refused(folder, &f);
-		daemon_ready(2);
-		return 2;
-	}
+	err = spec_read(path, &l.spec, &f);
+	if (err)
+		return refuse(folder, err, &f);
 	l.bus = l.spec.bus;
 	err = resume(&l);
+	if (err == -ENOENT && record_has_disks(folder)) {
+		(void)fault_set(&f, -EINVAL, MSG_LAUNCH_NOT_STARTED, "reason",
+				"its folder has disks, and no record by which they can be started", NULL);
+		return refuse(folder, -EINVAL, &f);
+	}
 	if (err == -ENOENT)
 		err = record_new(folder, &l.spec, &l.record);
 	if (!err)

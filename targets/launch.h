@@ -37,7 +37,8 @@
 #include "base.h"
 
 /* Run the launch in @folder to its end.  Exit status: 0 it ended as it was
- * asked to, 1 it failed (launch.json says why), 2 there is no usable spec.json. */
+ * asked to, 1 it failed (launch.json says why), 2 it could not be begun: launch.json says
+ * why, or is as it was. */
 int launch_run(const char *folder);
 
 #endif

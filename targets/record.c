@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -105,8 +106,9 @@ static void add_line(struct record *r, const char *said)
 
 	utf8_clean(said, message, sizeof(message));
 	log_info("%s", message);
-	if (json_array_size(lines) < LOG_LINES_MAX)
-		json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
+	while (json_array_size(lines) >= LOG_LINES_MAX) /* what is older makes room */
+		json_array_remove(lines, 0);
+	json_array_append_new(lines, json_pack("{s:o,s:s}", "time", now_text(), "message", message));
 }
 
 static void set_boot_id(struct record *r)
@@ -319,18 +321,36 @@ void record_disks_kept(struct record *r)
 	json_object_set_new(r->shown, "disks_kept", json_true());
 }
 
-int record_refused(const char *folder, const struct fault *f)
+bool record_has_disks(const char *folder)
 {
-	json_t *j = json_pack("{s:s,s:o,s:o}", "state", states[LAUNCH_FAILED].name, "since", now_text(), "fault",
-			      fault_to_json(f));
-	char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL, path[PATH_MAX];
-	int err;
+	char pattern[PATH_MAX];
+	glob_t found;
+	bool any;
 
-	snprintf(path, sizeof(path), "%s/launch.json", folder);
-	err = text ? fileio_replace(path, text, strlen(text), 0600) : -ENOMEM;
-	free(text);
-	json_decref(j);
-	return err;
+	snprintf(pattern, sizeof(pattern), "%s/disk*.qcow2", folder);
+	any = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found) != GLOB_NOMATCH; /* in doubt there are */
+	globfree(&found);
+	return any;
+}
+
+/* Of what is there nothing goes: with it a machine is started again. */
+void record_refused(const char *folder, const struct fault *f)
+{
+	struct record *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return;
+	snprintf(r->path, sizeof(r->path), "%s/launch.json", folder);
+	r->state = LAUNCH_STOPPED;
+	r->shown = json_load_file(r->path, JSON_REJECT_DUPLICATES, NULL);
+	if (!r->shown && access(r->path, F_OK) && errno == ENOENT)
+		r->shown = json_pack("{s:[]}", "log");
+	if (json_is_object(r->shown)) { /* else it cannot be read, and is let alone */
+		if (record_has_disks(folder))
+			record_disks_kept(r);
+		record_fail(r, f);
+	}
+	record_free(r);
 }
 
 void record_point(struct record *r, const struct store_epoch *point)

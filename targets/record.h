@@ -69,8 +69,9 @@ void record_note(struct record *r, const struct fault *f); /* a line in the log 
 void record_not_proved(struct record *r, const struct fault *f); /* and it runs on */
 void record_disks_kept(struct record *r); /* before its end is recorded */
 
-/* There is no usable spec.json: only that and why is recorded. */
-_must_check_ int record_refused(const char *folder, const struct fault *f);
+/* It cannot be begun: FAILED, and why.  What the folder's launch.json has already stays in it, and so do disks. */
+void record_refused(const char *folder, const struct fault *f);
+bool record_has_disks(const char *folder);
 
 void record_point(struct record *r, const struct store_epoch *point);
 void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);

@@ -66,7 +66,7 @@ static void take_line(const char *text, const char *at, char *ret, size_t size)
 	utf8_clean(line, ret, size);
 }
 
-bool symptom_find(const char *text, enum message_code *ret_code, char *ret_line, size_t size)
+static const char *find(const char *text, enum message_code *ret_code)
 {
 	const char *last = NULL;
 
@@ -79,7 +79,26 @@ bool symptom_find(const char *text, enum message_code *ret_code, char *ret_line,
 		last = at;
 		*ret_code = known[i].code;
 	}
+	return last;
+}
+
+bool symptom_find(const char *text, enum message_code *ret_code, char *ret_line, size_t size)
+{
+	const char *last = find(text, ret_code);
+
 	if (last)
 		take_line(text, last, ret_line, size);
 	return last != NULL;
+}
+
+bool symptom_is_over(const char *text)
+{
+	static const char *const further[] = { "Linux version ", "systemd[1]", "login:" };
+	enum message_code code;
+	const char *last = find(text, &code);
+
+	for (size_t i = 0; i < ARRAY_LEN(further); i++)
+		if (strstr(last ?: text, further[i]))
+			return true;
+	return false;
 }

@@ -14,4 +14,8 @@
 /* The last one in @text, the end of what the console said: its code, and the line that it is in.  False: none. */
 bool symptom_find(const char *text, enum message_code *ret_code, char *ret_line, size_t size);
 
+/* Has a machine got further since the last of them in @text: is it there, and has something been said after it
+ * that only one that boots says? */
+bool symptom_is_over(const char *text);
+
 #endif

@@ -37,6 +37,8 @@ struct target_machine {
 	const char *id, *name;		/* of the launch; of the source machine */
 	const char *time;		/* of the point; "" until the disks were looked at */
 	bool wants_login; /* a prompt on its serial console is waited for */
+	bool is_beside_store;		/* its folder is on the store's file system */
+	bool is_somebodys;		/* not only a test */
 	bool again;			/* its disks and firmware's variables are there from before */
 	const char *to, *format;	/* where a target that only writes is to write, and how */
 	unsigned int cpus;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tool.h"
+#include "wallclock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,12 +76,35 @@ static void __attribute__((noreturn)) exec_tool(const char *const argv[], const 
 	_exit(127);
 }
 
-int tool_run(const char *const argv[], const char *folder, char *said, size_t size)
+/* What it says, until it ends or @until_us: -ETIMEDOUT. */
+static int listen_to(int fd, uint64_t until_us, char *said, size_t size)
 {
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char rest[4096];
-	int fds[2], status;
 	size_t used = 0;
-	ssize_t n;
+	ssize_t n = 1;
+
+	while (n > 0) {
+		uint64_t now_us = monotonic_now_us();
+		int ready = now_us < until_us ? poll(&p, 1, (int)((until_us - now_us) / USEC_PER_MSEC) + 1) : 0;
+
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready <= 0) {
+			said[used] = 0;
+			return ready ? -errno : -ETIMEDOUT;
+		}
+		n = used + 1 < size ? read(fd, said + used, size - 1 - used) : read(fd, rest, sizeof(rest));
+		if (n > 0)
+			used = MIN(used + (size_t)n, size - 1);
+	}
+	said[used] = 0;
+	return 0;
+}
+
+int tool_run_for(const char *const argv[], const char *folder, unsigned int seconds, char *said, size_t size)
+{
+	int fds[2], status, err;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC))
@@ -88,17 +113,25 @@ int tool_run(const char *const argv[], const char *folder, char *said, size_t si
 	if (pid == 0)
 		exec_tool(argv, folder, NULL, fds[1]);
 	close(fds[1]);
-	while (pid > 0 && (n = used + 1 < size ? read(fds[0], said + used, size - 1 - used) :
-						 read(fds[0], rest, sizeof(rest))) > 0)
-		used = MIN(used + (size_t)n, size - 1);
+	err = pid < 0 ? -errno : listen_to(fds[0], monotonic_now_us() + seconds * USEC_PER_SEC, said, size);
 	close(fds[0]);
-	said[used] = 0;
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+	if (pid < 0)
+		return err;
+	if (err)
+		(void)kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) != pid)
 		return -errno;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
+	if (err == -ETIMEDOUT)
+		snprintf(said, size, "%s did not end within %u s", argv[0], seconds);
+	if (err || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+		return err;
 	said[strcspn(said, "\n")] = 0;
 	return -EIO;
+}
+
+int tool_run(const char *const argv[], const char *folder, char *said, size_t size)
+{
+	return tool_run_for(argv, folder, TOOL_SECONDS, said, size);
 }
 
 int tool_start(const char *const argv[], const char *folder, const char *reads, pid_t *ret_pid, int *ret_fd)

@@ -20,8 +20,11 @@ _must_check_ int tool_need(const char *const programs[], struct fault *ret_fault
 _must_check_ int tool_confine(const struct confine_path *more);
 
 /* What it says goes to @said: all of it on success, its first line on failure.  0; -EIO: it
- * failed; -errno: it could not be started. */
+ * failed; -ETIMEDOUT: it had not ended after TOOL_SECONDS, and was killed; -errno: it could not be started. */
+#define TOOL_SECONDS 120u
 _must_check_ int tool_run(const char *const argv[], const char *folder, char *said, size_t size);
+
+_must_check_ int tool_run_for(const char *const argv[], const char *folder, unsigned int seconds, char *said, size_t size);
 
 /* The same, not waited for: what it says comes from *@ret_fd (non-blocking).  @reads, which may be NULL, is one
  * more folder to read from. */

@@ -94,6 +94,19 @@ static void start(struct keep *k)
 	}
 }
 
+void keep_cancel(struct keep *k, const char *why)
+{
+	char job[24];
+
+	if (!k->wanted || !k->streaming || k->again)
+		return;
+	finish(k, why);
+	for (unsigned int i = 0; i < k->disks; i++) {
+		snprintf(job, sizeof(job), "keep%u", i);
+		qmp_command(k->qmp, "block-job-cancel", json_pack("{s:s}", "device", job), NULL, NULL); /* K2: if there is one */
+	}
+}
+
 void keep_begin(struct keep *k, struct qmp *qmp, unsigned int disks)
 {
 	if (k->wanted)

@@ -35,5 +35,6 @@ struct keep {
 void keep_begin(struct keep *k, struct qmp *qmp, unsigned int disks);
 void keep_event(struct keep *k, const char *name, const json_t *data); /* qemu's, whatever they are */
 void keep_end(struct keep *k, const char *why); /* the machine is gone */
+void keep_cancel(struct keep *k, const char *why); /* the machine runs on; nothing unless disks are being streamed */
 
 #endif

@@ -18,7 +18,9 @@
 #include "fileio.h"
 #include "guest.h"
 #include "keep.h"
+#include "memory.h"
 #include "qmp.h"
+#include "room.h"
 #include "target.h"
 #include "tool.h"
 #include "wallclock.h"
@@ -40,6 +42,7 @@
 
 #define CPUS_MAX 255u /* the emulated processors have no x2APIC for more */
 #define CONNECT_US    (20 * USEC_PER_SEC)
+#define CONNECT_AGAIN_US (180 * USEC_PER_SEC) /* all start at once, on cold disks, and it is somebody's */
 #define RETRY_US      (10 * USEC_PER_MSEC)
 #define AGENT_PING_US (2 * USEC_PER_SEC)
 #define PROGRESS_US   (USEC_PER_SEC / 2)
@@ -61,18 +64,33 @@ struct target {
 	struct qmp *qmp;
 	struct guest *guest;
 	struct loop_timer timer; /* CONNECTING: retry; RUNNING: ping, progress; STOPPING: kill */
-	uint64_t deadline_us;
+	uint64_t limit_us, deadline_us; /* CONNECTING */
 	bool running_said, agent_said;
-	bool powering_off;
+	bool powering_off, never_ran;
 	uint64_t button_us;	 /* it was pressed last */
 	bool full;		 /* it waits for room on its disks */
 	struct keep keep;
+	struct room_needs *needs; /* measured before that; NULL: it is not */
 	void (*picture_done)(void *context, const char *error); /* NULL: none is being taken */
 	void *picture_context;
 	char said[192];		 /* the last line on its standard error */
 };
 
 static void timer_fired(void *context);
+
+/* When memory runs out a machine goes before the replication of all others; a test before one that is somebody's. */
+static void set_oom_score(pid_t pid, bool is_somebodys)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, is_somebodys ? "50" : "300", is_somebodys ? 2 : 3);
+	close(fd);
+}
 
 static void path_in(const struct target *t, char *ret, size_t size, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -107,6 +125,8 @@ static void forget_line(struct target *t)
 static void let_go(struct target *t)
 {
 	forget_line(t);
+	room_measure_free(t->needs);
+	t->needs = NULL;
 	guest_free(t->guest);
 	t->guest = NULL;
 	loop_close(t->loop, &t->pid_fd);
@@ -123,6 +143,10 @@ static void process_ended(void *context, uint32_t events)
 
 	(void)waitpid(t->pid, &status, 0);
 	asked |= t->powering_off && status == 0;
+	if (t->never_ran) {
+		asked = false;
+		snprintf(t->said, sizeof(t->said), "it did not run yet");
+	}
 	t->pid = 0;
 	t->state = STOPPED;
 	loop_clear_timer(t->loop, &t->timer);
@@ -158,10 +182,12 @@ static void press_button(struct target *t)
 static void power_off(struct target *t)
 {
 	t->powering_off = true;
-	if (t->state == CONNECTING) /* it does not run yet */
+	if (t->state == CONNECTING) {
+		t->never_ran = true;
 		stop(t);
-	else if (t->state == RUNNING)
+	} else if (t->state == RUNNING) {
 		press_button(t);
+	}
 }
 
 /* --- what it says ------------------------------------------------------------------------ */
@@ -225,9 +251,35 @@ static void kept(void *context, const char *error)
 	t->events->kept(t->context, error);
 }
 
+static void measured(void *context, int err, uint64_t needed_bytes)
+{
+	struct target *t = context;
+	char why[192];
+
+	room_measure_free(t->needs);
+	t->needs = NULL;
+	if (err)
+		t->events->note(t->context, "how much room it needs for its own data is not known");
+	if (!err && room_check(t->m.folder, t->m.is_beside_store, needed_bytes, why, sizeof(why)) == -ENOSPC)
+		t->events->kept(t->context, why);
+	else
+		keep_begin(&t->keep, t->qmp, t->m.disk_count);
+}
+
 static void keep(struct target *t)
 {
-	keep_begin(&t->keep, t->qmp, t->m.disk_count);
+	set_oom_score(t->pid, true);
+	if (!t->needs && room_measure(t->loop, t->m.folder, t->m.disk_count, measured, t, &t->needs))
+		keep_begin(&t->keep, t->qmp, t->m.disk_count);
+}
+
+/* Others, and the machine itself, take room meanwhile. */
+static void look_at_room(struct target *t)
+{
+	char why[192];
+
+	if (t->m.is_beside_store && room_check(t->m.folder, true, 0, why, sizeof(why)) == -ENOSPC)
+		keep_cancel(&t->keep, why);
 }
 
 /* Without room the machine is stopped by qemu (its default), and goes on when it is told to. */
@@ -367,7 +419,7 @@ static void timer_fired(void *context)
 	case CONNECTING:
 		if (monotonic_now_us() > t->deadline_us) {
 			snprintf(t->said, sizeof(t->said), "qemu did not answer within %llu s",
-				 (unsigned long long)(CONNECT_US / USEC_PER_SEC));
+				 (unsigned long long)(t->limit_us / USEC_PER_SEC));
 			(void)kill(t->pid, SIGKILL);
 			return;
 		}
@@ -383,6 +435,8 @@ static void timer_fired(void *context)
 		}
 		if (t->powering_off)
 			press_button(t);
+		if (t->keep.wanted)
+			look_at_room(t);
 		if (t->keep.wanted)
 			qmp_command(t->qmp, "query-block-jobs", NULL, jobs_listed, t);
 		again_in(t, t->keep.wanted ? PROGRESS_US : AGENT_PING_US);
@@ -412,23 +466,9 @@ static int copy_variables(const struct target_machine *m, struct fault *f)
 	return err ? fault_set(f, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL) : 0;
 }
 
-static uint64_t memory_available(void)
-{
-	unsigned long long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/meminfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * KIB;
-}
-
 static int check_memory(const struct target_machine *m, struct fault *f)
 {
-	uint64_t available = memory_available();
+	uint64_t available = memory_free_bytes(m->folder);
 	char wanted[32], there[32];
 
 	if (available >= m->memory_bytes + MEMORY_SPARE)
@@ -501,6 +541,7 @@ static int spawn(struct target *t, struct qemu_args *a)
 	t->error_fd = fds[0];
 	if (t->pid < 0)
 		return -errno;
+	set_oom_score(t->pid, t->m.is_somebodys);
 	t->pid_fd = pidfd_open(t->pid, 0);
 	if (t->pid_fd < 0)
 		return -errno;
@@ -534,13 +575,14 @@ static int start(struct loop *loop, const struct target_machine *m, const struct
 	if (!t)
 		return -ENOMEM;
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
-			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1 };
+			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
+			      .limit_us = m->again ? CONNECT_AGAIN_US : CONNECT_US };
 	t->keep = (struct keep){ .done = kept, .context = t };
 	qemu_args_build(&a, m);
 	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
 					    "its processors are this machine's (KVM)" :
 					    "its processors are emulated (TCG), which is many times slower");
-	t->deadline_us = monotonic_now_us() + CONNECT_US; /* to find out which took its own time */
+	t->deadline_us = monotonic_now_us() + t->limit_us; /* to find out which took its own time */
 	err = a.failed ? -ENOMEM : spawn(t, &a);
 	qemu_args_free(&a);
 	if (err) {

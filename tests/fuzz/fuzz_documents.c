@@ -113,7 +113,7 @@ static void check_record(const void *bytes, size_t size)
 	launchfiles_clear_images(NULL);
 	(void)fault_set(&f, -EIO, MSG_LAUNCH_BAD_SPEC, "member", "m", NULL);
 	/* It is its own spec.json, too. */
-	assert(launchfiles_bury(path, j, size % 2 ? &f : NULL, size % 3) == 0);
+	assert(launchfiles_bury(path, NULL, j, size % 2 ? &f : NULL, size % 3) == 0);
 	assert(launchfiles_read(path, &after) == 0);
 	assert(json_is_string(json_object_get(after, "state")) && json_is_array(json_object_get(after, "log")));
 	json_decref(after);

@@ -247,11 +247,39 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	KEEP=$(api POST "/launches/$LAUNCH/keep" | jq -r .job)
 	wait_until 120 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
 	[ "$(job "$KEEP" .fault.code)" = LAUNCH_NOT_KEPT ]
-	job "$KEEP" .fault.message | grep -q 'could not be made its own: No space left on device'
-	godwit events tight | grep -q 'No space left on device'
+	job "$KEEP" .fault.message | grep -q 'could not be made its own: [0-9]* MiB are needed, [0-9]* MiB are free'
+	godwit events tight | grep -q 'MiB are needed'
 	[ "$(record "$LAUNCH" .state)" = booted ]
 	wait_continuous tight
 	mount -o remount,size=200M "$GODWIT_DATA/server/launches"
+	api POST "/launches/$LAUNCH/keep" >/dev/null
+	wait_launch 300 "$LAUNCH" standing
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+}
+
+@test "a machine that would take the room which replication needs is not kept, and replication goes on" {
+	local free
+	machine_make D bios --size 160M
+	dd if=/dev/urandom of="$D" bs=1M seek=70 count=60 oflag=direct status=none
+	mkdir -p "$GODWIT_DATA/server"
+	mount -t tmpfs -o size=800M none "$GODWIT_DATA/server"
+	on_end "umount -l '$GODWIT_DATA/server'"
+	instance_start
+	machine_protect tight "$D"
+	launch tight
+	wait_launch 300 "$LAUNCH" booted
+	# 64 MiB are kept back, and 16 above them
+	free=$(df --output=avail -B1M "$GODWIT_DATA/server" | tail -n 1)
+	fallocate -l "$((free - 120))M" "$GODWIT_DATA/server/ballast"
+	KEEP=$(api POST "/launches/$LAUNCH/keep" | jq -r .job)
+	wait_until 120 "the job to fail" eval '[ "$(job "$KEEP" .status)" = FAILED ]'
+	[ "$(job "$KEEP" .fault.code)" = LAUNCH_NOT_KEPT ]
+	job "$KEEP" .fault.message | grep -q 'MiB are needed, .* and 80 MiB of them are kept back for replication'
+	[ "$(df --output=avail -B1M "$GODWIT_DATA/server" | tail -n 1)" -ge 100 ]
+	[ "$(record "$LAUNCH" .state)" = booted ]
+	wait_continuous tight
+	rm "$GODWIT_DATA/server/ballast"
 	api POST "/launches/$LAUNCH/keep" >/dev/null
 	wait_launch 300 "$LAUNCH" standing
 	terminate "$LAUNCH"

@@ -126,6 +126,45 @@ static void set_drills(int seconds)
 	json_decref(ADMIN(200, "PATCH", "/machines/m/settings", json_pack("{s:i}", "drill_every_seconds", seconds)));
 }
 
+static size_t count_commands(struct fake *f, const char *verb)
+{
+	size_t n;
+
+	pthread_mutex_lock(&f->lock);
+	n = count_where(f->commands, "verb", verb);
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
+/* Its server never says that it is over. */
+static void test_a_drill_that_does_not_end_is_ended(void **state)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	json_t *record, *c;
+	struct fake f;
+
+	fake_start(&f, all_well);
+	ask("drill", launch, job);
+	record = new_record(launch, "drill");
+	boot(record);
+	db_run(catalogue_write(con.console.catalogue),
+	       "UPDATE launches SET created_us = created_us - 7199000000 WHERE id = ?", "t", launch);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+	ticks_launches(&con.console);
+	assert_int_equal(count_commands(&f, "terminate"), 0); /* its proof has time, too */
+	db_run(catalogue_write(con.console.catalogue),
+	       "UPDATE launches SET created_us = created_us - 3600000000 WHERE id = ?", "t", launch);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+	ticks_launches(&con.console);
+	c = command_of(&f, "terminate");
+	assert_string_equal(text_in(c, "launch"), launch);
+	json_decref(c);
+	move(record, "ended", "the machine is gone");
+	ticks_launches(&con.console);
+	json_decref(record);
+	fake_stop(&f);
+}
+
 static void test_drills_are_started_by_the_console_one_at_a_time(void **state)
 {
 	char launch[ID_SIZE];
@@ -419,6 +458,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_blueprint_has_defaults_and_its_changes_are_events),
 		cmocka_unit_test(test_drills_are_started_by_the_console_one_at_a_time),
+		cmocka_unit_test(test_a_drill_that_does_not_end_is_ended),
 		cmocka_unit_test(test_the_life_of_a_machine_has_its_dates),
 		cmocka_unit_test(test_what_many_drills_leave_does_not_pile_up),
 		cmocka_unit_test(test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches),

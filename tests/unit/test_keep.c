@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When a machine's disks are its own: the other end of the line is a test instead of qemu. */
 #include "keep.h"
+#include "fileio.h"
+#include "room.h"
+#include "wallclock.h"
+
+#include <errno.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,12 +175,92 @@ static void test_what_cannot_be_begun_or_is_cut_off_is_told_once(void **state)
 	assert_string_equal(said, "the machine ended");
 }
 
+static void test_what_is_cancelled_is_told_once_and_can_be_begun_again(void **state)
+{
+	keep_cancel(&k, "no room"); /* there is nothing */
+	assert_int_equal(times, 0);
+	keep_begin(&k, line, 2);
+	begins_two();
+	keep_cancel(&k, "no room");
+	assert_int_equal(times, 1);
+	assert_string_equal(said, "no room");
+	takes("block-job-cancel", "keep0");
+	takes("block-job-cancel", "keep1");
+	say(WELL);
+	say(WELL);
+	say("{\"event\":\"BLOCK_JOB_CANCELLED\",\"data\":{\"device\":\"keep0\"}}\n");
+	keep_begin(&k, line, 2);
+	say(STREAMED(1)); /* it had ended before it heard of that */
+	assert_int_equal(times, 1);
+	takes("block-stream", "keep0");
+	takes("block-stream", "keep1");
+}
+
+/* --- room ------------------------------------------------------------------------------------- */
+
+static void test_what_is_not_there_is_refused_with_figures(void **state)
+{
+	char why[192] = "";
+
+	assert_int_equal(room_check("/tmp", false, 0, why, sizeof(why)), 0);
+	assert_int_equal(room_check("/tmp", false, UINT64_MAX / 2, why, sizeof(why)), -ENOSPC);
+	assert_non_null(strstr(why, " MiB are needed, "));
+}
+
+static bool is_measured;
+static int measure_err;
+static uint64_t needed;
+
+static void expire(void *context)
+{
+	fail_msg("it was not measured in time");
+}
+
+static void take_measure(void *context, int err, uint64_t needed_bytes)
+{
+	is_measured = true;
+	measure_err = err;
+	needed = needed_bytes;
+}
+
+/* 8 MiB of a disk are under it, and 2 MiB in it already. */
+static void test_what_a_disk_still_needs_is_measured(void **state)
+{
+	char folder[] = "/tmp/godwit-room.XXXXXX", before[4096], command[1024];
+	struct loop_timer guard = { .fire = expire };
+	struct room_needs *n;
+	struct loop *loop;
+
+	assert_non_null(getcwd(before, sizeof(before)));
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(chdir(folder), 0);
+	snprintf(command, sizeof(command), "dd if=/dev/urandom of=base bs=1M count=8 status=none && truncate -s 1G base && "
+		 "qemu-img create -q -f qcow2 -F raw -b base disk0.qcow2 && "
+		 "qemu-io -f qcow2 -c 'write 0 2M' disk0.qcow2 >/dev/null");
+	assert_int_equal(system(command), 0);
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(room_measure(loop, ".", 1, take_measure, NULL, &n), 0);
+	loop_set_timer(loop, &guard, monotonic_now_us() + 60 * USEC_PER_SEC);
+	while (!is_measured)
+		assert_int_equal(loop_turn(loop), 0);
+	loop_clear_timer(loop, &guard);
+	room_measure_free(n);
+	loop_free(loop);
+	assert_int_equal(measure_err, 0);
+	assert_in_range(needed, 5 * MIB, 8 * MIB);
+	assert_int_equal(chdir(before), 0);
+	assert_int_equal(fileio_remove_tree(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_disks_are_its_own_when_all_are_streamed_and_flushed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_one_that_could_not_be_flushed_is_told_also_if_it_was_not_the_last, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_is_left_of_an_attempt_that_failed_is_not_taken_for_the_next, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_is_cancelled_is_told_once_and_can_be_begun_again, begin, finish),
+		cmocka_unit_test(test_what_is_not_there_is_refused_with_figures),
+		cmocka_unit_test(test_what_a_disk_still_needs_is_measured),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_begun_or_is_cut_off_is_told_once, begin, finish),
 	};
 

@@ -2,6 +2,7 @@
 /* What a started machine says, and what a launch makes of it: the target is the test's. */
 #include "launch-private.h"
 #include "fileio.h"
+#include "tool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +47,12 @@ static void stop(struct target *t)
 	stopped++;
 }
 
-static const struct target_ops ops = { .name = "test", .screenshot = take_picture, .run = run, .keep = keep, .stop = stop };
+static void power_off(struct target *t)
+{
+}
+
+static const struct target_ops ops = { .name = "test", .screenshot = take_picture, .run = run, .keep = keep, .stop = stop,
+				       .power_off = power_off };
 
 static int begin(void **state)
 {
@@ -70,6 +76,7 @@ static int finish(void **state)
 	char path[PATH_MAX];
 
 	loop_clear_timer(l.loop, &l.deadline);
+	loop_clear_timer(l.loop, &l.power_off_limit);
 	loop_clear_timer(l.loop, &l.again);
 	record_free(l.record);
 	loop_free(l.loop);
@@ -261,13 +268,56 @@ static void test_a_cutover_that_runs_unproved_can_be_kept(void **state)
 	assert_int_equal(state_now(), LAUNCH_KEEPING);
 }
 
-static void test_a_cutover_whose_console_says_why_it_does_not_boot_fails(void **state)
+static void test_a_test_whose_console_says_why_it_does_not_boot_fails_soon(void **state)
 {
-	l.spec.kind = LAUNCH_CUTOVER;
+	launch_await_proof(&l);
 	say("error: you need to load the kernel first.\n");
-	run_out_of_time();
+	assert_in_range(l.deadline.at_us, monotonic_now_us(), monotonic_now_us() + 20 * USEC_PER_SEC);
+	l.deadline.fire(l.deadline.context);
 	assert_true(l.failing);
 	assert_int_equal(l.why.code, MSG_LAUNCH_NO_KERNEL);
+}
+
+static void test_a_cutover_whose_console_says_why_it_does_not_boot_runs_on(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	launch_await_proof(&l);
+	say("error: you need to load the kernel first.\n");
+	l.deadline.fire(l.deadline.context);
+	assert_false(l.failing);
+	assert_true(l.unproved);
+	assert_int_equal(lines_with("you need to load the kernel first"), 1);
+	picture_done(&l, NULL);
+	picture_done = NULL;
+	assert_int_equal(stopped, 0);
+	say("web login: ");
+	is_proved_by("a login prompt is on its serial console");
+}
+
+/* A panic that reboots it, say. */
+static void test_what_gets_further_after_it_said_why_it_does_not_boot_has_all_its_time(void **state)
+{
+	static const char *const further[] = { "[    0.000000] Linux version 6.1\n", "systemd[1]: Detected\n" };
+
+	for (size_t i = 0; i < ARRAY_LEN(further); i++) {
+		launch_await_proof(&l);
+		say("[    0.000000] Linux version 6.1\n[    0.9] Kernel panic - not syncing: no init\n[    0.9] CPU: 0\n");
+		assert_true(l.deadline.at_us < l.proof_us);
+		say(further[i]);
+		assert_int_equal(l.deadline.at_us, l.proof_us);
+		say("[    0.8] Kernel panic - not syncing: again\n");
+		assert_true(l.deadline.at_us < l.proof_us);
+		say(further[i]);
+		l.deadline.fire(l.deadline.context);
+		assert_int_equal(l.why.code, MSG_LAUNCH_NOT_PROVED);
+		(void)finish(state);
+		assert_int_equal(begin(state), 0);
+	}
+	launch_await_proof(&l);
+	say("Kernel panic - not syncing: no init\n");
+	say(further[0]);
+	say("web login: ");
+	assert_int_equal(state_now(), LAUNCH_BOOTED);
 }
 
 static void test_a_text_in_many_pieces_is_seen(void **state)
@@ -454,6 +504,74 @@ static void test_a_drill_awaits_no_post_launch(void **state)
 	assert_int_equal(post_launch_pending(), -1);
 }
 
+/* --- with the server's machine ------------------------------------------------------------------ */
+
+/* Whatever comes in between, it is ended when it has not powered itself off in time. */
+static void test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off(void **state)
+{
+	for (int how = 0; how < 3; how++) {
+		l.spec.kind = LAUNCH_CUTOVER;
+		l.spec.poweroff_seconds = 1;
+		strcpy(l.spec.post_launch, "true");
+		if (how == 0) { /* it runs post_launch */
+			EVENTS.ready(&l);
+			say("web login: ");
+			picture_done(&l, NULL);
+			assert_int_equal(ran, 1);
+		} else { /* it has not shown that it boots */
+			run_out_of_time();
+		}
+		launch_stop_in_order(&l);
+		assert_true(l.powering_off);
+		if (how == 0)
+			EVENTS.ran(&l, "post_launch", 0, "");
+		else if (how == 1)
+			say("web login: ");
+		else
+			say("Kernel panic - not syncing: no init\n");
+		turn_until(&l.ending, 20 * USEC_PER_SEC);
+		assert_int_equal(stopped, 1);
+		assert_int_equal(lines_with("had not powered itself off"), 1);
+		(void)finish(state);
+		assert_int_equal(begin(state), 0);
+	}
+}
+
+static void test_a_drill_whose_picture_does_not_come_ends_all_the_same(void **state)
+{
+	l.spec.kind = LAUNCH_DRILL;
+	say("web login: ");
+	assert_int_equal(stopped, 0);
+	assert_in_range(l.deadline.at_us, monotonic_now_us(), monotonic_now_us() + 60 * USEC_PER_SEC);
+	l.deadline.fire(l.deadline.context);
+	assert_int_equal(stopped, 1);
+}
+
+static void test_a_picture_that_comes_too_late_begins_nothing_twice(void **state)
+{
+	l.spec.kind = LAUNCH_CUTOVER;
+	say("web login: ");
+	l.deadline.fire(l.deadline.context);
+	assert_int_equal(kept, 1);
+	picture_done(&l, NULL);
+	assert_int_equal(kept, 1);
+}
+
+/* --- what is run here ---------------------------------------------------------------------------- */
+
+static void test_a_tool_that_does_not_end_is_ended(void **state)
+{
+	const char *const argv[] = { "sleep", "600", NULL }, *const quick[] = { "echo", "well", NULL };
+	uint64_t begun = monotonic_now_us();
+	char said[64];
+
+	assert_int_equal(tool_run_for(argv, folder, 1, said, sizeof(said)), -ETIMEDOUT);
+	assert_true(monotonic_now_us() < begun + 60 * USEC_PER_SEC);
+	assert_string_equal(said, "sleep did not end within 1 s");
+	assert_int_equal(tool_run(quick, folder, said, sizeof(said)), 0);
+	assert_string_equal(said, "well\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,7 +585,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_test_that_is_not_proved_in_time_ends, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_is_not_proved_in_time_runs_on_and_is_proved_later, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_can_be_kept, begin, finish),
-		cmocka_unit_test_setup_teardown(test_a_cutover_whose_console_says_why_it_does_not_boot_fails, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_test_whose_console_says_why_it_does_not_boot_fails_soon, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_cutover_whose_console_says_why_it_does_not_boot_runs_on, begin, finish),
+		cmocka_unit_test_setup_teardown(test_what_gets_further_after_it_said_why_it_does_not_boot_has_all_its_time, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_failed_is_not_proved_while_its_last_picture_is_taken, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_picture_of_its_proof_begins_nothing_in_what_has_failed_since, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_not_booted_is_not_kept, begin, finish),
@@ -478,6 +598,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_post_launch_ends_once, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_has_booted_says_from_the_first_that_post_launch_is_still_to_run, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_drill_awaits_no_post_launch, begin, finish),
+		cmocka_unit_test_setup_teardown(test_nothing_that_a_machine_says_lifts_the_limit_for_its_power_off, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_drill_whose_picture_does_not_come_ends_all_the_same, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_picture_that_comes_too_late_begins_nothing_twice, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_tool_that_does_not_end_is_ended, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,7 +138,7 @@ static void test_a_buried_launch_has_failed_and_keeps_its_log(void **state)
 
 	(void)fault_set(&f, 0, MSG_LAUNCH_KILLED, "machine", "web", NULL);
 	put("launch.json", record, strlen(record));
-	assert_int_equal(launchfiles_bury(in_folder("launch.json"), spec, &f, false), 0);
+	assert_int_equal(launchfiles_bury(in_folder("launch.json"), NULL, spec, &f, false), 0);
 	assert_int_equal(launchfiles_read(in_folder("launch.json"), &j), 0);
 	assert_string_equal(json_string_value(json_object_get(j, "state")), "failed");
 	assert_int_equal(json_array_size(json_object_get(j, "log")), 2);
@@ -153,7 +153,7 @@ static void test_a_launch_without_a_usable_record_is_buried_with_a_new_one(void 
 	json_t *spec = json_pack("{s:s,s:s,s:s}", "launch", "x", "machine", "web", "kind", "test"), *j;
 
 	put("launch.json", "{", 1);
-	assert_int_equal(launchfiles_bury(in_folder("launch.json"), spec, NULL, true), 0);
+	assert_int_equal(launchfiles_bury(in_folder("launch.json"), NULL, spec, NULL, true), 0);
 	assert_int_equal(launchfiles_read(in_folder("launch.json"), &j), 0);
 	assert_string_equal(json_string_value(json_object_get(j, "state")), "ended");
 	assert_string_equal(json_string_value(json_object_get(j, "kind")), "test");

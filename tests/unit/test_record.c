@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A launch's spec.json and launch.json, read and taken up again. */
 #include "fileio.h"
+#include "launch.h"
 #include "record.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -201,6 +203,86 @@ static void test_the_disks_of_a_record_that_is_not_understood_are_let_alone(void
 	assert_int_equal(resume(&m, disks), -EINVAL);
 }
 
+static void test_in_a_log_that_is_full_what_is_older_makes_room(void **state)
+{
+	struct launch_spec spec = { .machine = "web" };
+	struct record *r;
+	char line[32];
+	json_t *j, *log;
+
+	assert_int_equal(record_new(folder, &spec, &r), 0);
+	for (unsigned int i = 0; i < 501; i++) {
+		snprintf(line, sizeof(line), "line %u", i);
+		record_line(r, line);
+	}
+	record_free(r);
+	j = json_load_file(in_folder("launch.json"), 0, NULL);
+	log = json_object_get(j, "log");
+	assert_int_equal(json_array_size(log), 500);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(log, 0), "message")), "line 1");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(log, 499), "message")), "line 500");
+	json_decref(j);
+}
+
+/* --- what cannot be begun ---------------------------------------------------------------------- */
+
+static void put(const char *name, const char *text)
+{
+	assert_int_equal(fileio_replace(in_folder(name), text, strlen(text), 0600), 0);
+}
+
+/* Once by another version's spec.json, once by one that cannot be read at all. */
+static void test_a_machine_that_stood_survives_a_process_that_refuses_its_spec(void **state)
+{
+	for (int how = 0; how < 2; how++) {
+		struct target_disk disks[DISKS_MAX];
+		struct target_machine m = { 0 };
+		json_t *j;
+
+		stand();
+		put("disk0.qcow2", "x");
+		if (how == 0)
+			put("spec.json", "{\"launch\":\"of another version\"}");
+		else
+			assert_int_equal(unlink(in_folder("spec.json")) || mkdir(in_folder("spec.json"), 0700), 0);
+		assert_int_equal(launch_run(folder), 2);
+		j = json_load_file(in_folder("launch.json"), 0, NULL);
+		assert_string_equal(json_string_value(json_object_get(j, "state")), how == 0 ? "failed" : "standing");
+		assert_int_equal(json_is_true(json_object_get(j, "disks_kept")), how == 0);
+		assert_int_equal(json_array_size(json_object_get(j, "disks")), 2);
+		json_decref(j);
+		assert_int_equal(resume(&m, disks), 2);
+		assert_true(stands);
+		assert_int_equal(m.bus, BUS_SATA);
+		assert_int_equal(m.boot_disk, 1);
+	}
+}
+
+static void test_disks_that_no_record_describes_are_not_made_anew(void **state)
+{
+	char *text;
+
+	put("disk0.qcow2", "somebody's");
+	put("spec.json", "{\"launch\":\"6f6ff1e0-0000-4000-8000-000000000001\",\"machine\":\"web\",\"store\":\"/none\",\"epoch\":7}");
+	assert_int_equal(launch_run(folder), 2);
+	assert_int_equal(fileio_slurp(in_folder("disk0.qcow2"), MIB, &text, NULL), 0);
+	assert_string_equal(text, "somebody's");
+	free(text);
+}
+
+static void test_a_record_that_cannot_be_read_is_not_written_over(void **state)
+{
+	struct fault f;
+	char *text;
+
+	put("launch.json", "{ spoiled");
+	(void)fault_set(&f, -EINVAL, MSG_LAUNCH_BAD_SPEC, "member", "cpus", NULL);
+	record_refused(folder, &f);
+	assert_int_equal(fileio_slurp(in_folder("launch.json"), MIB, &text, NULL), 0);
+	assert_string_equal(text, "{ spoiled");
+	free(text);
+}
+
 /* --- the spec ------------------------------------------------------------------------------- */
 
 static int read_spec(const char *member, json_t *value, struct launch_spec *ret)
@@ -245,6 +327,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_cutover_that_runs_unproved_is_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_does_not_stand_is_not_taken_up, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_disks_of_a_record_that_is_not_understood_are_let_alone, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_machine_that_stood_survives_a_process_that_refuses_its_spec, begin, finish),
+		cmocka_unit_test_setup_teardown(test_in_a_log_that_is_full_what_is_older_makes_room, begin, finish),
+		cmocka_unit_test_setup_teardown(test_disks_that_no_record_describes_are_not_made_anew, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_record_that_cannot_be_read_is_not_written_over, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
 	};
 
