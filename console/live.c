@@ -35,6 +35,7 @@ struct peer {
 	enum live_role role;
 	char id[LIVE_ID_LEN + 1];
 	uint64_t seen_us, seen_mono_us;
+	uint64_t status_mono_us; /* 0: of before the start */
 	bool connected; /* as last given out by live_take_news() */
 	bool status_new;
 	struct live_status *status;
@@ -239,6 +240,7 @@ void live_load(struct live *l, enum live_role role, const char *id, bool connect
 		p->seen_mono_us = monotonic_now_us();
 	status_drop(p->status);
 	p->status = status_new(status);
+	p->status_mono_us = 0;
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -285,6 +287,7 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 
 		old = p->status;
 		p->status = new;
+		p->status_mono_us = monotonic_now_us();
 		p->status_new = true;
 		p->clock_known = clock_ahead_us != NULL;
 		p->clock_ahead_us = clock_ahead_us ? *clock_ahead_us : 0;
@@ -293,6 +296,14 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 	pthread_cond_broadcast(&l->topics[LIVE_STATUSES].announced);
 	pthread_mutex_unlock(&l->lock);
 	status_drop(old);
+}
+
+static uint64_t status_age_us(const struct peer *p)
+{
+	uint64_t now = p->status_mono_us ? monotonic_now_us() : wallclock_now_us();
+	uint64_t then = p->status_mono_us ? p->status_mono_us : p->seen_us;
+
+	return now > then ? now - then : 0;
 }
 
 struct live_view live_view(struct live *l, const char *id)
@@ -308,6 +319,7 @@ struct live_view live_view(struct live *l, const char *id)
 		v.seen_mono_us = p->seen_mono_us;
 		v.keep = status_keep(p->status);
 		v.status = v.keep ? v.keep->json : NULL;
+		v.status_age_us = status_age_us(p);
 		v.clock_known = p->clock_known;
 		v.clock_ahead_us = p->clock_ahead_us;
 	}

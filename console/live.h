@@ -47,6 +47,7 @@ struct live_view {
 	uint64_t seen_us;	/* 0: never */
 	uint64_t seen_mono_us;	/* 0: not since the console started */
 	const json_t *status;	/* or NULL */
+	uint64_t status_age_us; /* by a clock that nobody sets, but for one from before the console started */
 	struct live_status *keep;
 	bool clock_known;
 	int64_t clock_ahead_us;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define CLOCKS_DIFFER_US (5 * USEC_PER_SEC)
+#define LAG_MOST_S 1e9
 
 struct sources {
 	const struct request *r;
@@ -34,6 +35,7 @@ struct sources {
 struct newest {
 	char id[ID_SIZE];
 	uint64_t time_us; /* 0: none */
+	uint64_t agents_us; /* of the newest that the agent knows; 0: none */
 };
 
 static void take_newer(struct newest *n, const struct machine_row *m, const json_t *point)
@@ -59,23 +61,37 @@ static struct newest newest_point(const struct sources *s)
 	struct newest n = { 0 };
 
 	take_newer(&n, s->m, json_object_get(s->status, "newest_point"));
+	n.agents_us = n.time_us;
 	take_newer(&n, s->m, json_object_get(s->store, "newest_point"));
 	return n;
+}
+
+/* The agent counts its lag by a clock that nobody sets, and so does the console from there on.
+ * A point that only the server knows of is later than the agent's by their times, which are both
+ * the source's.  Where the agent says nothing the source's "now" is what points are compared with. */
+static double lag_seconds(const struct sources *s, const struct newest *n)
+{
+	const json_t *told = json_object_get(s->status, "lag_seconds");
+	int64_t us;
+
+	if (json_is_number(told) && n->agents_us)
+		us = (int64_t)(MIN(MAX(json_number_value(told), 0), LAG_MOST_S) * USEC_PER_SEC) +
+		     (int64_t)s->agent.status_age_us - (int64_t)(n->time_us - n->agents_us);
+	else
+		us = (int64_t)s->now_us + (s->agent.clock_known ? s->agent.clock_ahead_us : 0) - (int64_t)n->time_us;
+	return (double)(MAX(us, 0) / 1000) / 1000;
 }
 
 static void add_points(json_t *view, const struct sources *s)
 {
 	struct newest n = newest_point(s);
-	int64_t lag_us;
 
 	if (!n.time_us) {
 		json_object_set_new(view, "lag_seconds", json_null());
 		json_object_set_new(view, "newest_point", json_null());
 		return;
 	}
-	/* Points carry the source's time, so it is the source's "now" that counts. */
-	lag_us = (int64_t)s->now_us + (s->agent.clock_known ? s->agent.clock_ahead_us : 0) - (int64_t)n.time_us;
-	json_object_set_new(view, "lag_seconds", json_real((double)(MAX(lag_us, 0) / 1000) / 1000));
+	json_object_set_new(view, "lag_seconds", json_real(lag_seconds(s, &n)));
 	json_object_set_new(view, "newest_point",
 			    json_pack("{s:s, s:o}", "id", n.id, "time", resource_time(n.time_us)));
 }

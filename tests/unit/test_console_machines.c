@@ -112,6 +112,32 @@ static void test_lag_is_measured_by_the_sources_clock(void **state)
 	caller_done(&a);
 }
 
+/* Points of an agent whose clock is ahead are in the console's future. */
+static void test_lag_grows_when_the_agent_falls_silent_whatever_its_clock_says(void **state)
+{
+	uint64_t deadline = monotonic_now_us() + 20 * USEC_PER_SEC;
+	struct caller a;
+	double lag, first;
+	json_t *m;
+
+	fixture_enrol(&con, &a, "agent", "ahead");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:s, s:f, s:o}", "stage", "continuous", "lag_seconds", 0.5, "newest_point",
+					  point_now(-3600 * (int64_t)USEC_PER_SEC))));
+	m = fixture_machine(&con, "ahead");
+	first = lag = json_real_value(json_object_get(m, "lag_seconds"));
+	assert_true(lag >= 0.5 && lag < 10);
+	json_decref(m);
+	while (lag < first + 0.2) {
+		assert_true(monotonic_now_us() < deadline);
+		m = fixture_machine(&con, "ahead");
+		lag = json_real_value(json_object_get(m, "lag_seconds"));
+		json_decref(m);
+	}
+	fixture_drop(&con, "ahead");
+	caller_done(&a);
+}
+
 static void test_a_stage_that_does_not_exist_is_not_passed_on(void **state)
 {
 	struct caller a;
@@ -484,6 +510,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lag_is_measured_by_the_sources_clock),
+		cmocka_unit_test(test_lag_grows_when_the_agent_falls_silent_whatever_its_clock_says),
 		cmocka_unit_test(test_a_stage_that_does_not_exist_is_not_passed_on),
 		cmocka_unit_test(test_pause_and_resume_reach_agent_and_server),
 		cmocka_unit_test(test_disks_that_come_go_and_grow_are_events),
