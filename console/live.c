@@ -264,14 +264,21 @@ void live_forget(struct live *l, const char *id)
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void note_seen(struct peer *p)
+{
+	p->seen_us = wallclock_now_us();
+	p->seen_mono_us = monotonic_now_us();
+}
+
 void live_seen(struct live *l, enum live_role role, const char *id)
 {
 	struct peer *p;
 
 	pthread_mutex_lock(&l->lock);
 	p = find_or_make(l, role, id);
-	p->seen_us = wallclock_now_us();
-	p->seen_mono_us = monotonic_now_us();
+	/* What polls is a process of its own: it goes on when the one that matters hangs. */
+	if (!p->status)
+		note_seen(p);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -287,7 +294,8 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 
 		old = p->status;
 		p->status = new;
-		p->status_mono_us = monotonic_now_us();
+		note_seen(p);
+		p->status_mono_us = p->seen_mono_us;
 		p->status_new = true;
 		p->clock_known = clock_ahead_us != NULL;
 		p->clock_ahead_us = clock_ahead_us ? *clock_ahead_us : 0;

@@ -37,6 +37,9 @@ void live_stop(struct live *l);
 /* As the catalogue remembers it; takes @status. */
 void live_load(struct live *l, enum live_role role, const char *id, bool connected, uint64_t seen_us, json_t *status);
 void live_forget(struct live *l, const char *id);
+
+/* A request came, of whatever kind: a sign of life until the first status, from then on only
+ * statuses are. */
 void live_seen(struct live *l, enum live_role role, const char *id);
 
 /* Takes @status, the whole of it.  @clock_ahead_us: the peer's clock minus ours. */
