@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 2000u
-#define STACK_BYTES (512 * KIB)
+#define STACK_BYTES (2 * MIB)
 #define EMPTY_BODY_MAX 64u /* "{}" and some blanks */
 #define OVERFLOW_READ_MOST (8 * MIB)
 #define IDLE_TIMEOUT_S 120u /* longer than any handler waits: it counts from the last byte read */

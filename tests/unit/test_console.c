@@ -545,6 +545,32 @@ static void test_a_body_that_is_too_large_is_refused(void **state)
 	free(big);
 }
 
+static json_t *nested(unsigned int depth)
+{
+	json_t *j = json_array();
+
+	while (depth--)
+		j = json_pack("[o]", j);
+	return j;
+}
+
+static void test_a_body_that_is_nested_too_deeply_is_refused(void **state)
+{
+	struct caller a;
+
+	fixture_enrol(&con, &a, "agent", "deep");
+	refused(caller_call(&con, &a, 422, "POST", "/link/status", json_pack("{s:o}", "disks", nested(2000))),
+		"API_NOT_UNDERSTOOD");
+	refused(caller_call(&con, &a, 422, "POST", "/link/status", json_pack("{s:o}", "x", nested(64))),
+		"API_NOT_UNDERSTOOD");
+	/* Brackets in a text are none. */
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:o, s:s, s:s}", "x", nested(60), "y", "\\\"[[[[[[[[[[[[[[[[", "z", "{{{{{{{{{{{{\\")));
+	json_decref(ADMIN(200, "GET", "/machines", NULL));
+	fixture_drop(&con, "deep");
+	caller_done(&a);
+}
+
 static void test_events_can_be_waited_for(void **state)
 {
 	json_t *newest = fixture_newest_event(&con), *answer, *events;
@@ -649,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_a_flood_of_events_is_stopped),
 		cmocka_unit_test(test_unknown_paths_methods_and_members),
 		cmocka_unit_test(test_a_body_that_is_too_large_is_refused),
+		cmocka_unit_test(test_a_body_that_is_nested_too_deeply_is_refused),
 		cmocka_unit_test(test_events_can_be_waited_for),
 		cmocka_unit_test(test_a_restart_keeps_everything),
 		cmocka_unit_test(test_wrong_tokens_are_refused_and_then_slowed_but_the_right_one_still_works),
