@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent's and the server's last statuses are shown as they came; a member
- * that is missing or not of its type is replaced by an empty one, so that what
- * is promised is always there.
+ * The agent's and the server's last statuses are shown as they came, but for
+ * what is not printable; a member that is missing or not of its type is
+ * replaced by an empty one, so that what is promised is always there.
  */
 #include "machine_view.h"
 #include "blueprint.h"
@@ -141,6 +141,13 @@ static void add_own_problems(json_t *list, const struct sources *s)
 	}
 }
 
+static json_t *time_or_null(const json_t *said)
+{
+	uint64_t us;
+
+	return json_is_string(said) && !wallclock_parse(json_string_value(said), &us) ? resource_time(us) : json_null();
+}
+
 static json_t *problems(const struct sources *s)
 {
 	json_t *list = json_array(), *p;
@@ -153,8 +160,8 @@ static json_t *problems(const struct sources *s)
 		enum message_code code;
 
 		if (name && message_from_name(name, &code) == 0)
-			resource_problem(list, s->r, code, json_is_object(args) ? json_deep_copy(args) : json_object(),
-				    since ? json_deep_copy(since) : json_null());
+			resource_problem(list, s->r, code, json_is_object(args) ? resource_cleaned(args) : json_object(),
+				    time_or_null(since));
 	}
 	return list;
 }
@@ -168,7 +175,7 @@ static json_t *taken_or(const json_t *status, const char *name, json_type type, 
 	if (!value || json_typeof(value) != type)
 		return otherwise;
 	json_decref(otherwise);
-	return json_deep_copy(value);
+	return resource_cleaned(value);
 }
 
 static json_t *number_or_zero(const json_t *status, const char *name)
@@ -184,7 +191,7 @@ static json_t *disks(const struct sources *s, struct db *db)
 	size_t i;
 
 	if (json_array_size(told))
-		return json_deep_copy(told);
+		return resource_cleaned(told);
 	enrolled = db_disks(db, s->m->id);
 	list = json_array();
 	json_array_foreach(enrolled, i, d)
@@ -260,12 +267,13 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_object_set_new(view, "replication_server", server_view(&s));
 	json_object_set_new(view, "problems", problems(&s));
 	usage = json_object_get(s.store, "usage");
-	json_object_set_new(view, "store", json_is_object(usage) ? json_deep_copy(usage) : json_null());
+	json_object_set_new(view, "store", json_is_object(usage) ? resource_cleaned(usage) : json_null());
 	facts = db_machine_facts(db, m->id);
 	blueprint = blueprint_in_force(db, m->id);
 	json_object_set_new(view, "launch_needs", needs_view(r, facts, blueprint));
 	json_decref(blueprint);
-	json_object_set_new(view, "facts", facts);
+	json_object_set_new(view, "facts", resource_cleaned(facts));
+	json_decref(facts);
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
 	json_object_set_new(view, "replica", launch_view_replica(db, m));
 	json_object_set_new(view, "life_cycle", launch_view_life_cycle(db, m));

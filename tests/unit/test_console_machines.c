@@ -3,6 +3,7 @@
 #include "console_fixture.h"
 #include "settings.h"
 #include "ticks.h"
+#include "utf8.h"
 #include "wallclock.h"
 
 #include <pthread.h>
@@ -153,6 +154,46 @@ static void test_a_stage_that_does_not_exist_is_not_passed_on(void **state)
 	assert_string_equal(text_in(json_object_get(m, "capture"), "mode"), "payload");
 	json_decref(m);
 	fixture_drop(&con, "odd");
+	caller_done(&a);
+}
+
+static bool has_control(const json_t *value)
+{
+	const char *name;
+	json_t *part;
+	size_t i;
+	bool yes = false;
+
+	if (json_is_string(value))
+		return !utf8_is_printable(json_string_value(value), json_string_length(value));
+	json_array_foreach(value, i, part)
+		yes = yes || has_control(part);
+	json_object_foreach((json_t *)value, name, part)
+		yes = yes || !utf8_is_printable(name, strlen(name)) || has_control(part);
+	return yes;
+}
+
+static void test_nothing_an_agent_says_reaches_a_terminal_as_a_control_sequence(void **state)
+{
+#define EVIL "\033]0;x\007"
+	struct caller a;
+	json_t *m, *problem;
+
+	fixture_enrol(&con, &a, "agent", "evil");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:s, s:[{s:s, s:s, s:{s:s}}], s:[{s:s, s:s}], s:{s:s, s:i}, s:{s:s}}", "stage",
+					  EVIL, "problems", "code", "DISK_GONE", "since", EVIL, "args", "disk", EVIL,
+					  "disks", "id", EVIL, "device", "/dev/" EVIL, "capture", "mode", EVIL, EVIL, 1,
+					  "rates", EVIL, EVIL)));
+	m = fixture_machine(&con, "evil");
+	assert_false(has_control(m));
+	problem = json_array_get(json_object_get(m, "problems"), 1);
+	assert_string_equal(code_of(problem), "DISK_GONE");
+	assert_string_equal(text_in(json_object_get(problem, "args"), "disk"), "?]0;x?");
+	assert_true(json_is_null(json_object_get(problem, "since")));
+	assert_string_equal(text_in(json_array_get(json_object_get(m, "disks"), 0), "device"), "/dev/?]0;x?");
+	json_decref(m);
+	fixture_drop(&con, "evil");
 	caller_done(&a);
 }
 
@@ -512,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_lag_is_measured_by_the_sources_clock),
 		cmocka_unit_test(test_lag_grows_when_the_agent_falls_silent_whatever_its_clock_says),
 		cmocka_unit_test(test_a_stage_that_does_not_exist_is_not_passed_on),
+		cmocka_unit_test(test_nothing_an_agent_says_reaches_a_terminal_as_a_control_sequence),
 		cmocka_unit_test(test_pause_and_resume_reach_agent_and_server),
 		cmocka_unit_test(test_disks_that_come_go_and_grow_are_events),
 		cmocka_unit_test(test_without_a_server_points_are_a_clear_no),
