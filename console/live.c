@@ -401,6 +401,19 @@ size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret)
 	return count;
 }
 
+void live_return_news(struct live *l, const struct live_news *news, size_t count)
+{
+	pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct peer *p = find(l, news[i].id);
+
+		if (news[i].changed)
+			p->connected = !news[i].connected;
+		p->status_new = p->status != NULL;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 void live_news_free(struct live_news *news, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

@@ -76,6 +76,8 @@ struct live_news {
 	struct live_status *keep;
 };
 size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret);
+/* They could not be kept: they are news again at the next call. */
+void live_return_news(struct live *l, const struct live_news *news, size_t count);
 void live_news_free(struct live_news *news, size_t count);
 
 /* --- commands ----------------------------------------------------------------------- */
