@@ -457,6 +457,8 @@ void live_withdraw(struct live *l, const char *peer_id, const char *command_id)
 	if (p)
 		c = unlink_command(p, command_id);
 	assert(!c || c->kept);
+	if (c)
+		pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&l->lock);
 	if (c)
 		command_free(c);
@@ -513,15 +515,17 @@ int live_reply(struct live *l, const char *peer_id, const char *command_id, json
 	}
 	*ret_kept = c->kept;
 	*ret_command = json_deep_copy(c->body);
-	c->answered = true;
-	c->result = result;
-	c->failed = fault != NULL;
-	if (fault)
-		c->fault = *fault;
-	if (c->kept)
-		command_free(unlink_command(p, command_id));
-	pthread_cond_broadcast(&p->changed);
+	if (!c->kept) {
+		c->answered = true;
+		c->result = result;
+		result = NULL;
+		c->failed = fault != NULL;
+		if (fault)
+			c->fault = *fault;
+		pthread_cond_broadcast(&p->changed);
+	}
 	pthread_mutex_unlock(&l->lock);
+	json_decref(result);
 	return 0;
 }
 

@@ -84,12 +84,13 @@ void live_news_free(struct live_news *news, size_t count);
 
 /*
  * Queue a command, an object with "id"; takes it.  @kept: it stands in the
- * catalogue as well; nobody waits for its answer.
+ * catalogue as well, and its answer is of interest to nobody but for that it is
+ * there (live_wait_answered()).
  */
 void live_command(struct live *l, const char *peer_id, json_t *command, bool kept);
 
-/* A kept command is not to be handed out any more; what was handed out already
- * may still be done. */
+/* A kept command is not to be handed out any more, as it was answered or is not
+ * wanted; in the latter case what was handed out already may still be done. */
 void live_withdraw(struct live *l, const char *peer_id, const char *command_id);
 
 /* Queue a command and wait for its answer: 0 with the result; -EREMOTEIO with
@@ -98,7 +99,9 @@ _must_check_ int live_call(struct live *l, const char *peer_id, json_t *command,
 			   json_t **ret_result, struct fault *ret_fault);
 
 /* The answer: -ENOENT if nothing waits for it.  Takes @result, the whole of it.
- * @fault NULL: it went well. */
+ * @fault NULL: it went well.  A kept command stays queued, and may be answered
+ * again, until the caller has written down what the answer means and calls
+ * live_withdraw(). */
 _must_check_ int live_reply(struct live *l, const char *peer_id, const char *command_id, json_t *result,
 			    const struct fault *fault, bool *ret_kept, json_t **ret_command);
 

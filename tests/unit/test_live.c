@@ -145,6 +145,8 @@ static void test_a_command_is_handed_out_once_until_the_peer_begins_anew(void **
 	assert_int_equal(live_reply(l, AGENT, "c1", json_object(), NULL, &kept, &c), 0);
 	assert_true(kept);
 	json_decref(c);
+	assert_false(live_wait_answered(l, AGENT, "c1", monotonic_now_us()));
+	live_withdraw(l, AGENT, "c1"); /* it is written down */
 	assert_true(live_wait_answered(l, AGENT, "c1", monotonic_now_us()));
 	assert_int_equal(live_reply(l, AGENT, "c1", json_object(), NULL, &kept, &c), -ENOENT);
 	assert_int_equal(poll_count(l, true), 0);
