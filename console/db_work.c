@@ -19,6 +19,16 @@ void db_command_done(struct db *db, const char *id)
 	db_run(db, "DELETE FROM commands WHERE id = ?", "t", id);
 }
 
+bool db_command_is_there(struct db *db, const char *id)
+{
+	sqlite3_stmt *s = db_query(db, "SELECT 1 FROM commands WHERE id = ?", "t", id);
+
+	if (!db_next(db, s))
+		return false;
+	db_done(db, s);
+	return true;
+}
+
 void db_command_drop_all(struct db *db, const char *peer_id)
 {
 	db_run(db, "DELETE FROM commands WHERE peer_id = ?", "t", peer_id);
@@ -153,6 +163,17 @@ size_t db_job_list_open(struct db *db, const char *launch_id, struct job_row **r
 				  "SELECT " JOB_COLUMNS " FROM jobs j WHERE j.launch_id = ? "
 				  "AND j.status IN ('PENDING', 'STARTED') ORDER BY j.created_us DESC",
 				  "t", launch_id),
+			 ret);
+}
+
+size_t db_job_list_open_of(struct db *db, const char *machine_id, const char *type, struct job_row **ret)
+{
+	return read_jobs(db,
+			 db_query(db,
+				  "SELECT " JOB_COLUMNS " FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+				  "WHERE m.machine_id = ? AND j.type = ? AND j.status IN ('PENDING', 'STARTED') "
+				  "ORDER BY j.created_us DESC",
+				  "tt", machine_id, type),
 			 ret);
 }
 

@@ -8,6 +8,7 @@
 
 void db_command_add(struct db *db, const char *peer_id, const json_t *command); /* has "id" */
 void db_command_done(struct db *db, const char *id);
+bool db_command_is_there(struct db *db, const char *id);
 void db_command_drop_all(struct db *db, const char *peer_id);
 
 /* Calls @each(context, peer id, command), which takes the command. */
@@ -33,9 +34,10 @@ json_t *db_job_result(struct db *db, const char *id); /* or NULL */
 void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep);
 
 /* Rows, to be freed, the newest first: those of a machine (id or name) or, with
- * NULL, of all; those of a launch that are not over. */
+ * NULL, of all; those of a launch, or of a machine and type, that are not over. */
 size_t db_job_list(struct db *db, const char *machine, int64_t limit, struct job_row **ret);
 size_t db_job_list_open(struct db *db, const char *launch_id, struct job_row **ret);
+size_t db_job_list_open_of(struct db *db, const char *machine_id, const char *type, struct job_row **ret);
 
 /* [{id, name}] */
 json_t *db_job_machines(struct db *db, const char *id);

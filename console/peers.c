@@ -71,7 +71,7 @@ static void after_kept(struct request *r, struct db *db, const json_t *command, 
 	if (!strcmp(verb, "remove"))
 		db_machine_set_told(db, r->peer_id);
 	if (!strcmp(verb, "verify"))
-		db_job_set(db, id, f ? "FAILED" : "STARTED", NULL, f ? wallclock_now_us() : 0);
+		verify_answered(db, id, f);
 	if (!strcmp(verb, "launch") || !strcmp(verb, "terminate"))
 		launches_answered(db, command, f);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the API shows of machines, and what it asks their agents and servers for. */
 #include "console_fixture.h"
+#include "db_work.h"
 #include "settings.h"
 #include "ticks.h"
 #include "utf8.h"
@@ -8,6 +9,7 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -534,6 +536,209 @@ static void test_a_verify_runs_once_at_a_time_and_ends_with_an_event(void **stat
 	caller_done(&s);
 }
 
+/* --- verifies that do not go as they should --------------------------------------------------- */
+
+static void verify_setup(struct caller *a, struct caller *s, const char *agent, const char *server)
+{
+	fixture_enrol(&con, s, "server", server);
+	fixture_enrol(&con, a, "agent", agent);
+	json_decref(caller_call(&con, a, 204, "POST", "/link/status", json_object()));
+	json_decref(caller_call(&con, s, 204, "POST", "/link/status", json_object()));
+}
+
+static void verify_teardown(struct caller *a, struct caller *s, const char *server)
+{
+	char path[128];
+
+	fixture_drop(&con, a->name);
+	snprintf(path, sizeof(path), "/servers/%s", server);
+	json_decref(ADMIN(204, "DELETE", path, NULL));
+	caller_done(a);
+	caller_done(s);
+}
+
+static void verify_begin(struct caller *a, char ret_id[ID_SIZE])
+{
+	char path[128];
+	json_t *answer;
+
+	snprintf(path, sizeof(path), "/machines/%s/verify", a->name);
+	answer = ADMIN(202, "POST", path, NULL);
+	snprintf(ret_id, ID_SIZE, "%s", text_in(answer, "verify"));
+	json_decref(answer);
+}
+
+static void verify_is(struct caller *a, const char *id, const char *state, const char *code)
+{
+	char path[128];
+	json_t *answer;
+
+	snprintf(path, sizeof(path), "/machines/%s/verify", a->name);
+	answer = ADMIN(200, "GET", path, NULL);
+	assert_string_equal(text_in(answer, "verify"), id);
+	assert_string_equal(text_in(answer, "state"), state);
+	if (code) {
+		assert_string_equal(code_of(json_object_get(answer, "error")), code);
+		assert_non_null(text_in(json_object_get(answer, "error"), "text"));
+	}
+	json_decref(answer);
+}
+
+static void verify_told(struct caller *a, const char *id, const char *state)
+{
+	json_decref(caller_call(&con, a, 204, "POST", "/link/status",
+				json_pack("{s:{s:s, s:s, s:i}}", "verify", "verify", id, "state", state,
+					  "differing_bytes", 512)));
+}
+
+static void verify_answered(struct caller *a, const char *id)
+{
+	json_decref(caller_call(&con, a, 200, "GET", "/link?wait=0", NULL));
+	json_decref(caller_call(&con, a, 204, "POST", "/link/reply", json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")));
+}
+
+static void test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way(void **state)
+{
+	char first[ID_SIZE], second[ID_SIZE];
+	struct caller a, s;
+	json_t *event;
+
+	verify_setup(&a, &s, "twice", "store7");
+	verify_begin(&a, first);
+	verify_answered(&a, first);
+	verify_begin(&a, second);
+	assert_string_equal(first, second);
+	/* The last status of before it began. */
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	verify_is(&a, first, "waiting", NULL);
+	verify_told(&a, first, "running");
+	verify_is(&a, first, "running", NULL);
+	verify_told(&a, first, "done");
+	verify_is(&a, first, "done", NULL);
+	event = fixture_newest_event(&con);
+	assert_string_equal(code_of(event), "VERIFY_DIFFERS");
+	json_decref(event);
+	verify_teardown(&a, &s, "store7");
+}
+
+static void test_a_result_is_taken_though_another_verify_was_asked_for(void **state)
+{
+	struct db *db;
+	char first[ID_SIZE], second[] = "22222222-2222-4222-8222-222222222222";
+	struct caller a, s;
+	json_t *job;
+
+	verify_setup(&a, &s, "other", "store8");
+	verify_begin(&a, first);
+	verify_answered(&a, first);
+	verify_told(&a, first, "running");
+	db = catalogue_write(con.console.catalogue);
+	db_job_add(db, second, con.console.project_id, a.id, "VERIFY", "admin", NULL);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+	verify_told(&a, first, "done");
+	db = catalogue_read(con.console.catalogue);
+	job = db_job_result(db, first);
+	assert_int_equal(catalogue_read_end(con.console.catalogue), 0);
+	assert_int_equal(number_in(job, "differing_bytes"), 512);
+	json_decref(job);
+	verify_teardown(&a, &s, "store8");
+}
+
+static void test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+	json_t *event;
+
+	verify_setup(&a, &s, "anew", "store9");
+	verify_begin(&a, id);
+	verify_answered(&a, id);
+	verify_told(&a, id, "running");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_pack("{s:n}", "verify")));
+	verify_is(&a, id, "failed", "VERIFY_FAILED");
+	event = fixture_newest_event(&con);
+	assert_string_equal(code_of(event), "VERIFY_FAILED");
+	json_decref(event);
+	verify_begin(&a, id);
+	verify_is(&a, id, "waiting", NULL);
+	verify_teardown(&a, &s, "store9");
+}
+
+static void test_what_an_agent_says_against_a_verify_is_its_error(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+
+	verify_setup(&a, &s, "busy", "store10");
+	verify_begin(&a, id);
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/reply", 
+				json_pack("{s:s, s:b, s:{s:s, s:{s:s}}}", "id", id, "ok", 0, "fault", "code",
+					  "VERIFY_BUSY", "args", "machine", a.name)));
+	verify_is(&a, id, "failed", "VERIFY_BUSY");
+	verify_teardown(&a, &s, "store10");
+}
+
+/* --- a catalogue that cannot be written ------------------------------------------------------- */
+
+static void run_sql(const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/console/catalogue.sqlite", con.data);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 20000);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static bool event_is_there(const char *machine, const char *code)
+{
+	char path[128];
+	json_t *answer, *e;
+	bool yes = false;
+	size_t i;
+
+	snprintf(path, sizeof(path), "/events?machine=%s", machine);
+	answer = ADMIN(200, "GET", path, NULL);
+	json_array_foreach(json_object_get(answer, "events"), i, e)
+		yes = yes || !strcmp(code_of(e), code);
+	json_decref(answer);
+	return yes;
+}
+
+static void test_who_came_while_the_disk_was_full_is_an_event_once_there_is_room(void **state)
+{
+	struct caller a;
+
+	fixture_enrol(&con, &a, "agent", "comes");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	run_sql("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(FAIL, 'full'); END");
+	ticks_run(&con.console, true);
+	assert_false(event_is_there("comes", "AGENT_CONNECTED"));
+	run_sql("DROP TRIGGER full");
+	ticks_run(&con.console, false);
+	assert_true(event_is_there("comes", "AGENT_CONNECTED"));
+	fixture_drop(&con, "comes");
+	caller_done(&a);
+}
+
+static void test_a_commands_answer_counts_once_it_is_kept(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+
+	verify_setup(&a, &s, "kept", "store11");
+	verify_begin(&a, id);
+	run_sql("CREATE TRIGGER full BEFORE DELETE ON commands BEGIN SELECT RAISE(FAIL, 'full'); END");
+	json_decref(caller_call(&con, &a, 200, "GET", "/link?wait=0", NULL));
+	refused(caller_call(&con, &a, 500, "POST", "/link/reply",
+			    json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")), "CATALOGUE_FAILED");
+	run_sql("DROP TRIGGER full");
+	verify_answered(&a, id);
+	verify_teardown(&a, &s, "store11");
+}
+
 static int setup(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -565,6 +770,12 @@ int main(void)
 		cmocka_unit_test(test_a_verify_that_cannot_begin_is_refused_with_what_hinders_it),
 		cmocka_unit_test(test_a_rescan_says_when_it_will_begin),
 		cmocka_unit_test(test_a_verify_runs_once_at_a_time_and_ends_with_an_event),
+		cmocka_unit_test(test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way),
+		cmocka_unit_test(test_a_result_is_taken_though_another_verify_was_asked_for),
+		cmocka_unit_test(test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more),
+		cmocka_unit_test(test_what_an_agent_says_against_a_verify_is_its_error),
+		cmocka_unit_test(test_who_came_while_the_disk_was_full_is_an_event_once_there_is_room),
+		cmocka_unit_test(test_a_commands_answer_counts_once_it_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
