@@ -361,6 +361,42 @@ static int setup(void **state)
 	return 0;
 }
 
+static int64_t count_of(struct catalogue *c, const char *sql)
+{
+	sqlite3_stmt *s;
+	struct db *db = catalogue_read(c);
+	int64_t n = -1;
+
+	s = db_query(db, sql, "");
+	if (db_next(db, s)) {
+		n = sqlite3_column_int64(s, 0);
+		db_done(db, s);
+	}
+	assert_int_equal(catalogue_read_end(c), 0);
+	return n;
+}
+
+static void test_an_agent_that_says_much_does_not_push_out_who_changed_what(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+
+	for (int i = 0; i < 5; i++)
+		add_event(db, "admin");
+	for (int i = 0; i < 100; i++)
+		add_event(db, i % 2 ? "agent:web1" : "server:store");
+	db_event_drop_old(db, 10);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who = 'admin'"), 5);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who GLOB '*:*'"), 10);
+	db = catalogue_write(c);
+	db_event_drop_old(db, 3);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who = 'admin'"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events"), 6);
+	catalogue_close(c);
+}
+
 static int teardown(void **state)
 {
 	char command[128];
@@ -385,6 +421,7 @@ int main(void)
 		TEST(test_what_is_not_a_catalogue_is_refused),
 		TEST(test_what_was_committed_survives_kill_9),
 		TEST(test_readers_and_writers_at_once),
+		TEST(test_an_agent_that_says_much_does_not_push_out_who_changed_what),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
