@@ -20,7 +20,9 @@ struct job_row {
 	char initiated_by[96];
 	int64_t created_us, ended_us; /* 0: not ended */
 };
-/* @launch_id may be NULL. */
+/* @launch_id may be NULL.  Of the machine's jobs of that type that are over the
+ * newest JOBS_KEPT stay. */
+#define JOBS_KEPT 100
 void db_job_add(struct db *db, const char *id, const char *project_id, const char *machine_id, const char *type,
 		const char *who, const char *launch_id);
 bool db_job_find(struct db *db, const char *id, struct job_row *ret);
@@ -29,9 +31,6 @@ bool db_job_newest(struct db *db, const char *machine_id, const char *type, stru
 void db_job_set(struct db *db, const char *id, const char *status, const json_t *result, uint64_t ended_us);
 bool db_job_is_over(const struct job_row *j);
 json_t *db_job_result(struct db *db, const char *id); /* or NULL */
-
-/* All of that type that are over but for the newest @keep. */
-void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep);
 
 /* Rows, to be freed, the newest first: those of a machine (id or name) or, with
  * NULL, of all; those of a launch, or of a machine and type, that are not over. */

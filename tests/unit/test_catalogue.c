@@ -397,6 +397,58 @@ static void test_an_agent_that_says_much_does_not_push_out_who_changed_what(void
 	catalogue_close(c);
 }
 
+static void test_of_jobs_that_are_over_the_newest_stay_and_of_open_ones_all(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+	char project[ID_SIZE], id[ID_SIZE];
+
+	db_access_init(db);
+	db_first_project(db, project);
+	for (int i = 0; i < JOBS_KEPT + 20; i++) {
+		snprintf(id, sizeof(id), "v%d", i);
+		db_job_add(db, id, project, "m1", "VERIFY", "admin", NULL);
+		if (i)
+			db_job_set(db, id, "COMPLETED", NULL, 1);
+	}
+	db_job_add(db, "other", project, "m2", "VERIFY", "admin", NULL);
+	db_job_add(db, "last", project, "m1", "VERIFY", "admin", NULL);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs WHERE status = 'COMPLETED'"), JOBS_KEPT);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs WHERE status = 'PENDING'"), 3);
+	catalogue_close(c);
+}
+
+static void test_of_removed_machines_the_newest_stay(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+	char id[ID_SIZE], job[ID_SIZE], project[ID_SIZE];
+
+	db_access_init(db);
+	db_first_project(db, project);
+	for (int i = 0; i < 5; i++) {
+		snprintf(id, sizeof(id), "m%d", i);
+		add_machine(db, id, id);
+		snprintf(job, sizeof(job), "j%d", i);
+		db_job_add(db, job, project, id, "VERIFY", "admin", NULL);
+		if (i == 4)
+			continue;
+		db_machine_remove(db, id);
+		db_run(db, "UPDATE machines SET removed_us = ? WHERE id = ?", "it", (int64_t)i + 1, id);
+		db_machine_set_told(db, id);
+		if (i)
+			db_machine_set_store_gone(db, id);
+	}
+	db_machine_drop_removed(db, 1);
+	assert_int_equal(catalogue_commit(c), 0);
+	/* m0's store is there, m3 is the newest that was removed, m4 was not. */
+	assert_int_equal(count_of(c, "SELECT count(*) FROM machines"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM machines WHERE id IN ('m0', 'm3', 'm4')"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs"), 3);
+	catalogue_close(c);
+}
+
 static int teardown(void **state)
 {
 	char command[128];
@@ -422,6 +474,8 @@ int main(void)
 		TEST(test_what_was_committed_survives_kill_9),
 		TEST(test_readers_and_writers_at_once),
 		TEST(test_an_agent_that_says_much_does_not_push_out_who_changed_what),
+		TEST(test_of_jobs_that_are_over_the_newest_stay_and_of_open_ones_all),
+		TEST(test_of_removed_machines_the_newest_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
