@@ -449,6 +449,34 @@ static void test_of_removed_machines_the_newest_stay(void **state)
 	catalogue_close(c);
 }
 
+static void *open_and_close(void *arg)
+{
+	struct catalogue *c;
+	int err = catalogue_open(path, &c);
+
+	if (!err)
+		catalogue_close(c);
+	return (void *)(intptr_t)err;
+}
+
+/* Each reads the old version, and waits for the others' steps. */
+static void test_a_file_that_several_bring_forward_at_once_is_brought_forward_once(void **state)
+{
+	pthread_t threads[8];
+	void *err;
+
+	for (int round = 0; round < 20; round++) {
+		make_version_1();
+		for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
+		for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+			assert_int_equal(pthread_join(threads[i], &err), 0);
+			assert_int_equal((intptr_t)err, 0);
+		}
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 static int teardown(void **state)
 {
 	char command[128];
@@ -476,6 +504,7 @@ int main(void)
 		TEST(test_an_agent_that_says_much_does_not_push_out_who_changed_what),
 		TEST(test_of_jobs_that_are_over_the_newest_stay_and_of_open_ones_all),
 		TEST(test_of_removed_machines_the_newest_stay),
+		TEST(test_a_file_that_several_bring_forward_at_once_is_brought_forward_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
