@@ -569,7 +569,8 @@ static void test_a_body_that_is_nested_too_deeply_is_refused(void **state)
 		"API_NOT_UNDERSTOOD");
 	/* Brackets in a text are none. */
 	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:o, s:s, s:s}", "x", nested(60), "y", "\\\"[[[[[[[[[[[[[[[[", "z", "{{{{{{{{{{{{\\")));
+				json_pack("{s:o, s:s, s:s}", "x", nested(60), "y",
+					  "\\\"[[[[[[[[[[[[[[[[", "z", "{{{{{{{{{{{{\\")));
 	json_decref(ADMIN(200, "GET", "/machines", NULL));
 	fixture_drop(&con, "deep");
 	caller_done(&a);

@@ -183,8 +183,8 @@ static void test_nothing_an_agent_says_reaches_a_terminal_as_a_control_sequence(
 
 	fixture_enrol(&con, &a, "agent", "evil");
 	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
-				json_pack("{s:s, s:[{s:s, s:s, s:{s:s}}], s:[{s:s, s:s}], s:{s:s, s:i}, s:{s:s}}", "stage",
-					  EVIL, "problems", "code", "DISK_GONE", "since", EVIL, "args", "disk", EVIL,
+				json_pack("{s:s, s:[{s:s, s:s, s:{s:s}}], s:[{s:s, s:s}], s:{s:s, s:i}, s:{s:s}}",
+					  "stage", EVIL, "problems", "code", "DISK_GONE", "since", EVIL, "args", "disk", EVIL,
 					  "disks", "id", EVIL, "device", "/dev/" EVIL, "capture", "mode", EVIL, EVIL, 1,
 					  "rates", EVIL, EVIL)));
 	m = fixture_machine(&con, "evil");
@@ -594,7 +594,8 @@ static void verify_told(struct caller *a, const char *id, const char *state)
 static void verify_answered(struct caller *a, const char *id)
 {
 	json_decref(caller_call(&con, a, 200, "GET", "/link?wait=0", NULL));
-	json_decref(caller_call(&con, a, 204, "POST", "/link/reply", json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")));
+	json_decref(caller_call(&con, a, 204, "POST", "/link/reply",
+				json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")));
 }
 
 static void test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way(void **state)
