@@ -222,10 +222,15 @@ static void on_verify(struct agent *a, const char *id, const json_t *command)
 {
 	const char *verify = json_string_value(json_object_get(command, "verify"));
 
+	if (!verify)
+		verify = id;
 	if (engine_verify(a->engine) == 0) {
-		snprintf(a->verify_id, sizeof(a->verify_id), "%s", verify ? verify : id);
+		snprintf(a->verify_id, sizeof(a->verify_id), "%s", verify);
 		a->verify_done = false;
 		log_info("verify begins");
+	} else if (strcmp(a->verify_id, verify) != 0) {
+		refuse(a, id, MSG_VERIFY_BUSY, "machine", a->settings.name);
+		return;
 	}
 	answer(a, id, json_pack("{s:s}", "verify", a->verify_id));
 }

@@ -271,7 +271,10 @@ static json_t *details_json(const struct agent *a, const struct engine_figures *
 
 static json_t *status_json(struct agent *a, const struct engine_figures *f, struct sums *s)
 {
-	json_t *j = json_pack("{s:s, s:o, s:I, s:o, s:{s:s, s:I}, s:o}", "stage", stage_name(a->stages.stage), "lag_seconds",
+	char time[WALLCLOCK_TEXT_LEN + 1];
+	json_t *j = json_pack("{s:s, s:s, s:o, s:I, s:o, s:{s:s, s:I}, s:o}", "time",
+			      wallclock_format(wallclock_now_us(), time), "stage", stage_name(a->stages.stage),
+			      "lag_seconds",
 			      f->newest_point_epoch ? json_real((double)(f->lag_us / 1000) / 1000) : json_null(),
 			      "backlog_bytes", (json_int_t)a->backlog, "newest_point", point_json(a, f), "capture", "mode",
 			      tracker_mode(a->tracker) == TRACKER_PAYLOAD ? "payload" : "dirty-map",

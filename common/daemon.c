@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -227,6 +228,16 @@ int daemon_stop(const char *pid_path, unsigned int timeout_ms)
 	} while (n < 0 && errno == EINTR);
 	close(p.fd);
 	return n > 0 ? 0 : -ETIMEDOUT;
+}
+
+void daemon_raise_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
 }
 
 void daemon_boot_id(char ret[64])

@@ -31,6 +31,9 @@ void daemon_ready(int status); /* closes 0-2 in the background; in the foregroun
  * that: unblock and reset in the child first (posix_spawnattr_setsigmask). */
 int daemon_signal_fd(void);
 
+/* As many open files as this process may have at all. */
+void daemon_raise_files(void);
+
 /* The kernel's boot id, or that in the file named by GODWIT_BOOT_ID_FILE, by which tests
  * imitate a reboot; zero-padded; "" when there is none. */
 void daemon_boot_id(char ret[64]);

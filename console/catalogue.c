@@ -89,6 +89,7 @@ static int64_t pragma_value(sqlite3 *handle, const char *sql)
 	return value;
 }
 
+/* Another process may have been quicker since the version was read. */
 static int take_step(sqlite3 *handle, size_t step)
 {
 	char *version = NULL;
@@ -96,6 +97,10 @@ static int take_step(sqlite3 *handle, size_t step)
 
 	if (err)
 		return err;
+	if (pragma_value(handle, "PRAGMA user_version") != (int64_t)step) {
+		(void)!execute(handle, "ROLLBACK");
+		return 0;
+	}
 	if (asprintf(&version, "PRAGMA user_version = %zu", step + 1) < 0)
 		version = NULL;
 	err = version ? execute(handle, schema_steps[step]) : -ENOMEM;

@@ -47,9 +47,21 @@ void db_event_add(struct db *db, const struct event *e)
 	       e->who, args, changes ? changes : "[]");
 	id = db_last_id(db);
 	if (id % PRUNE_EVERY == 0)
-		db_run(db, "DELETE FROM events WHERE id <= ?", "i", id - EVENTS_KEPT);
+		db_event_drop_old(db, EVENTS_KEPT);
 	free(changes);
 	free(args);
+}
+
+/* As the indices of schema.c have it. */
+#define SAID_BY_PROGRAMS "(who GLOB 'agent:*' OR who GLOB 'server:*')"
+#define DROP_OLD(kind) \
+	"DELETE FROM events WHERE " kind " AND id <= " \
+	"(SELECT id FROM events WHERE " kind " ORDER BY id DESC LIMIT 1 OFFSET ?)"
+
+void db_event_drop_old(struct db *db, int64_t keep)
+{
+	db_run(db, DROP_OLD(SAID_BY_PROGRAMS), "i", keep);
+	db_run(db, DROP_OLD("NOT " SAID_BY_PROGRAMS), "i", keep);
 }
 
 /* --- reading ---------------------------------------------------------------------- */

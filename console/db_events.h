@@ -6,7 +6,9 @@
 #include "catalogue.h"
 #include "message.h"
 
-/* The oldest are dropped when there are more. */
+/* The oldest are dropped when there are more: of what agents and servers say, and
+ * apart from that of what people and the console did, so that one who says much
+ * does not push out who changed what. */
 #define EVENTS_KEPT 1000000
 
 struct event {
@@ -17,6 +19,9 @@ struct event {
 	const json_t *changes;	   /* [{name, old, new}] or NULL */
 };
 void db_event_add(struct db *db, const struct event *e);
+
+/* All but the newest @keep of each of the two kinds; now and then by db_event_add(). */
+void db_event_drop_old(struct db *db, int64_t keep);
 
 /*
  * Events as docs/api.md has them, in order of id: with @after >= 0 the oldest

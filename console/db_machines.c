@@ -138,6 +138,19 @@ void db_machine_remove(struct db *db, const char *id)
 	db_run(db, "DELETE FROM blueprints WHERE machine_id = ?", "t", id);
 }
 
+void db_machine_drop_removed(struct db *db, int64_t keep)
+{
+	db_run(db,
+	       "DELETE FROM machines WHERE id IN (SELECT id FROM machines WHERE removed_us IS NOT NULL "
+	       "AND told_us IS NOT NULL AND store_gone_us IS NOT NULL ORDER BY removed_us DESC LIMIT -1 OFFSET ?)",
+	       "i", keep);
+	if (db_changes(db))
+		db_run(db,
+		       "DELETE FROM jobs WHERE id IN (SELECT job_id FROM job_machines "
+		       "WHERE machine_id NOT IN (SELECT id FROM machines))",
+		       "");
+}
+
 void db_machine_assign_homeless(struct db *db, const char *server_id)
 {
 	db_run(db, "UPDATE machines SET server_id = ? WHERE server_id IS NULL AND removed_us IS NULL", "t", server_id);

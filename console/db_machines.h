@@ -43,6 +43,11 @@ void db_machine_set_firsts(struct db *db, const char *id, int64_t connection_us,
 void db_machine_add_life(struct db *db, const char *id, const char *type, int64_t us, const char *job_id);
 json_t *db_machine_life(struct db *db, const char *id);
 void db_machine_remove(struct db *db, const char *id);
+
+/* Of those that are removed, of which there is nothing left anywhere, all but the newest
+ * @keep, with their jobs. */
+#define MACHINES_REMOVED_KEPT 1000
+void db_machine_drop_removed(struct db *db, int64_t keep);
 void db_machine_assign_homeless(struct db *db, const char *server_id); /* those without a server */
 void db_machine_set_seen(struct db *db, const char *id, bool connected, uint64_t seen_us, const json_t *status);
 

@@ -31,6 +31,16 @@ void db_command_done(struct db *db, const char *id)
 	db_run(db, "DELETE FROM commands WHERE id = ?", "t", id);
 }
 
+bool db_command_is_there(struct db *db, const char *id)
+{
+	sqlite3_stmt *s = db_query(db, "SELECT 1 FROM commands WHERE id = ?", "t", id);
+
+	if (!db_next(db, s))
+		return false;
+	db_done(db, s);
+	return true;
+}
+
 void db_command_drop_all(struct db *db, const char *peer_id)
 {
 	db_run(db, "DELETE FROM commands WHERE peer_id = ?", "t", peer_id);
@@ -79,6 +89,15 @@ static size_t read_jobs(struct db *db, sqlite3_stmt *s, struct job_row **ret)
 	return count;
 }
 
+static void drop_old_jobs(struct db *db, const char *machine_id, const char *type)
+{
+	db_run(db,
+	       "DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+	       "WHERE m.machine_id = ?1 AND j.type = ?2 AND j.status IN ('COMPLETED', 'FAILED') "
+	       "ORDER BY j.created_us DESC LIMIT -1 OFFSET ?3)",
+	       "tti", machine_id, type, (int64_t)JOBS_KEPT);
+}
+
 void db_job_add(struct db *db, const char *id, const char *project_id, const char *machine_id, const char *type,
 		const char *who, const char *launch_id)
 {
@@ -87,6 +106,7 @@ void db_job_add(struct db *db, const char *id, const char *project_id, const cha
 	       "VALUES(?, ?, ?, 'PENDING', ?, ?, ?)",
 	       "ttttit", id, project_id, type, who, (int64_t)wallclock_now_us(), launch_id);
 	db_run(db, "INSERT INTO job_machines(job_id, machine_id) VALUES(?, ?)", "tt", id, machine_id);
+	drop_old_jobs(db, machine_id, type);
 }
 
 bool db_job_find(struct db *db, const char *id, struct job_row *ret)
@@ -114,15 +134,6 @@ bool db_job_newest(struct db *db, const char *machine_id, const char *type, stru
 	*ret_result = db_json(s, 7);
 	db_done(db, s);
 	return true;
-}
-
-void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep)
-{
-	db_run(db,
-	       "DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j JOIN job_machines m ON m.job_id = j.id "
-	       "WHERE m.machine_id = ?1 AND j.type = ?2 AND j.status IN ('COMPLETED', 'FAILED') "
-	       "ORDER BY j.created_us DESC LIMIT -1 OFFSET ?3)",
-	       "tti", machine_id, type, keep);
 }
 
 bool db_job_is_over(const struct job_row *j)
@@ -165,6 +176,17 @@ size_t db_job_list_open(struct db *db, const char *launch_id, struct job_row **r
 				  "SELECT " JOB_COLUMNS " FROM jobs j WHERE j.launch_id = ? "
 				  "AND j.status IN ('PENDING', 'STARTED') ORDER BY j.created_us DESC",
 				  "t", launch_id),
+			 ret);
+}
+
+size_t db_job_list_open_of(struct db *db, const char *machine_id, const char *type, struct job_row **ret)
+{
+	return read_jobs(db,
+			 db_query(db,
+				  "SELECT " JOB_COLUMNS " FROM jobs j JOIN job_machines m ON m.job_id = j.id "
+				  "WHERE m.machine_id = ? AND j.type = ? AND j.status IN ('PENDING', 'STARTED') "
+				  "ORDER BY j.created_us DESC",
+				  "tt", machine_id, type),
 			 ret);
 }
 

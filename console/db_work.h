@@ -9,6 +9,7 @@
 void db_command_add(struct db *db, const char *peer_id, const json_t *command); /* has "id" */
 bool db_command_ends(struct db *db, const char *peer_id, const char *launch); /* it is still to be told so */
 void db_command_done(struct db *db, const char *id);
+bool db_command_is_there(struct db *db, const char *id);
 void db_command_drop_all(struct db *db, const char *peer_id);
 
 /* Calls @each(context, peer id, command), which takes the command. */
@@ -20,7 +21,9 @@ struct job_row {
 	char initiated_by[96];
 	int64_t created_us, ended_us; /* 0: not ended */
 };
-/* @launch_id may be NULL. */
+/* @launch_id may be NULL.  Of the machine's jobs of that type that are over the
+ * newest JOBS_KEPT stay. */
+#define JOBS_KEPT 100
 void db_job_add(struct db *db, const char *id, const char *project_id, const char *machine_id, const char *type,
 		const char *who, const char *launch_id);
 bool db_job_find(struct db *db, const char *id, struct job_row *ret);
@@ -30,13 +33,11 @@ void db_job_set(struct db *db, const char *id, const char *status, const json_t 
 bool db_job_is_over(const struct job_row *j);
 json_t *db_job_result(struct db *db, const char *id); /* or NULL */
 
-/* All of that type that are over but for the newest @keep. */
-void db_job_drop_old(struct db *db, const char *machine_id, const char *type, int64_t keep);
-
 /* Rows, to be freed, the newest first: those of a machine (id or name) or, with
- * NULL, of all; those of a launch that are not over. */
+ * NULL, of all; those of a launch, or of a machine and type, that are not over. */
 size_t db_job_list(struct db *db, const char *machine, int64_t limit, struct job_row **ret);
 size_t db_job_list_open(struct db *db, const char *launch_id, struct job_row **ret);
+size_t db_job_list_open_of(struct db *db, const char *machine_id, const char *type, struct job_row **ret);
 
 /* [{id, name}] */
 json_t *db_job_machines(struct db *db, const char *id);

@@ -23,15 +23,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 2000u
-#define STACK_BYTES (512 * KIB)
+#define CONNECTIONS_MAX 10000u /* two an agent: the most that may enrol (enrol.c), servers, people */
+#define OTHER_FILES 64u	       /* the catalogue's, the log's, those of enrolments under way */
+#define STACK_BYTES (2 * MIB)
 #define EMPTY_BODY_MAX 64u /* "{}" and some blanks */
 #define OVERFLOW_READ_MOST (8 * MIB)
 #define IDLE_TIMEOUT_S 120u /* longer than any handler waits: it counts from the last byte read */
+#define STRANGER_TIMEOUT_S 30u /* until it is known who calls */
 #define PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE"
 
 struct httpd {
@@ -275,6 +278,8 @@ static int check_query(struct request *r)
 
 static size_t body_max(const struct request *r)
 {
+	if (r->is == WHO_AGENT && r->route->agent_body_max)
+		return r->route->agent_body_max;
 	return MAX(r->route->body_max, EMPTY_BODY_MAX);
 }
 
@@ -318,8 +323,11 @@ static int begin(struct request *r, const char *method, const char *path)
 	take_host(r);
 	take_language(r);
 	status = find_route(r, method, path);
-	if (!status && !(r->route->who & WHO_ANYONE))
+	if (!status && !(r->route->who & WHO_ANYONE)) {
 		status = identity_check(r);
+		if (!status)
+			MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, IDLE_TIMEOUT_S);
+	}
 	if (!status)
 		status = check_query(r);
 	if (!status)
@@ -437,10 +445,22 @@ static void on_library_log(void *arg, const char *fmt, va_list ap)
 
 /* --- starting and stopping ----------------------------------------------------------------------- */
 
+/* Each is a descriptor.  One address has half of them at most, so that there is always room for
+ * others; it may be that of a router, behind which there are many agents. */
+static unsigned int connections_most(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur > CONNECTIONS_MAX + OTHER_FILES)
+		return CONNECTIONS_MAX;
+	return files.rlim_cur > 2 * OTHER_FILES ? (unsigned int)files.rlim_cur - OTHER_FILES : OTHER_FILES;
+}
+
 int httpd_start(struct console *c, int fd, const char *key_pem, const char *chain_pem, const char *ca_pem,
 		struct httpd **ret)
 {
 	struct httpd *h = calloc(1, sizeof(*h));
+	unsigned int most = connections_most();
 
 	if (!h)
 		return -ENOMEM;
@@ -453,8 +473,9 @@ int httpd_start(struct console *c, int fd, const char *key_pem, const char *chai
 		0, NULL, NULL, on_request, c, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_HTTPS_MEM_KEY, h->key_pem, MHD_OPTION_HTTPS_MEM_CERT,
 		h->chain_pem, MHD_OPTION_HTTPS_MEM_TRUST, h->ca_pem, MHD_OPTION_HTTPS_PRIORITIES, PRIORITIES,
-		MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
+		MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+		MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT, most / 2,
+		MHD_OPTION_CONNECTION_TIMEOUT, STRANGER_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
 		MHD_OPTION_END);
 	if (!h->daemon) {
 		httpd_stop(h);

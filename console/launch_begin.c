@@ -84,7 +84,6 @@ static json_t *drop_old_drills(struct db *db, const char *machine_id)
 		db_launch_drop(db, old[i].id);
 	}
 	free(old);
-	db_job_drop_old(db, machine_id, "DRILL", LAUNCH_DRILL_JOBS_KEPT);
 	return commands;
 }
 

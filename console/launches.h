@@ -30,7 +30,6 @@
 /* For so long a launch may be asked for without the server's taking it. */
 #define LAUNCH_TAKE_US (60 * USEC_PER_SEC)
 #define LAUNCH_DRILLS_KEPT 20 /* of a machine, that are over */
-#define LAUNCH_DRILL_JOBS_KEPT 100
 
 /* Ask for a launch like the blueprint @wanted (a drill is isolated whatever it says); returns
  * when that is in the catalogue, not when it is answered.  @images: {to, format}, of that

@@ -35,6 +35,7 @@ struct peer {
 	enum live_role role;
 	char id[LIVE_ID_LEN + 1];
 	uint64_t seen_us, seen_mono_us;
+	uint64_t status_mono_us; /* 0: of before the start */
 	bool connected; /* as last given out by live_take_news() */
 	bool status_new;
 	struct live_status *status;
@@ -239,6 +240,7 @@ void live_load(struct live *l, enum live_role role, const char *id, bool connect
 		p->seen_mono_us = monotonic_now_us();
 	status_drop(p->status);
 	p->status = status_new(status);
+	p->status_mono_us = 0;
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -262,14 +264,21 @@ void live_forget(struct live *l, const char *id)
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void note_seen(struct peer *p)
+{
+	p->seen_us = wallclock_now_us();
+	p->seen_mono_us = monotonic_now_us();
+}
+
 void live_seen(struct live *l, enum live_role role, const char *id)
 {
 	struct peer *p;
 
 	pthread_mutex_lock(&l->lock);
 	p = find_or_make(l, role, id);
-	p->seen_us = wallclock_now_us();
-	p->seen_mono_us = monotonic_now_us();
+	/* What polls is a process of its own: it goes on when the one that matters hangs. */
+	if (!p->status)
+		note_seen(p);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -285,6 +294,8 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 
 		old = p->status;
 		p->status = new;
+		note_seen(p);
+		p->status_mono_us = p->seen_mono_us;
 		p->status_new = true;
 		p->clock_known = clock_ahead_us != NULL;
 		p->clock_ahead_us = clock_ahead_us ? *clock_ahead_us : 0;
@@ -293,6 +304,14 @@ void live_set_status(struct live *l, const char *id, json_t *status, const int64
 	pthread_cond_broadcast(&l->topics[LIVE_STATUSES].announced);
 	pthread_mutex_unlock(&l->lock);
 	status_drop(old);
+}
+
+static uint64_t status_age_us(const struct peer *p)
+{
+	uint64_t now = p->status_mono_us ? monotonic_now_us() : wallclock_now_us();
+	uint64_t then = p->status_mono_us ? p->status_mono_us : p->seen_us;
+
+	return now > then ? now - then : 0;
 }
 
 struct live_view live_view(struct live *l, const char *id)
@@ -308,6 +327,7 @@ struct live_view live_view(struct live *l, const char *id)
 		v.seen_mono_us = p->seen_mono_us;
 		v.keep = status_keep(p->status);
 		v.status = v.keep ? v.keep->json : NULL;
+		v.status_age_us = status_age_us(p);
 		v.clock_known = p->clock_known;
 		v.clock_ahead_us = p->clock_ahead_us;
 	}
@@ -381,6 +401,19 @@ size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret)
 	return count;
 }
 
+void live_return_news(struct live *l, const struct live_news *news, size_t count)
+{
+	pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct peer *p = find(l, news[i].id);
+
+		if (news[i].changed)
+			p->connected = !news[i].connected;
+		p->status_new = p->status != NULL;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 void live_news_free(struct live_news *news, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -424,6 +457,8 @@ void live_withdraw(struct live *l, const char *peer_id, const char *command_id)
 	if (p)
 		c = unlink_command(p, command_id);
 	assert(!c || c->kept);
+	if (c)
+		pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&l->lock);
 	if (c)
 		command_free(c);
@@ -480,15 +515,17 @@ int live_reply(struct live *l, const char *peer_id, const char *command_id, json
 	}
 	*ret_kept = c->kept;
 	*ret_command = json_deep_copy(c->body);
-	c->answered = true;
-	c->result = result;
-	c->failed = fault != NULL;
-	if (fault)
-		c->fault = *fault;
-	if (c->kept)
-		command_free(unlink_command(p, command_id));
-	pthread_cond_broadcast(&p->changed);
+	if (!c->kept) {
+		c->answered = true;
+		c->result = result;
+		result = NULL;
+		c->failed = fault != NULL;
+		if (fault)
+			c->fault = *fault;
+		pthread_cond_broadcast(&p->changed);
+	}
 	pthread_mutex_unlock(&l->lock);
+	json_decref(result);
 	return 0;
 }
 

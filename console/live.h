@@ -37,6 +37,9 @@ void live_stop(struct live *l);
 /* As the catalogue remembers it; takes @status. */
 void live_load(struct live *l, enum live_role role, const char *id, bool connected, uint64_t seen_us, json_t *status);
 void live_forget(struct live *l, const char *id);
+
+/* A request came, of whatever kind: a sign of life until the first status, from then on only
+ * statuses are. */
 void live_seen(struct live *l, enum live_role role, const char *id);
 
 /* Takes @status, the whole of it.  @clock_ahead_us: the peer's clock minus ours. */
@@ -47,6 +50,7 @@ struct live_view {
 	uint64_t seen_us;	/* 0: never */
 	uint64_t seen_mono_us;	/* 0: not since the console started */
 	const json_t *status;	/* or NULL */
+	uint64_t status_age_us; /* by a clock that nobody sets, but for one from before the console started */
 	struct live_status *keep;
 	bool clock_known;
 	int64_t clock_ahead_us;
@@ -72,18 +76,21 @@ struct live_news {
 	struct live_status *keep;
 };
 size_t live_take_news(struct live *l, bool all_statuses, struct live_news **ret);
+/* They could not be kept: they are news again at the next call. */
+void live_return_news(struct live *l, const struct live_news *news, size_t count);
 void live_news_free(struct live_news *news, size_t count);
 
 /* --- commands ----------------------------------------------------------------------- */
 
 /*
  * Queue a command, an object with "id"; takes it.  @kept: it stands in the
- * catalogue as well; nobody waits for its answer.
+ * catalogue as well, and its answer is of interest to nobody but for that it is
+ * there (live_wait_answered()).
  */
 void live_command(struct live *l, const char *peer_id, json_t *command, bool kept);
 
-/* A kept command is not to be handed out any more; what was handed out already
- * may still be done. */
+/* A kept command is not to be handed out any more, as it was answered or is not
+ * wanted; in the latter case what was handed out already may still be done. */
 void live_withdraw(struct live *l, const char *peer_id, const char *command_id);
 
 /* Queue a command and wait for its answer: 0 with the result; -EREMOTEIO with
@@ -92,7 +99,9 @@ _must_check_ int live_call(struct live *l, const char *peer_id, json_t *command,
 			   json_t **ret_result, struct fault *ret_fault);
 
 /* The answer: -ENOENT if nothing waits for it.  Takes @result, the whole of it.
- * @fault NULL: it went well. */
+ * @fault NULL: it went well.  A kept command stays queued, and may be answered
+ * again, until the caller has written down what the answer means and calls
+ * live_withdraw(). */
 _must_check_ int live_reply(struct live *l, const char *peer_id, const char *command_id, json_t *result,
 			    const struct fault *fault, bool *ret_kept, json_t **ret_command);
 

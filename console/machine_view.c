@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent's and the server's last statuses are shown as they came; a member
- * that is missing or not of its type is replaced by an empty one, so that what
- * is promised is always there.
+ * The agent's and the server's last statuses are shown as they came, but for
+ * what is not printable; a member that is missing or not of its type is
+ * replaced by an empty one, so that what is promised is always there.
  */
 #include "machine_view.h"
 #include "blueprint.h"
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define CLOCKS_DIFFER_US (5 * USEC_PER_SEC)
+#define LAG_MOST_S 1e9
 
 struct sources {
 	const struct request *r;
@@ -34,6 +35,7 @@ struct sources {
 struct newest {
 	char id[ID_SIZE];
 	uint64_t time_us; /* 0: none */
+	uint64_t agents_us; /* of the newest that the agent knows; 0: none */
 };
 
 static void take_newer(struct newest *n, const struct machine_row *m, const json_t *point)
@@ -59,23 +61,37 @@ static struct newest newest_point(const struct sources *s)
 	struct newest n = { 0 };
 
 	take_newer(&n, s->m, json_object_get(s->status, "newest_point"));
+	n.agents_us = n.time_us;
 	take_newer(&n, s->m, json_object_get(s->store, "newest_point"));
 	return n;
+}
+
+/* The agent counts its lag by a clock that nobody sets, and so does the console from there on.
+ * A point that only the server knows of is later than the agent's by their times, which are both
+ * the source's.  Where the agent says nothing the source's "now" is what points are compared with. */
+static double lag_seconds(const struct sources *s, const struct newest *n)
+{
+	const json_t *told = json_object_get(s->status, "lag_seconds");
+	int64_t us;
+
+	if (json_is_number(told) && n->agents_us)
+		us = (int64_t)(MIN(MAX(json_number_value(told), 0), LAG_MOST_S) * USEC_PER_SEC) +
+		     (int64_t)s->agent.status_age_us - (int64_t)(n->time_us - n->agents_us);
+	else
+		us = (int64_t)s->now_us + (s->agent.clock_known ? s->agent.clock_ahead_us : 0) - (int64_t)n->time_us;
+	return (double)(MAX(us, 0) / 1000) / 1000;
 }
 
 static void add_points(json_t *view, const struct sources *s)
 {
 	struct newest n = newest_point(s);
-	int64_t lag_us;
 
 	if (!n.time_us) {
 		json_object_set_new(view, "lag_seconds", json_null());
 		json_object_set_new(view, "newest_point", json_null());
 		return;
 	}
-	/* Points carry the source's time, so it is the source's "now" that counts. */
-	lag_us = (int64_t)s->now_us + (s->agent.clock_known ? s->agent.clock_ahead_us : 0) - (int64_t)n.time_us;
-	json_object_set_new(view, "lag_seconds", json_real((double)(MAX(lag_us, 0) / 1000) / 1000));
+	json_object_set_new(view, "lag_seconds", json_real(lag_seconds(s, &n)));
 	json_object_set_new(view, "newest_point",
 			    json_pack("{s:s, s:o}", "id", n.id, "time", resource_time(n.time_us)));
 }
@@ -125,6 +141,13 @@ static void add_own_problems(json_t *list, const struct sources *s)
 	}
 }
 
+static json_t *time_or_null(const json_t *said)
+{
+	uint64_t us;
+
+	return json_is_string(said) && !wallclock_parse(json_string_value(said), &us) ? resource_time(us) : json_null();
+}
+
 static json_t *problems(const struct sources *s)
 {
 	json_t *list = json_array(), *p;
@@ -137,8 +160,8 @@ static json_t *problems(const struct sources *s)
 		enum message_code code;
 
 		if (name && message_from_name(name, &code) == 0)
-			resource_problem(list, s->r, code, json_is_object(args) ? json_deep_copy(args) : json_object(),
-				    since ? json_deep_copy(since) : json_null());
+			resource_problem(list, s->r, code, json_is_object(args) ? resource_cleaned(args) : json_object(),
+				    time_or_null(since));
 	}
 	return list;
 }
@@ -152,7 +175,7 @@ static json_t *taken_or(const json_t *status, const char *name, json_type type, 
 	if (!value || json_typeof(value) != type)
 		return otherwise;
 	json_decref(otherwise);
-	return json_deep_copy(value);
+	return resource_cleaned(value);
 }
 
 static json_t *number_or_zero(const json_t *status, const char *name)
@@ -168,7 +191,7 @@ static json_t *disks(const struct sources *s, struct db *db)
 	size_t i;
 
 	if (json_array_size(told))
-		return json_deep_copy(told);
+		return resource_cleaned(told);
 	enrolled = db_disks(db, s->m->id);
 	list = json_array();
 	json_array_foreach(enrolled, i, d)
@@ -244,12 +267,13 @@ json_t *machine_view(const struct request *r, struct db *db, const struct machin
 	json_object_set_new(view, "replication_server", server_view(&s));
 	json_object_set_new(view, "problems", problems(&s));
 	usage = json_object_get(s.store, "usage");
-	json_object_set_new(view, "store", json_is_object(usage) ? json_deep_copy(usage) : json_null());
+	json_object_set_new(view, "store", json_is_object(usage) ? resource_cleaned(usage) : json_null());
 	facts = db_machine_facts(db, m->id);
 	blueprint = blueprint_in_force(db, m->id);
 	json_object_set_new(view, "launch_needs", needs_view(r, facts, blueprint));
 	json_decref(blueprint);
-	json_object_set_new(view, "facts", facts);
+	json_object_set_new(view, "facts", resource_cleaned(facts));
+	json_decref(facts);
 	json_object_set_new(view, "enrolled", resource_time((uint64_t)m->enrolled_us));
 	json_object_set_new(view, "replica", launch_view_replica(db, m));
 	json_object_set_new(view, "life_cycle", launch_view_life_cycle(db, m));

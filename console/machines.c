@@ -198,6 +198,7 @@ static int remove_machine(struct request *r, const struct machine_row *m, json_t
 	}
 	end_launches(r, db, m, ends);
 	db_machine_remove(db, m->id);
+	db_machine_drop_removed(db, MACHINES_REMOVED_KEPT);
 	db_command_drop_all(db, m->id);
 	db_command_add(db, m->id, command);
 	if (!*m->server_id)

@@ -99,6 +99,7 @@ static int serve(struct console *c, int fd, const char *key, const char *chain, 
 	if (err)
 		return console_catalogue_failed(c, "reading the catalogue", err);
 	record_start(c);
+	daemon_raise_files(); /* two connections an agent */
 	err = httpd_start(c, fd, key, chain, c->ca_pem, &h);
 	if (err) {
 		console_log(LOG_ERROR, "HTTPS cannot be started");

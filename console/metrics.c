@@ -17,7 +17,7 @@ struct metric {
 
 static const struct metric of_machines[] = {
 	{ "godwit_machine_connected", "gauge", "1 while the agent is heard", "connected" },
-	{ "godwit_machine_lag_seconds", "gauge", "now minus the newest recovery point", "lag_seconds" },
+	{ "godwit_machine_lag_seconds", "gauge", "since the newest recovery point was cut", "lag_seconds" },
 	{ "godwit_machine_backlog_bytes", "gauge", "written and not yet durable", "backlog_bytes" },
 	{ "godwit_machine_sent_bytes_total", "counter", "sent since the agent started", "sent_bytes" },
 	{ "godwit_machine_resent_bytes_total", "counter", "of these, sent again", "resent_bytes" },

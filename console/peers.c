@@ -71,7 +71,7 @@ static void after_kept(struct request *r, struct db *db, const json_t *command, 
 	if (!strcmp(verb, "remove"))
 		db_machine_set_told(db, r->peer_id);
 	if (!strcmp(verb, "verify"))
-		db_job_set(db, id, f ? "FAILED" : "STARTED", NULL, f ? wallclock_now_us() : 0);
+		verify_answered(db, id, f);
 	if (!strcmp(verb, "launch") || !strcmp(verb, "terminate"))
 		launches_answered(db, command, f);
 }
@@ -83,9 +83,12 @@ static int end_kept(struct request *r, const json_t *command, const struct fault
 
 	after_kept(r, db, command, f);
 	err = catalogue_commit(r->console->catalogue);
+	if (err)
+		return request_catalogue_failed(r, "ending a command", err);
+	live_withdraw(r->console->live, r->peer_id, json_string_value(json_object_get(command, "id")));
 	live_announce(r->console->live, LIVE_STATUSES);
 	live_announce(r->console->live, LIVE_EVENTS);
-	return err ? request_catalogue_failed(r, "ending a command", err) : 0;
+	return 0;
 }
 
 static int read_fault(struct request *r, const json_t *fault, struct fault *ret)

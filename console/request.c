@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define TEXT_MAX 2048
+#define DEPTH_MAX 64u
 
 /* --- query ------------------------------------------------------------------------------- */
 
@@ -144,6 +145,28 @@ json_t *request_fault_body(const struct fault *f, enum message_language language
 	return body;
 }
 
+/* What is parsed is walked by functions that call themselves, in a thread with little stack, and is
+ * kept: before it is parsed, so that how deep the parser itself goes does not matter. */
+static bool is_nested_too_deeply(const char *text, size_t len)
+{
+	bool in_text = false;
+	unsigned int depth = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (in_text && c == '\\')
+			i++;
+		else if (c == '"')
+			in_text = !in_text;
+		else if (!in_text && (c == '[' || c == '{') && ++depth > DEPTH_MAX)
+			return true;
+		else if (!in_text && (c == ']' || c == '}') && depth)
+			depth--;
+	}
+	return false;
+}
+
 int request_parse(struct request *r)
 {
 	char reason[FAULT_VALUE_MAX];
@@ -151,6 +174,8 @@ int request_parse(struct request *r)
 
 	if (!r->raw_len)
 		return 0;
+	if (is_nested_too_deeply(r->raw, r->raw_len))
+		return request_refuse(r, 422, MSG_API_NOT_UNDERSTOOD, "reason", "it is nested more than 64 deep", NULL);
 	r->body = json_loadb(r->raw, r->raw_len, JSON_REJECT_DUPLICATES, &e);
 	if (!r->body) {
 		snprintf(reason, sizeof(reason), "it is not JSON: %.100s (line %d, column %d)", e.text, e.line, e.column);

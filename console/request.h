@@ -23,11 +23,13 @@ struct route {
 	int (*handle)(struct request *r);
 	const char *query;	    /* the parameters that it takes, separated by blanks; or NULL */
 	size_t body_max;	    /* 0: it takes none, but for an empty object */
+	size_t agent_body_max;	    /* what an agent may send, if that is less; or 0 */
 };
 
 #define PARAMS_MAX 2
 #define PARAM_MAX 512u
-#define BODY_MAX (1 * MIB) /* of what people send */
+#define BODY_MAX (1 * MIB)	   /* of what people and agents send */
+#define ENROL_BODY_MAX (64 * KIB) /* of anybody */
 
 struct request {
 	struct console *console;

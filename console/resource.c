@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define TEXT_MAX 1024
 
@@ -276,6 +277,55 @@ json_t *resource_time(uint64_t us)
 	char text[WALLCLOCK_TEXT_LEN + 1];
 
 	return us ? json_string(wallclock_format(us, text)) : json_null();
+}
+
+/* To be freed. */
+static char *cleaned_text(const char *text)
+{
+	size_t size = strlen(text) + 1;
+	char *clean = malloc(size);
+
+	if (!clean)
+		abort();
+	return utf8_clean(text, clean, size);
+}
+
+static json_t *cleaned_object(const json_t *said)
+{
+	json_t *copy = json_object(), *value;
+	const char *name;
+
+	json_object_foreach((json_t *)said, name, value) {
+		char *clean = cleaned_text(name);
+
+		json_object_set_new(copy, clean, resource_cleaned(value));
+		free(clean);
+	}
+	return copy;
+}
+
+json_t *resource_cleaned(const json_t *said)
+{
+	json_t *copy, *value;
+	char *clean;
+	size_t i;
+
+	switch (json_typeof(said)) {
+	case JSON_OBJECT:
+		return cleaned_object(said);
+	case JSON_ARRAY:
+		copy = json_array();
+		json_array_foreach(said, i, value)
+			json_array_append_new(copy, resource_cleaned(value));
+		return copy;
+	case JSON_STRING:
+		clean = cleaned_text(json_string_value(said));
+		copy = json_string(clean);
+		free(clean);
+		return copy;
+	default:
+		return json_deep_copy(said);
+	}
 }
 
 int64_t resource_integer(const json_t *object, const char *name, int64_t otherwise)

@@ -53,7 +53,10 @@ bool resource_is_loopback(const char *address);
 
 /* "2026-...Z", or "never". */
 const char *resource_time_or_never(uint64_t us, char *buf);
-json_t *resource_time(uint64_t us); /* null for 0 */
+json_t *resource_time(uint64_t us);
+
+/* A copy of what an agent said, all its texts and names printable: people's terminals show it. */
+json_t *resource_cleaned(const json_t *said); /* null for 0 */
 
 /* A member's number, whatever its form; @otherwise if it is none. */
 int64_t resource_integer(const json_t *object, const char *name, int64_t otherwise);

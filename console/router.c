@@ -12,7 +12,7 @@ const struct route router_table[] = {
 	{ "GET", "/metrics", WHO_ADMIN, handle_metrics, NULL, 0 },
 
 	{ "POST", V1 "/tokens", WHO_ADMIN, handle_token_create, NULL, BODY_MAX },
-	{ "POST", V1 "/enrol", WHO_ANYONE, handle_enrol, NULL, BODY_MAX },
+	{ "POST", V1 "/enrol", WHO_ANYONE, handle_enrol, NULL, ENROL_BODY_MAX },
 
 	{ "GET", V1 "/machines", WHO_ADMIN, handle_machine_list, NULL, 0 },
 	{ "GET", V1 "/machines/{}", WHO_ADMIN, handle_machine_get, NULL, 0 },
@@ -55,8 +55,8 @@ const struct route router_table[] = {
 	{ "DELETE", V1 "/servers/{}", WHO_ADMIN, handle_server_remove, NULL, 0 },
 
 	{ "GET", V1 "/link", WHO_AGENT | WHO_SERVER, handle_link_poll, "version wait", 0 },
-	{ "POST", V1 "/link/reply", WHO_AGENT | WHO_SERVER, handle_link_reply, NULL, 64 * MIB },
-	{ "POST", V1 "/link/status", WHO_AGENT | WHO_SERVER, handle_link_status, NULL, 16 * MIB },
+	{ "POST", V1 "/link/reply", WHO_AGENT | WHO_SERVER, handle_link_reply, NULL, 64 * MIB, BODY_MAX },
+	{ "POST", V1 "/link/status", WHO_AGENT | WHO_SERVER, handle_link_status, NULL, 16 * MIB, BODY_MAX },
 	{ "POST", V1 "/link/events", WHO_AGENT | WHO_SERVER, handle_link_events, NULL, 4 * MIB },
 	{ NULL },
 };

@@ -174,5 +174,10 @@ static const char step_5[] =
 	"INSERT INTO machine_hardware SELECT id, enrolled_us, json_extract(facts, '$.hardware') FROM machines\n"
 	"	WHERE json_type(facts, '$.hardware') = 'object';\n";
 
-const char *const schema_steps[] = { step_1, step_2, step_3, step_4, step_5 };
+/* db_events.c drops the oldest of each kind apart. */
+static const char step_6[] =
+	"CREATE INDEX events_said ON events(id) WHERE (who GLOB 'agent:*' OR who GLOB 'server:*');\n"
+	"CREATE INDEX events_done ON events(id) WHERE NOT (who GLOB 'agent:*' OR who GLOB 'server:*');\n";
+
+const char *const schema_steps[] = { step_1, step_2, step_3, step_4, step_5, step_6 };
 const size_t schema_step_count = ARRAY_LEN(schema_steps);

@@ -93,9 +93,12 @@ void ticks_run(struct console *c, bool keep)
 			else
 				note_server(c, db, &news[i]);
 		err = catalogue_commit(c->catalogue);
-		if (err)
+		if (err) {
 			console_catalogue_failed(c, "keeping statuses", err);
-		live_announce(c->live, LIVE_EVENTS);
+			live_return_news(c->live, news, count);
+		} else {
+			live_announce(c->live, LIVE_EVENTS);
+		}
 	}
 	live_news_free(news, count);
 }

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -242,16 +241,11 @@ static int start_listener(struct server *s, struct fault *f)
 
 static int start_loop(struct server *s)
 {
-	struct rlimit files;
 	int err = loop_new(&s->loop);
 
 	if (err)
 		return err;
-	/* A control socket a session, a pipe a worker, some an export. */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files);
-	}
+	daemon_raise_files(); /* a control socket a session, a pipe a worker, some an export */
 	s->signal_fd = daemon_signal_fd();
 	return s->signal_fd < 0 ? s->signal_fd : loop_watch(s->loop, s->signal_fd, EPOLLIN, take_signal, s);
 }

@@ -221,7 +221,7 @@ code() { jq -r '.code // empty'; }
 		-H "Authorization: Bearer $(cat "$GODWIT_DATA/admin.token")" \
 		"https://$LISTEN:$CONSOLE_PORT/api/godwit/v1/tokens"
 	# deep nesting
-	[ "$(printf '%0100000d' 0 | tr 0 '[' | curl -sS --cacert "$GODWIT_DATA/console/ca.crt" -d @- \
+	[ "$(printf '%060000d' 0 | tr 0 '[' | curl -sS --cacert "$GODWIT_DATA/console/ca.crt" -d @- \
 		"https://$LISTEN:$CONSOLE_PORT/api/godwit/v1/enrol" | code)" = API_NOT_UNDERSTOOD ]
 	[ "$(api GET /health | jq -r .name)" = godwit-console ]
 }

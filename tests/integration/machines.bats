@@ -348,3 +348,48 @@ disk_put() {
 	dd if=/dev/urandom of="$D" bs=512 count=1 seek=$((33 * 2048 + 6)) oflag=direct status=none
 	equal odd "$D"
 }
+
+# clock_ahead SECONDS: $T/ahead.so, with which a program's wall clock is ahead.
+clock_ahead() {
+	cc -shared -fPIC -O1 -o "$T/ahead.so" -x c - <<-END
+		#include <sys/syscall.h>
+		#include <time.h>
+		#include <unistd.h>
+		int clock_gettime(clockid_t clock, struct timespec *t)
+		{
+			int r = (int)syscall(SYS_clock_gettime, clock, t);
+			if (r == 0 && clock == CLOCK_REALTIME)
+				t->tv_sec += $1;
+			return r;
+		}
+	END
+}
+lag_is_above() {
+	[ "$(status hung .stage)" = disconnected ] || echo "$(status hung .stage)" >>"$T/stages"
+	[ "$(status hung ".lag_seconds > $1")" = true ]
+}
+disconnections() { api GET "/events?machine=hung&limit=1000" | jq '[.events[] | select(.code == "AGENT_DISCONNECTED")] | length'; }
+
+@test "an agent that hangs is disconnected throughout, and lag grows though its clock is an hour ahead" {
+	needs cc
+	disk_make D 32M
+	instance_start
+	protect hung "$D"
+	wait_continuous hung
+	agent_stop hung
+	clock_ahead 3600
+	LD_PRELOAD=$T/ahead.so agent_start hung
+	wait_status 60 hung '.problems | any(.code == "CLOCKS_DIFFER" and (.args.seconds | tonumber) > 3000)'
+	wait_continuous hung
+	[ "$(status hung '.lag_seconds < 30')" = true ]
+	before=$(disconnections)
+	agent=$(agent_pid hung)
+	kill -STOP "$agent" # its process that polls goes on
+	on_end "kill -CONT $agent 2>/dev/null || :"
+	wait_stage hung disconnected 60
+	wait_until 180 "lag of 70 s" lag_is_above 70 # it has polled twice meanwhile
+	[ ! -e "$T/stages" ] || fail "$(cat "$T/stages")"
+	[ "$(disconnections)" = $((before + 1)) ]
+	kill -CONT "$agent"
+	wait_continuous hung
+}

@@ -361,6 +361,122 @@ static int setup(void **state)
 	return 0;
 }
 
+static int64_t count_of(struct catalogue *c, const char *sql)
+{
+	sqlite3_stmt *s;
+	struct db *db = catalogue_read(c);
+	int64_t n = -1;
+
+	s = db_query(db, sql, "");
+	if (db_next(db, s)) {
+		n = sqlite3_column_int64(s, 0);
+		db_done(db, s);
+	}
+	assert_int_equal(catalogue_read_end(c), 0);
+	return n;
+}
+
+static void test_an_agent_that_says_much_does_not_push_out_who_changed_what(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+
+	for (int i = 0; i < 5; i++)
+		add_event(db, "admin");
+	for (int i = 0; i < 100; i++)
+		add_event(db, i % 2 ? "agent:web1" : "server:store");
+	db_event_drop_old(db, 10);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who = 'admin'"), 5);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who GLOB '*:*'"), 10);
+	db = catalogue_write(c);
+	db_event_drop_old(db, 3);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events WHERE who = 'admin'"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM events"), 6);
+	catalogue_close(c);
+}
+
+static void test_of_jobs_that_are_over_the_newest_stay_and_of_open_ones_all(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+	char project[ID_SIZE], id[ID_SIZE];
+
+	db_access_init(db);
+	db_first_project(db, project);
+	for (int i = 0; i < JOBS_KEPT + 20; i++) {
+		snprintf(id, sizeof(id), "v%d", i);
+		db_job_add(db, id, project, "m1", "VERIFY", "admin", NULL);
+		if (i)
+			db_job_set(db, id, "COMPLETED", NULL, 1);
+	}
+	db_job_add(db, "other", project, "m2", "VERIFY", "admin", NULL);
+	db_job_add(db, "last", project, "m1", "VERIFY", "admin", NULL);
+	assert_int_equal(catalogue_commit(c), 0);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs WHERE status = 'COMPLETED'"), JOBS_KEPT);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs WHERE status = 'PENDING'"), 3);
+	catalogue_close(c);
+}
+
+static void test_of_removed_machines_the_newest_stay(void **state)
+{
+	struct catalogue *c = open_it();
+	struct db *db = catalogue_write(c);
+	char id[ID_SIZE], job[ID_SIZE], project[ID_SIZE];
+
+	db_access_init(db);
+	db_first_project(db, project);
+	for (int i = 0; i < 5; i++) {
+		snprintf(id, sizeof(id), "m%d", i);
+		add_machine(db, id, id);
+		snprintf(job, sizeof(job), "j%d", i);
+		db_job_add(db, job, project, id, "VERIFY", "admin", NULL);
+		if (i == 4)
+			continue;
+		db_machine_remove(db, id);
+		db_run(db, "UPDATE machines SET removed_us = ? WHERE id = ?", "it", (int64_t)i + 1, id);
+		db_machine_set_told(db, id);
+		if (i)
+			db_machine_set_store_gone(db, id);
+	}
+	db_machine_drop_removed(db, 1);
+	assert_int_equal(catalogue_commit(c), 0);
+	/* m0's store is there, m3 is the newest that was removed, m4 was not. */
+	assert_int_equal(count_of(c, "SELECT count(*) FROM machines"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM machines WHERE id IN ('m0', 'm3', 'm4')"), 3);
+	assert_int_equal(count_of(c, "SELECT count(*) FROM jobs"), 3);
+	catalogue_close(c);
+}
+
+static void *open_and_close(void *arg)
+{
+	struct catalogue *c;
+	int err = catalogue_open(path, &c);
+
+	if (!err)
+		catalogue_close(c);
+	return (void *)(intptr_t)err;
+}
+
+/* Each reads the old version, and waits for the others' steps. */
+static void test_a_file_that_several_bring_forward_at_once_is_brought_forward_once(void **state)
+{
+	pthread_t threads[8];
+	void *err;
+
+	for (int round = 0; round < 20; round++) {
+		make_version_1();
+		for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, NULL), 0);
+		for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+			assert_int_equal(pthread_join(threads[i], &err), 0);
+			assert_int_equal((intptr_t)err, 0);
+		}
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 static int teardown(void **state)
 {
 	char command[128];
@@ -385,6 +501,10 @@ int main(void)
 		TEST(test_what_is_not_a_catalogue_is_refused),
 		TEST(test_what_was_committed_survives_kill_9),
 		TEST(test_readers_and_writers_at_once),
+		TEST(test_an_agent_that_says_much_does_not_push_out_who_changed_what),
+		TEST(test_of_jobs_that_are_over_the_newest_stay_and_of_open_ones_all),
+		TEST(test_of_removed_machines_the_newest_stay),
+		TEST(test_a_file_that_several_bring_forward_at_once_is_brought_forward_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "ticks.h"
 #include "wallclock.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -13,6 +14,9 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static struct fixture con;
@@ -545,6 +549,105 @@ static void test_a_body_that_is_too_large_is_refused(void **state)
 	free(big);
 }
 
+static json_t *nested(unsigned int depth)
+{
+	json_t *j = json_array();
+
+	while (depth--)
+		j = json_pack("[o]", j);
+	return j;
+}
+
+static void test_a_body_that_is_nested_too_deeply_is_refused(void **state)
+{
+	struct caller a;
+
+	fixture_enrol(&con, &a, "agent", "deep");
+	refused(caller_call(&con, &a, 422, "POST", "/link/status", json_pack("{s:o}", "disks", nested(2000))),
+		"API_NOT_UNDERSTOOD");
+	refused(caller_call(&con, &a, 422, "POST", "/link/status", json_pack("{s:o}", "x", nested(64))),
+		"API_NOT_UNDERSTOOD");
+	/* Brackets in a text are none. */
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:o, s:s, s:s}", "x", nested(60), "y",
+					  "\\\"[[[[[[[[[[[[[[[[", "z", "{{{{{{{{{{{{\\")));
+	json_decref(ADMIN(200, "GET", "/machines", NULL));
+	fixture_drop(&con, "deep");
+	caller_done(&a);
+}
+
+static json_t *of_size(size_t size)
+{
+	char *text = malloc(size);
+	json_t *j;
+
+	memset(text, 'x', size - 1);
+	text[size - 1] = '\0';
+	j = json_pack("{s:s}", "x", text);
+	free(text);
+	return j;
+}
+
+static void test_who_is_trusted_less_may_send_less(void **state)
+{
+	struct http_options o = { .base_url = con.url, .ca_path = con.console.ca_path };
+	struct caller a, s;
+	json_t *error, *body = of_size(65 * KIB);
+	struct fault f;
+	struct http *h;
+
+	assert_int_equal(http_new(&o, &h), 0);
+	assert_int_equal(http_request(h, "POST", "/api/godwit/v1/enrol", body, 20000, &error, &f), 413);
+	refused(error, "API_BODY_TOO_LARGE");
+	http_free(h);
+	json_decref(body);
+	fixture_enrol(&con, &a, "agent", "large");
+	fixture_enrol(&con, &s, "server", "largest");
+	refused(caller_call(&con, &a, 413, "POST", "/link/status", of_size(2 * MIB)), "API_BODY_TOO_LARGE");
+	refused(caller_call(&con, &a, 413, "POST", "/link/reply", of_size(2 * MIB)), "API_BODY_TOO_LARGE");
+	json_decref(caller_call(&con, &s, 204, "POST", "/link/status", of_size(2 * MIB)));
+	refused(caller_call(&con, &s, 422, "POST", "/link/reply", of_size(2 * MIB)), "API_NOT_UNDERSTOOD");
+	fixture_drop(&con, "large");
+	json_decref(ADMIN(204, "DELETE", "/servers/largest", NULL));
+	caller_done(&a);
+	caller_done(&s);
+}
+
+static int connect_from(const char *from, unsigned int port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(inet_pton(AF_INET, from, &a.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	a.sin_port = htons((uint16_t)port);
+	assert_int_equal(inet_pton(AF_INET, "127.0.0.1", &a.sin_addr), 1);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+static void test_who_opens_all_connections_that_he_can_does_not_lock_others_out(void **state)
+{
+	struct rlimit before, few;
+	struct fixture small;
+	int fds[200];
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){ .rlim_cur = 200, .rlim_max = before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	fixture_start(&small); /* it takes 136 connections */
+	few.rlim_cur = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = connect_from("127.0.0.2", (unsigned int)atoi(strrchr(small.url, ':') + 1));
+	json_decref(fixture_admin(&small, 200, "GET", "/machines", NULL));
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	fixture_stop(&small);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void test_events_can_be_waited_for(void **state)
 {
 	json_t *newest = fixture_newest_event(&con), *answer, *events;
@@ -649,6 +752,9 @@ int main(void)
 		cmocka_unit_test(test_a_flood_of_events_is_stopped),
 		cmocka_unit_test(test_unknown_paths_methods_and_members),
 		cmocka_unit_test(test_a_body_that_is_too_large_is_refused),
+		cmocka_unit_test(test_a_body_that_is_nested_too_deeply_is_refused),
+		cmocka_unit_test(test_who_is_trusted_less_may_send_less),
+		cmocka_unit_test(test_who_opens_all_connections_that_he_can_does_not_lock_others_out),
 		cmocka_unit_test(test_events_can_be_waited_for),
 		cmocka_unit_test(test_a_restart_keeps_everything),
 		cmocka_unit_test(test_wrong_tokens_are_refused_and_then_slowed_but_the_right_one_still_works),

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the API shows of machines, and what it asks their agents and servers for. */
 #include "console_fixture.h"
+#include "db_work.h"
 #include "settings.h"
 #include "ticks.h"
+#include "utf8.h"
 #include "wallclock.h"
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,6 +115,32 @@ static void test_lag_is_measured_by_the_sources_clock(void **state)
 	caller_done(&a);
 }
 
+/* Points of an agent whose clock is ahead are in the console's future. */
+static void test_lag_grows_when_the_agent_falls_silent_whatever_its_clock_says(void **state)
+{
+	uint64_t deadline = monotonic_now_us() + 20 * USEC_PER_SEC;
+	struct caller a;
+	double lag, first;
+	json_t *m;
+
+	fixture_enrol(&con, &a, "agent", "ahead");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:s, s:f, s:o}", "stage", "continuous", "lag_seconds", 0.5, "newest_point",
+					  point_now(-3600 * (int64_t)USEC_PER_SEC))));
+	m = fixture_machine(&con, "ahead");
+	first = lag = json_real_value(json_object_get(m, "lag_seconds"));
+	assert_true(lag >= 0.5 && lag < 10);
+	json_decref(m);
+	while (lag < first + 0.2) {
+		assert_true(monotonic_now_us() < deadline);
+		m = fixture_machine(&con, "ahead");
+		lag = json_real_value(json_object_get(m, "lag_seconds"));
+		json_decref(m);
+	}
+	fixture_drop(&con, "ahead");
+	caller_done(&a);
+}
+
 static void test_a_stage_that_does_not_exist_is_not_passed_on(void **state)
 {
 	struct caller a;
@@ -127,6 +156,46 @@ static void test_a_stage_that_does_not_exist_is_not_passed_on(void **state)
 	assert_string_equal(text_in(json_object_get(m, "capture"), "mode"), "payload");
 	json_decref(m);
 	fixture_drop(&con, "odd");
+	caller_done(&a);
+}
+
+static bool has_control(const json_t *value)
+{
+	const char *name;
+	json_t *part;
+	size_t i;
+	bool yes = false;
+
+	if (json_is_string(value))
+		return !utf8_is_printable(json_string_value(value), json_string_length(value));
+	json_array_foreach(value, i, part)
+		yes = yes || has_control(part);
+	json_object_foreach((json_t *)value, name, part)
+		yes = yes || !utf8_is_printable(name, strlen(name)) || has_control(part);
+	return yes;
+}
+
+static void test_nothing_an_agent_says_reaches_a_terminal_as_a_control_sequence(void **state)
+{
+#define EVIL "\033]0;x\007"
+	struct caller a;
+	json_t *m, *problem;
+
+	fixture_enrol(&con, &a, "agent", "evil");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:s, s:[{s:s, s:s, s:{s:s}}], s:[{s:s, s:s}], s:{s:s, s:i}, s:{s:s}}",
+					  "stage", EVIL, "problems", "code", "DISK_GONE", "since", EVIL, "args", "disk", EVIL,
+					  "disks", "id", EVIL, "device", "/dev/" EVIL, "capture", "mode", EVIL, EVIL, 1,
+					  "rates", EVIL, EVIL)));
+	m = fixture_machine(&con, "evil");
+	assert_false(has_control(m));
+	problem = json_array_get(json_object_get(m, "problems"), 1);
+	assert_string_equal(code_of(problem), "DISK_GONE");
+	assert_string_equal(text_in(json_object_get(problem, "args"), "disk"), "?]0;x?");
+	assert_true(json_is_null(json_object_get(problem, "since")));
+	assert_string_equal(text_in(json_array_get(json_object_get(m, "disks"), 0), "device"), "/dev/?]0;x?");
+	json_decref(m);
+	fixture_drop(&con, "evil");
 	caller_done(&a);
 }
 
@@ -467,6 +536,210 @@ static void test_a_verify_runs_once_at_a_time_and_ends_with_an_event(void **stat
 	caller_done(&s);
 }
 
+/* --- verifies that do not go as they should --------------------------------------------------- */
+
+static void verify_setup(struct caller *a, struct caller *s, const char *agent, const char *server)
+{
+	fixture_enrol(&con, s, "server", server);
+	fixture_enrol(&con, a, "agent", agent);
+	json_decref(caller_call(&con, a, 204, "POST", "/link/status", json_object()));
+	json_decref(caller_call(&con, s, 204, "POST", "/link/status", json_object()));
+}
+
+static void verify_teardown(struct caller *a, struct caller *s, const char *server)
+{
+	char path[128];
+
+	fixture_drop(&con, a->name);
+	snprintf(path, sizeof(path), "/servers/%s", server);
+	json_decref(ADMIN(204, "DELETE", path, NULL));
+	caller_done(a);
+	caller_done(s);
+}
+
+static void verify_begin(struct caller *a, char ret_id[ID_SIZE])
+{
+	char path[128];
+	json_t *answer;
+
+	snprintf(path, sizeof(path), "/machines/%s/verify", a->name);
+	answer = ADMIN(202, "POST", path, NULL);
+	snprintf(ret_id, ID_SIZE, "%s", text_in(answer, "verify"));
+	json_decref(answer);
+}
+
+static void verify_is(struct caller *a, const char *id, const char *state, const char *code)
+{
+	char path[128];
+	json_t *answer;
+
+	snprintf(path, sizeof(path), "/machines/%s/verify", a->name);
+	answer = ADMIN(200, "GET", path, NULL);
+	assert_string_equal(text_in(answer, "verify"), id);
+	assert_string_equal(text_in(answer, "state"), state);
+	if (code) {
+		assert_string_equal(code_of(json_object_get(answer, "error")), code);
+		assert_non_null(text_in(json_object_get(answer, "error"), "text"));
+	}
+	json_decref(answer);
+}
+
+static void verify_told(struct caller *a, const char *id, const char *state)
+{
+	json_decref(caller_call(&con, a, 204, "POST", "/link/status",
+				json_pack("{s:{s:s, s:s, s:i}}", "verify", "verify", id, "state", state,
+					  "differing_bytes", 512)));
+}
+
+static void verify_answered(struct caller *a, const char *id)
+{
+	json_decref(caller_call(&con, a, 200, "GET", "/link?wait=0", NULL));
+	json_decref(caller_call(&con, a, 204, "POST", "/link/reply",
+				json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")));
+}
+
+static void test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way(void **state)
+{
+	char first[ID_SIZE], second[ID_SIZE];
+	struct caller a, s;
+	json_t *event;
+
+	verify_setup(&a, &s, "twice", "store7");
+	verify_begin(&a, first);
+	verify_answered(&a, first);
+	verify_begin(&a, second);
+	assert_string_equal(first, second);
+	/* The last status of before it began. */
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	verify_is(&a, first, "waiting", NULL);
+	verify_told(&a, first, "running");
+	verify_is(&a, first, "running", NULL);
+	verify_told(&a, first, "done");
+	verify_is(&a, first, "done", NULL);
+	event = fixture_newest_event(&con);
+	assert_string_equal(code_of(event), "VERIFY_DIFFERS");
+	json_decref(event);
+	verify_teardown(&a, &s, "store7");
+}
+
+static void test_a_result_is_taken_though_another_verify_was_asked_for(void **state)
+{
+	struct db *db;
+	char first[ID_SIZE], second[] = "22222222-2222-4222-8222-222222222222";
+	struct caller a, s;
+	json_t *job;
+
+	verify_setup(&a, &s, "other", "store8");
+	verify_begin(&a, first);
+	verify_answered(&a, first);
+	verify_told(&a, first, "running");
+	db = catalogue_write(con.console.catalogue);
+	db_job_add(db, second, con.console.project_id, a.id, "VERIFY", "admin", NULL);
+	assert_int_equal(catalogue_commit(con.console.catalogue), 0);
+	verify_told(&a, first, "done");
+	db = catalogue_read(con.console.catalogue);
+	job = db_job_result(db, first);
+	assert_int_equal(catalogue_read_end(con.console.catalogue), 0);
+	assert_int_equal(number_in(job, "differing_bytes"), 512);
+	json_decref(job);
+	verify_teardown(&a, &s, "store8");
+}
+
+static void test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+	json_t *event;
+
+	verify_setup(&a, &s, "anew", "store9");
+	verify_begin(&a, id);
+	verify_answered(&a, id);
+	verify_told(&a, id, "running");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_pack("{s:n}", "verify")));
+	verify_is(&a, id, "failed", "VERIFY_FAILED");
+	event = fixture_newest_event(&con);
+	assert_string_equal(code_of(event), "VERIFY_FAILED");
+	json_decref(event);
+	verify_begin(&a, id);
+	verify_is(&a, id, "waiting", NULL);
+	verify_teardown(&a, &s, "store9");
+}
+
+static void test_what_an_agent_says_against_a_verify_is_its_error(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+
+	verify_setup(&a, &s, "busy", "store10");
+	verify_begin(&a, id);
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/reply", 
+				json_pack("{s:s, s:b, s:{s:s, s:{s:s}}}", "id", id, "ok", 0, "fault", "code",
+					  "VERIFY_BUSY", "args", "machine", a.name)));
+	verify_is(&a, id, "failed", "VERIFY_BUSY");
+	verify_teardown(&a, &s, "store10");
+}
+
+/* --- a catalogue that cannot be written ------------------------------------------------------- */
+
+static void run_sql(const char *sql)
+{
+	char path[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof(path), "%s/console/catalogue.sqlite", con.data);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 20000);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static bool event_is_there(const char *machine, const char *code)
+{
+	char path[128];
+	json_t *answer, *e;
+	bool yes = false;
+	size_t i;
+
+	snprintf(path, sizeof(path), "/events?machine=%s", machine);
+	answer = ADMIN(200, "GET", path, NULL);
+	json_array_foreach(json_object_get(answer, "events"), i, e)
+		yes = yes || !strcmp(code_of(e), code);
+	json_decref(answer);
+	return yes;
+}
+
+static void test_who_came_while_the_disk_was_full_is_an_event_once_there_is_room(void **state)
+{
+	struct caller a;
+
+	fixture_enrol(&con, &a, "agent", "comes");
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status", json_object()));
+	run_sql("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(FAIL, 'full'); END");
+	ticks_run(&con.console, true);
+	assert_false(event_is_there("comes", "AGENT_CONNECTED"));
+	run_sql("DROP TRIGGER full");
+	ticks_run(&con.console, false);
+	assert_true(event_is_there("comes", "AGENT_CONNECTED"));
+	fixture_drop(&con, "comes");
+	caller_done(&a);
+}
+
+static void test_a_commands_answer_counts_once_it_is_kept(void **state)
+{
+	char id[ID_SIZE];
+	struct caller a, s;
+
+	verify_setup(&a, &s, "kept", "store11");
+	verify_begin(&a, id);
+	run_sql("CREATE TRIGGER full BEFORE DELETE ON commands BEGIN SELECT RAISE(FAIL, 'full'); END");
+	json_decref(caller_call(&con, &a, 200, "GET", "/link?wait=0", NULL));
+	refused(caller_call(&con, &a, 500, "POST", "/link/reply",
+			    json_pack("{s:s, s:b, s:{}}", "id", id, "ok", 1, "result")), "CATALOGUE_FAILED");
+	run_sql("DROP TRIGGER full");
+	verify_answered(&a, id);
+	verify_teardown(&a, &s, "store11");
+}
+
 static int setup(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -484,7 +757,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lag_is_measured_by_the_sources_clock),
+		cmocka_unit_test(test_lag_grows_when_the_agent_falls_silent_whatever_its_clock_says),
 		cmocka_unit_test(test_a_stage_that_does_not_exist_is_not_passed_on),
+		cmocka_unit_test(test_nothing_an_agent_says_reaches_a_terminal_as_a_control_sequence),
 		cmocka_unit_test(test_pause_and_resume_reach_agent_and_server),
 		cmocka_unit_test(test_disks_that_come_go_and_grow_are_events),
 		cmocka_unit_test(test_without_a_server_points_are_a_clear_no),
@@ -496,6 +771,12 @@ int main(void)
 		cmocka_unit_test(test_a_verify_that_cannot_begin_is_refused_with_what_hinders_it),
 		cmocka_unit_test(test_a_rescan_says_when_it_will_begin),
 		cmocka_unit_test(test_a_verify_runs_once_at_a_time_and_ends_with_an_event),
+		cmocka_unit_test(test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way),
+		cmocka_unit_test(test_a_result_is_taken_though_another_verify_was_asked_for),
+		cmocka_unit_test(test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more),
+		cmocka_unit_test(test_what_an_agent_says_against_a_verify_is_its_error),
+		cmocka_unit_test(test_who_came_while_the_disk_was_full_is_an_event_once_there_is_room),
+		cmocka_unit_test(test_a_commands_answer_counts_once_it_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

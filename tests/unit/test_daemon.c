@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -168,6 +169,19 @@ static void test_signals_come_as_reads(void **state)
 	close(p.fd);
 }
 
+static void test_a_program_may_open_as_many_files_as_it_may_at_all(void **state)
+{
+	struct rlimit before, low, after;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	low = (struct rlimit){ .rlim_cur = 32, .rlim_max = before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	daemon_raise_files();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
+	assert_true(after.rlim_cur == before.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static int setup(void **state)
 {
 	assert_non_null(mkdtemp(dir));
@@ -193,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_a_daemon_that_dies_before_it_is_ready_is_a_failure),
 		cmocka_unit_test(test_signals_come_as_reads),
 		cmocka_unit_test(test_children_do_not_have_the_lock),
+		cmocka_unit_test(test_a_program_may_open_as_many_files_as_it_may_at_all),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -90,7 +90,7 @@ static void test_what_many_drills_leave_does_not_pile_up(void **state)
 	size_t n;
 
 	fake_start(&f, all_well);
-	for (int i = 0; i < LAUNCH_DRILL_JOBS_KEPT + 5; i++) {
+	for (int i = 0; i < JOBS_KEPT + 5; i++) {
 		char launch[ID_SIZE], job[ID_SIZE];
 		json_t *record;
 
@@ -111,7 +111,7 @@ static void test_what_many_drills_leave_does_not_pile_up(void **state)
 	answer = ADMIN(200, "GET", "/jobs?limit=1000&machine=m", NULL);
 	n = count_where(json_object_get(answer, "jobs"), "type", "DRILL");
 	json_decref(answer);
-	assert_in_range(n, LAUNCH_DRILL_JOBS_KEPT, LAUNCH_DRILL_JOBS_KEPT + 2);
+	assert_in_range(n, JOBS_KEPT, JOBS_KEPT + 2);
 	/* When one succeeded last is known all the same. */
 	m = get("machines", "m");
 	life = json_object_get(m, "life_cycle");

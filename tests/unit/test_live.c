@@ -58,6 +58,42 @@ static void test_a_peer_is_connected_when_it_was_heard(void **state)
 	live_free(l);
 }
 
+static void test_once_a_peer_has_told_its_status_its_polls_are_no_sign_of_life(void **state)
+{
+	struct live *l = with_agent();
+	struct live_view v;
+	uint64_t seen_us;
+
+	live_set_status(l, AGENT, json_object(), NULL);
+	v = live_view(l, AGENT);
+	seen_us = v.seen_us;
+	assert_true(v.connected);
+	live_view_done(&v);
+	while (wallclock_now_us() <= seen_us)
+		;
+	live_seen(l, LIVE_AGENT, AGENT);
+	v = live_view(l, AGENT);
+	assert_true(v.seen_us == seen_us);
+	live_view_done(&v);
+	live_set_status(l, AGENT, json_object(), NULL);
+	v = live_view(l, AGENT);
+	assert_true(v.seen_us > seen_us);
+	live_view_done(&v);
+	live_free(l);
+}
+
+static void test_a_peer_known_from_before_is_there_again_with_its_status(void **state)
+{
+	struct live *l = live_new();
+
+	live_load(l, LIVE_AGENT, AGENT, false, 77, json_object());
+	live_seen(l, LIVE_AGENT, AGENT);
+	assert_false(live_connected(l, AGENT));
+	live_set_status(l, AGENT, json_object(), NULL);
+	assert_true(live_connected(l, AGENT));
+	live_free(l);
+}
+
 static void test_a_status_stays_while_it_is_looked_at(void **state)
 {
 	struct live *l = with_agent();
@@ -109,6 +145,8 @@ static void test_a_command_is_handed_out_once_until_the_peer_begins_anew(void **
 	assert_int_equal(live_reply(l, AGENT, "c1", json_object(), NULL, &kept, &c), 0);
 	assert_true(kept);
 	json_decref(c);
+	assert_false(live_wait_answered(l, AGENT, "c1", monotonic_now_us()));
+	live_withdraw(l, AGENT, "c1"); /* it is written down */
 	assert_true(live_wait_answered(l, AGENT, "c1", monotonic_now_us()));
 	assert_int_equal(live_reply(l, AGENT, "c1", json_object(), NULL, &kept, &c), -ENOENT);
 	assert_int_equal(poll_count(l, true), 0);
@@ -260,6 +298,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_peer_is_connected_when_it_was_heard),
+		cmocka_unit_test(test_once_a_peer_has_told_its_status_its_polls_are_no_sign_of_life),
+		cmocka_unit_test(test_a_peer_known_from_before_is_there_again_with_its_status),
 		cmocka_unit_test(test_a_status_stays_while_it_is_looked_at),
 		cmocka_unit_test(test_coming_and_going_is_news_once),
 		cmocka_unit_test(test_a_command_is_handed_out_once_until_the_peer_begins_anew),
