@@ -533,7 +533,7 @@ unkept_cutover() {
 	launch "$1" "{\"kind\": \"cutover\", \"blueprint\": ${2:-{\}}}"
 	wait_not_kept "$1" 1
 }
-not_kept_times() { record "$LAUNCH" '.log[].message' | grep -c 'could not be made its own: No space left'; }
+not_kept_times() { record "$LAUNCH" '.log[].message' | grep -c 'could not be made its own: .* MiB are needed'; }
 wait_not_kept() {
 	wait_until 300 "its not being kept" eval "[ \"\$(not_kept_times)\" = $2 ]"
 	wait_launch 120 "$LAUNCH" booted
@@ -572,7 +572,7 @@ only_one_before() {
 	wait_launch 300 "$LAUNCH" standing
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
 	wait_until 120 "its event" eval 'godwit events ours | grep -q "stands on its own and does not need"'
-	[ "$(godwit events ours | grep -c "No space left on device")" = 2 ]
+	[ "$(godwit events ours | grep -c "MiB are needed")" = 2 ]
 	stop_in_order "$LAUNCH" 120
 	qemu-img compare "$(launch_folder)/disk0.qcow2" "$T/wanted"
 	terminate "$LAUNCH"
