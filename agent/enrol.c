@@ -119,6 +119,7 @@ static int save_answer(struct settings *s, const json_t *answer)
 	const char *ca = json_string_value(json_object_get(answer, "ca"));
 	const json_t *server = json_object_get(answer, "server");
 	const char *address = json_string_value(json_object_get(server, "address"));
+	const char *key = json_string_value(json_object_get(server, "key"));
 	int err;
 
 	if (!id || uuid_parse(id, &s->machine) || !certificate || !ca)
@@ -126,6 +127,7 @@ static int save_answer(struct settings *s, const json_t *answer)
 	if (address) {
 		snprintf(s->server_address, sizeof(s->server_address), "%s", address);
 		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
+		snprintf(s->server_key, sizeof(s->server_key), "%s", key ? key : "");
 	}
 	err = save_text(s, "agent.crt", certificate);
 	if (!err)

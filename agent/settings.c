@@ -83,9 +83,9 @@ int settings_save(const struct settings *s)
 
 	for (unsigned int i = 0; i < s->disk_count; i++)
 		json_array_append_new(disks, disk_to_json(&s->disks[i]));
-	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i}, s:o}", "id", uuid_format(&s->machine, id), "name", s->name,
+	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s}, s:o}", "id", uuid_format(&s->machine, id), "name", s->name,
 			"console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
-			s->server_port, "disks", disks);
+			s->server_port, "key", s->server_key, "disks", disks);
 	text = all ? json_dumps(all, JSON_INDENT(8)) : NULL;
 	json_decref(all);
 	if (!text)
@@ -142,6 +142,7 @@ static void server_from_json(const json_t *server, struct settings *s)
 
 	if (take(server, "address", s->server_address, sizeof(s->server_address)) && port > 0 && port <= UINT16_MAX)
 		s->server_port = (uint16_t)port;
+	(void)take(server, "key", s->server_key, sizeof(s->server_key)); /* an older file has none */
 }
 
 static int from_json(const json_t *j, struct settings *s)

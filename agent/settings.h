@@ -16,6 +16,7 @@
 #include "base.h"
 #include "disks.h"
 #include "engine.h"
+#include "pki.h"
 #include "uuid.h"
 #include <jansson.h>
 
@@ -33,6 +34,7 @@ struct settings {
 	struct uuid machine;
 	char server_address[256]; /* at enrolment; desired.json has the newer */
 	uint16_t server_port;
+	char server_key[PKI_PIN_TEXT_LEN + 1]; /* "": the console has not said it */
 	struct settings_disk disks[DISKS_MAX];
 	unsigned int disk_count;
 };

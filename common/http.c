@@ -9,12 +9,12 @@
 #include "http.h"
 
 #include "fileio.h"
+#include "pki.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -66,16 +66,11 @@ static void init_curl(void)
 
 /* --- whom to believe --------------------------------------------------------- */
 
-static bool has_pin(X509 *cert, const uint8_t pin[16])
+static bool has_pin(const X509 *cert, const uint8_t pin[16])
 {
-	uint8_t *der = NULL, hash[SHA256_DIGEST_LENGTH];
-	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	uint8_t own[PKI_PIN_BYTES];
 
-	if (len <= 0)
-		return false;
-	SHA256(der, (size_t)len, hash);
-	OPENSSL_free(der);
-	return CRYPTO_memcmp(hash, pin, 16) == 0;
+	return pki_pin_certificate(cert, own) == 0 && CRYPTO_memcmp(own, pin, sizeof(own)) == 0;
 }
 
 /* The presented certificate whose key has the pin: the only one to trust. */

@@ -13,6 +13,7 @@
  */
 #include "db_access.h"
 #include "db_events.h"
+#include "desired.h"
 #include "handlers.h"
 #include "identity.h"
 #include "names.h"
@@ -327,24 +328,15 @@ static int keep(struct request *r, struct enrolment *e)
 
 /* --- the answer -------------------------------------------------------------------------------------- */
 
-static json_t *server_of(struct request *r, struct db *db, const char *machine_id)
-{
-	struct machine_row m;
-	struct server_row s;
-
-	if (!db_machine_by_id(db, machine_id, &m) || !*m.server_id || !db_server_find(db, m.server_id, &s))
-		return json_null();
-	return json_pack("{s:s, s:I}", "address", resource_server_address(r, &s), "port", (json_int_t)s.port);
-}
-
 static int answer(struct request *r, const struct enrolment *e)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
 	json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "id", e->id, "name", e->name, "certificate", e->certificate, "ca",
 				 r->console->ca_pem);
+	struct machine_row m;
 	int err;
 
-	json_object_set_new(body, "server", e->agent ? server_of(r, db, e->id) : json_null());
+	json_object_set_new(body, "server", e->agent && db_machine_by_id(db, e->id, &m) ? desired_server(r, db, &m) : json_null());
 	if (e->agent)
 		json_object_set_new(body, "settings", settings_in_force(db, e->id));
 	err = catalogue_read_end(r->console->catalogue);
