@@ -25,6 +25,9 @@ pid_t local_console(const struct cli *c);
 pid_t local_server(const struct cli *c);
 pid_t local_agent(const struct cli *c, const char *name);
 
+/* An installation token for what is started here, for as short a time as can be; to be freed, NULL after saying why. */
+char *local_make_token(struct cli *c, const char *role);
+
 /* Start what is not running; CLI_DONE when it is ready. */
 _must_check_ int local_start_console(struct cli *c, const struct instance *i);
 _must_check_ int local_start_server(struct cli *c, const struct instance *i);

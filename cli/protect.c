@@ -7,6 +7,7 @@
  * back, so that the same command can be given again.
  */
 #include "api.h"
+#include "enrolment.h"
 #include "fileio.h"
 #include "follow.h"
 #include "local.h"
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TOKEN_SECONDS 600 /* for this one use */
 #define ARGV_MAX (DISKS_MAX + 16)
 
 struct protection {
@@ -40,36 +40,31 @@ static bool name_good(const char *name)
 
 static int token_from_options(struct protection *p, const char *url)
 {
-	const char *token = cli_option(p->c, "token");
+	const char *token = cli_option(p->c, "token"), *file = cli_option(p->c, "token-file");
+	int r = CLI_DONE;
 
-	if (!token)
-		token = getenv("GODWIT_TOKEN");
-	if (!token || !*token)
-		return cli_usage(p->c, "--console needs --token too: make one with `godwit token` at that console");
+	if (token && file)
+		return cli_usage(p->c, "--token and --token-file are two ways to say the same: give one");
+	if (!file && !enrolment_take_token(&token))
+		return cli_usage(p->c, "--console needs a token too, by --token-file, GODWIT_TOKEN or --token: make one with "
+				       "`godwit token` at that console");
 	if (cli_switch(p->c, "wait"))
 		return cli_usage(p->c, "--wait needs an instance on this machine; `godwit status` at the console shows it");
 	p->elsewhere = true;
 	p->url = instance_console(p->c, url);
 	if (!p->url)
 		return CLI_FAILED;
-	p->token = text_copy(token);
-	return CLI_DONE;
+	p->token = file ? instance_read_token(file, &r) : text_copy(token);
+	return p->token ? CLI_DONE :
+			  cli_fail_message(p->c, MSG_TOKEN_FILE_UNREADABLE, "file", file, "reason", strerror(-r), NULL);
 }
 
 static int token_from_instance(struct protection *p)
 {
-	json_t *body, *answer;
-
-	if (cli_option(p->c, "token"))
-		return cli_usage(p->c, "--token belongs to --console");
-	body = json_pack("{s:s, s:i}", "role", "agent", "expires_seconds", TOKEN_SECONDS);
-	answer = api_call(p->c, "POST", body, API_SOON_MS, "/tokens");
-	json_decref(body);
-	if (!answer)
+	p->token = local_make_token(p->c, "agent");
+	if (!p->token)
 		return CLI_FAILED;
-	p->token = text_copy(get_text(answer, "token", ""));
 	p->url = text_copy(p->c->console_url);
-	json_decref(answer);
 	return CLI_DONE;
 }
 
@@ -89,8 +84,6 @@ static int run_agent(const struct protection *p, const char *program, const char
 	if (strcmp(verb, "enrol") == 0) {
 		argv[n++] = "--console";
 		argv[n++] = p->url;
-		argv[n++] = "--token";
-		argv[n++] = p->token;
 		argv[n++] = "--name";
 		argv[n++] = p->name;
 		if (proxy) {
@@ -101,7 +94,7 @@ static int run_agent(const struct protection *p, const char *program, const char
 	for (size_t i = 0; i < p->c->operand_count; i++)
 		argv[n++] = p->c->operands[i];
 	argv[n] = NULL;
-	r = program_run_quietly(argv);
+	r = program_run_with_token(argv, p->token);
 	if (interrupted())
 		return interrupt_status();
 	return r < 0 ? cli_fail_errno(p->c, program, r) : r == 0 ? CLI_DONE : CLI_FAILED;
@@ -169,15 +162,20 @@ static int protect(struct protection *p)
 	const char *url = cli_option(p->c, "console");
 	int r = instance_select(p->c);
 
-	if (r == CLI_DONE)
-		r = url ? token_from_options(p, url) : token_from_instance(p);
+	if (r == CLI_DONE && !url && (cli_option(p->c, "token") || cli_option(p->c, "token-file")))
+		return cli_usage(p->c, "--token and --token-file belong to --console");
+	if (r == CLI_DONE && url)
+		r = token_from_options(p, url);
 	if (r == CLI_DONE)
 		r = local_lock(p->c);
 	if (r != CLI_DONE)
 		return r;
 	p->state = instance_path(p->c, "agents/%s", p->name);
 	interrupt_catch();
-	r = enrol_and_start(p);
+	if (!url) /* after the waiting for the lock: it is good for a moment only */
+		r = token_from_instance(p);
+	if (r == CLI_DONE)
+		r = enrol_and_start(p);
 	if (r != CLI_DONE) {
 		local_tidy(p->c);
 		return r;
@@ -209,8 +207,9 @@ static int run_protect(struct cli *c)
 static const struct verb_option options[] = {
 	{ "name", "NAME", "what to call this machine" },
 	{ "wait", NULL, "show the progress until it is continuously protected" },
-	{ "console", "URL", "a console elsewhere; with --token" },
-	{ "token", "TOKEN", "the installation token, from `godwit token` there (GODWIT_TOKEN)" },
+	{ "console", "URL", "a console elsewhere; with a token of `godwit token` there" },
+	{ "token-file", "FILE", "the installation token is in it" },
+	{ "token", "TOKEN", "the same, for every local user to see; or in GODWIT_TOKEN" },
 	{ "proxy", "URL", "HTTP proxy on the way to the console" },
 	{ NULL },
 };

@@ -12,6 +12,13 @@
 
 #define ENROL_TIMEOUT_MS 30000
 
+bool enrolment_take_token(const char **token)
+{
+	if (!*token)
+		*token = getenv(ENROLMENT_TOKEN_VARIABLE);
+	return *token && **token;
+}
+
 json_t *enrolment_facts(void)
 {
 	struct utsname u = { 0 };

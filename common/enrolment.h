@@ -8,6 +8,12 @@
 #include "pki.h"
 #include <jansson.h>
 
+/* Where a program finds its token, unless it is on its command line, which everybody on the machine can read. */
+#define ENROLMENT_TOKEN_VARIABLE "GODWIT_TOKEN"
+
+/* *@token from there if it is NULL; false: there is none. */
+bool enrolment_take_token(const char **token);
+
 /* Of this machine: {hostname, os, kernel, cpus, memory_bytes}. */
 json_t *enrolment_facts(void);
 

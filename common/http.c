@@ -393,13 +393,33 @@ static int tls_fault(const struct http *h, struct fault *f)
 	}
 }
 
+/* The proxy as a message may name it: its URL may hold a password. */
+static const char *proxy_shown(const struct http *h, char buf[FAULT_VALUE_MAX])
+{
+	const char *proxy = h->proxy ? h->proxy : "", *scheme = strstr(proxy, "://");
+	const char *host = scheme ? scheme + 3 : proxy, *at = NULL;
+
+	/* The last one: a password may have a bare @ or / in it, and no host has. */
+	for (const char *p = strchr(host, '@'); p; p = strchr(p + 1, '@'))
+		at = p;
+	snprintf(buf, FAULT_VALUE_MAX, "%.*s%s", (int)(host - proxy), proxy, at ? at + 1 : host);
+	return buf;
+}
+
+static int proxy_fault(const struct http *h, struct fault *f)
+{
+	char shown[FAULT_VALUE_MAX];
+
+	return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", proxy_shown(h, shown), "reason", h->reason, NULL);
+}
+
 static int connect_fault(const struct http *h, struct fault *f)
 {
 	long os_error = 0;
 
 	curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &os_error);
 	if (h->proxy)
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy, "reason", h->reason, NULL);
+		return proxy_fault(h, f);
 	if (os_error == ECONNREFUSED)
 		return fault_set(f, -ECONNREFUSED, MSG_CONSOLE_REFUSED, "url", h->base_url, NULL);
 	if (os_error == ETIMEDOUT)
@@ -429,14 +449,13 @@ static int transport_fault(const struct http *h, CURLcode code, struct fault *f)
 
 	curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &tunnel);
 	if (h->proxy && tunnel >= 300)
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy, "reason", h->reason, NULL);
+		return proxy_fault(h, f);
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return fault_set(f, -EHOSTUNREACH, MSG_CONSOLE_NAME_UNKNOWN, "host", h->host, NULL);
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_PROXY:
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy ? h->proxy : "", "reason",
-				 h->reason, NULL);
+		return proxy_fault(h, f);
 	case CURLE_COULDNT_CONNECT:
 		return connect_fault(h, f);
 	case CURLE_OPERATION_TIMEDOUT:
