@@ -2,7 +2,9 @@
 /*
  * The token says which console it is for: nothing is sent until that console's
  * CA has been seen (pki.h).  agent.json is written last, so a folder with one
- * is a folder with everything; any run before that can be repeated.
+ * is a folder with everything; any run before that can be repeated, with the
+ * key that is there: if the console enrolled it and the answer was lost, it is
+ * the same machine again.
  */
 #include "enrol.h"
 #include "attach.h"
@@ -143,9 +145,18 @@ static int make_request(const struct settings *s, char **ret_request)
 	return err ? err : pki_make_request(path, "agent", ret_request);
 }
 
+/* The console does not know the key, and will not. */
+static void drop_key(const struct settings *s)
+{
+	char path[SETTINGS_PATH_MAX];
+
+	(void)unlink(settings_path(s, "agent.key", path));
+}
+
 static int exchange(const struct enrol_options *o, const struct pki_token *token, struct settings *s, struct fault *f)
 {
-	char *request = NULL;
+	char path[SETTINGS_PATH_MAX], *request = NULL;
+	bool had_key = access(settings_path(s, "agent.key", path), F_OK) == 0;
 	json_t *body, *answer = NULL;
 	int err = make_request(s, &request);
 
@@ -157,6 +168,8 @@ static int exchange(const struct enrol_options *o, const struct pki_token *token
 	err = body ? enrolment_ask(o->console, token, o->proxy, body, MSG_AGENT_ENROL_FAILED, &answer, f) :
 		     fault_set(f, -EINVAL, MSG_AGENT_ENROL_FAILED, "reason", "the name is not UTF-8", NULL);
 	json_decref(body);
+	if (err && err != -EINPROGRESS && !had_key)
+		drop_key(s);
 	if (err)
 		return err;
 	err = save_answer(s, answer);
@@ -173,7 +186,7 @@ static int open_folder(const char *state, struct settings *s, struct fault *f)
 	if (!err && settings_load(s) == 0)
 		return fault_set(f, -EEXIST, MSG_AGENT_ALREADY_ENROLLED, "state", state, "machine", s->name, NULL);
 	if (!err)
-		err = settings_forget(s);
+		err = settings_forget_but_key(s);
 	return err ? fault_set(f, err, MSG_AGENT_STATE_UNUSABLE, "state", state, "reason", strerror(-err), NULL) : 0;
 }
 

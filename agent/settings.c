@@ -49,17 +49,26 @@ int settings_open(const char *folder, struct settings *ret)
 	return err;
 }
 
-int settings_forget(const struct settings *s)
+int settings_forget_but_key(const struct settings *s)
 {
 	/* agent.memory above all: it would be taken for the next machine's. */
-	static const char *const names[] = { "agent.json", "agent.memory", "desired.json",
-					     "agent.crt",  "agent.key",	   "ca.crt" };
+	static const char *const names[] = { "agent.json", "agent.memory", "desired.json", "agent.crt", "ca.crt" };
 	char path[SETTINGS_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (unlink(settings_path(s, names[i], path)) < 0 && errno != ENOENT)
 			return -errno;
 	return fileio_fsync_dir(s->folder);
+}
+
+int settings_forget(const struct settings *s)
+{
+	char path[SETTINGS_PATH_MAX];
+	int err = settings_forget_but_key(s);
+
+	if (!err && unlink(settings_path(s, "agent.key", path)) < 0 && errno != ENOENT)
+		err = -errno;
+	return err ? err : fileio_fsync_dir(s->folder);
 }
 
 /* --- agent.json ---------------------------------------------------------------- */

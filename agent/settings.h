@@ -51,6 +51,9 @@ _must_check_ int settings_open(const char *folder, struct settings *ret);
  */
 _must_check_ int settings_forget(const struct settings *s);
 
+/* The same, but for the key: the console may know it already, from an enrolment whose answer was lost. */
+_must_check_ int settings_forget_but_key(const struct settings *s);
+
 /* agent.json.  -ENOENT: not enrolled; -EBADMSG: damaged. */
 _must_check_ int settings_load(struct settings *s);
 _must_check_ int settings_save(const struct settings *s);

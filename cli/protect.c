@@ -4,7 +4,9 @@
  *
  * The agent checks the disks, enrols with a token and runs from its state
  * folder, <data>/agents/NAME.  If it cannot be started the enrolment is taken
- * back, so that the same command can be given again.
+ * back; where that cannot be done (the console is elsewhere), or where it is not
+ * known whether there was one, the folder with its key stays: with it the same
+ * command goes on, without it the name would be taken by nobody.
  */
 #include "api.h"
 #include "enrolment.h"
@@ -17,6 +19,7 @@
 #include "words.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ARGV_MAX (DISKS_MAX + 16)
@@ -100,37 +103,79 @@ static int run_agent(const struct protection *p, const char *program, const char
 	return r < 0 ? cli_fail_errno(p->c, program, r) : r == 0 ? CLI_DONE : CLI_FAILED;
 }
 
-static void take_back(struct protection *p, bool enrolled)
+static bool has_file(const struct protection *p, const char *name)
+{
+	char *path = instance_path(p->c, "agents/%s/%s", p->name, name);
+	bool there = access(path, F_OK) == 0;
+
+	free(path);
+	return there;
+}
+
+/* The console does not know the machine any more, or never did; the agent drops a key that it refused. */
+static bool is_unknown(struct protection *p)
 {
 	char why[256];
 	json_t *answer;
 
+	if (!has_file(p, "agent.json"))
+		return !has_file(p, "agent.key");
+	if (p->elsewhere ||
+	    api_try(p->c, "DELETE", NULL, API_SOON_MS, &answer, why, sizeof(why), "/machines/%s?force=1", p->name) < 0)
+		return false;
+	json_decref(answer);
+	return true;
+}
+
+static void take_back(struct protection *p)
+{
 	(void)local_stop_agent(p->c, p->name);
-	if (enrolled && !p->elsewhere &&
-	    api_try(p->c, "DELETE", NULL, API_SOON_MS, &answer, why, sizeof(why), "/machines/%s?force=1", p->name) == 0)
-		json_decref(answer);
-	removal_folder(p->state);
+	if (is_unknown(p))
+		removal_folder(p->state);
+	else
+		(void)cli_fail_message(p->c, MSG_PROTECT_UNFINISHED, "machine", p->name, "folder", p->state, NULL);
+}
+
+static bool same_disks(const struct protection *p, const json_t *disks)
+{
+	struct stat a, b;
+
+	if (json_array_size(disks) != p->c->operand_count)
+		return false;
+	for (size_t i = 0; i < p->c->operand_count; i++)
+		if (stat(p->c->operands[i], &a) < 0 || stat(get_text(json_array_get(disks, i), "device", ""), &b) < 0 ||
+		    a.st_rdev != b.st_rdev)
+			return false;
+	return true;
+}
+
+/* Enrolled by this very command, whose agent could not be started then. */
+static bool is_begun(const struct protection *p)
+{
+	char *path = instance_path(p->c, "agents/%s/agent.json", p->name);
+	json_t *j = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+	bool begun = j && !local_agent(p->c, p->name) && strcmp(get_text(j, "name", ""), p->name) == 0 &&
+		     strcmp(get_text(j, "console", ""), p->url) == 0 && same_disks(p, get_array(j, "disks"));
+
+	json_decref(j);
+	free(path);
+	return begun;
 }
 
 static int enrol_and_start(struct protection *p)
 {
-	char *program = program_find(p->c, "godwit-agent"), *enrolled;
+	char *program = program_find(p->c, "godwit-agent");
 	bool fresh;
 	int r;
 
 	if (!program)
 		return CLI_FAILED;
-	enrolled = instance_path(p->c, "agents/%s/agent.json", p->name);
-	fresh = access(enrolled, F_OK) < 0;
-	r = run_agent(p, program, "enrol");
-	if (r == CLI_DONE) {
+	fresh = !has_file(p, "agent.json");
+	r = is_begun(p) ? CLI_DONE : run_agent(p, program, "enrol");
+	if (r == CLI_DONE)
 		r = local_start_agent(p->c, p->name);
-		if (r != CLI_DONE && fresh)
-			take_back(p, true);
-	} else if (fresh) {
-		take_back(p, false);
-	}
-	free(enrolled);
+	if (r != CLI_DONE && fresh)
+		take_back(p);
 	free(program);
 	return r;
 }
