@@ -4,8 +4,10 @@
  *
  *	name not taken				new
  *	name taken, same key			the same again: the answer was lost
- *	name taken, machine_id given and right	enrolled anew with another key, unless
+ *	name taken, machine_id given and right,
+ *	an administrator's token as well	enrolled anew with another key, unless
  *						the old one is at work
+ *	the same without that token		403: an installation token makes new ones only
  *	name taken otherwise			409
  *
  * Signing needs no lock; the catalogue is asked again when the certificate is
@@ -228,6 +230,8 @@ static int settle_identity(struct request *r, struct db *db, struct enrolment *e
 	}
 	if (!e->machine_id && !same_key)
 		return request_refuse(r, 409, taken, "name", e->name, NULL);
+	if (!same_key && r->is != WHO_ADMIN)
+		return request_refuse(r, 403, MSG_API_FORBIDDEN, "who", r->who, NULL);
 	if (!same_key && live_connected(r->console->live, h.id))
 		return request_refuse(r, 409, MSG_MACHINE_CONNECTED, "name", e->name, NULL);
 	memcpy(e->id, h.id, sizeof(e->id));
@@ -372,6 +376,8 @@ int handle_enrol(struct request *r)
 	char wanted[ID_SIZE];
 	int status = read_members(r, &e);
 
+	if (!status && e.machine_id)
+		status = identity_check_bearer(r);
 	if (!status)
 		status = check_facts(r, e.facts);
 	if (!status)
