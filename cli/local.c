@@ -94,6 +94,15 @@ pid_t local_agent(const struct cli *c, const char *name)
 	return pid;
 }
 
+json_t *local_agent_json(const struct cli *c, const char *name)
+{
+	char *path = instance_path(c, "agents/%s/agent.json", name);
+	json_t *j = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+
+	free(path);
+	return j;
+}
+
 /* --- starting ----------------------------------------------------------------------------------- */
 
 /* @r: of program_run_quietly(). */

@@ -152,13 +152,11 @@ static bool same_disks(const struct protection *p, const json_t *disks)
 /* Enrolled by this very command, whose agent could not be started then. */
 static bool is_begun(const struct protection *p)
 {
-	char *path = instance_path(p->c, "agents/%s/agent.json", p->name);
-	json_t *j = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+	json_t *j = local_agent_json(p->c, p->name);
 	bool begun = j && !local_agent(p->c, p->name) && strcmp(get_text(j, "name", ""), p->name) == 0 &&
 		     strcmp(get_text(j, "console", ""), p->url) == 0 && same_disks(p, get_array(j, "disks"));
 
 	json_decref(j);
-	free(path);
 	return begun;
 }
 
