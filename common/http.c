@@ -13,6 +13,8 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -21,10 +23,13 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #define CONNECT_TIMEOUT_MS 5000
 #define ANSWER_MAX_BYTES (64 * MIB)
 #define CA_MAX_BYTES (1 * MIB)
+#define STALL_BYTES_PER_SECOND 100 /* less is nowhere */
+#define UNSENT_MAX_BYTES (64 * KIB)
 
 enum verdict {
 	VERDICT_NONE,	     /* the certificate was not looked at */
@@ -40,7 +45,7 @@ struct http {
 	struct curl_slist *headers;
 	char *base_url, *host, *proxy;
 	STACK_OF(X509) *ca;
-	bool pinned, own_ca;
+	bool pinned, own_ca, stalls;
 	uint8_t pin[16];
 
 	/* How far this request's new connection came, if it needed one; curl's
@@ -161,7 +166,11 @@ static CURLcode on_ssl_context(CURL *curl, void *ssl_context, void *arg)
 static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	struct http *h = arg;
+	int unsent = UNSENT_MAX_BYTES;
 
+	/* What the kernel holds has got nowhere yet. */
+	if (h->stalls)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	h->connecting = true;
 	return CURL_SOCKOPT_OK;
 }
@@ -302,6 +311,9 @@ static void set_options(struct http *h, const struct http_options *o)
 	curl_easy_setopt(c, CURLOPT_SOCKOPTDATA, h);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
 			 (long)(o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS));
+	h->stalls = o->stall_seconds > 0;
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)(h->stalls ? STALL_BYTES_PER_SECOND : 0));
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)o->stall_seconds);
 	/* The empty string also keeps https_proxy of the environment out: which
 	 * way a daemon goes is a setting, not an accident. */
 	curl_easy_setopt(c, CURLOPT_PROXY, h->proxy ? h->proxy : "");
