@@ -107,33 +107,21 @@ static json_t *disks_json(const struct settings *s)
 	return list;
 }
 
-static int save_text(const struct settings *s, const char *name, const char *text)
-{
-	char path[SETTINGS_PATH_MAX];
-
-	return fileio_replace(settings_path(s, name, path), text, strlen(text), 0644);
-}
-
 static int save_answer(struct settings *s, const json_t *answer)
 {
-	const char *id = json_string_value(json_object_get(answer, "id"));
-	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
-	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	char certificate[SETTINGS_PATH_MAX], ca[SETTINGS_PATH_MAX];
 	const json_t *server = json_object_get(answer, "server");
 	const char *address = json_string_value(json_object_get(server, "address"));
 	const char *key = json_string_value(json_object_get(server, "key"));
 	int err;
 
-	if (!id || uuid_parse(id, &s->machine) || !certificate || !ca)
-		return -EPROTO;
 	if (address) {
 		snprintf(s->server_address, sizeof(s->server_address), "%s", address);
 		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
 		snprintf(s->server_key, sizeof(s->server_key), "%s", key ? key : "");
 	}
-	err = save_text(s, "agent.crt", certificate);
-	if (!err)
-		err = save_text(s, "ca.crt", ca);
+	err = enrolment_keep(answer, settings_path(s, "agent.crt", certificate), settings_path(s, "ca.crt", ca),
+			     &s->machine);
 	return err ? err : settings_save(s);
 }
 

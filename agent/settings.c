@@ -92,8 +92,8 @@ int settings_save(const struct settings *s)
 
 	for (unsigned int i = 0; i < s->disk_count; i++)
 		json_array_append_new(disks, disk_to_json(&s->disks[i]));
-	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s}, s:o}", "id", uuid_format(&s->machine, id), "name", s->name,
-			"console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
+	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s}, s:o}", "id", uuid_format(&s->machine, id), "name",
+			s->name, "console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
 			s->server_port, "key", s->server_key, "disks", disks);
 	text = all ? json_dumps(all, JSON_INDENT(8)) : NULL;
 	json_decref(all);

@@ -167,8 +167,8 @@ static int enrol_server(struct cli *c, const char *program, const char *state, c
 
 	if (!token)
 		return CLI_FAILED;
-	r = program_run_with_token((const char *const[]){ program, "enrol", "--state", state, "--console", c->console_url,
-							  "--port", port, NULL },
+	r = program_run_with_token((const char *const[]){ program, "enrol", "--state", state, "--console",
+							  c->console_url, "--port", port, NULL },
 				   token);
 	free(token);
 	return judge_start(c, "godwit-server", "server/server.log.0", r);

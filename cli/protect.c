@@ -49,8 +49,8 @@ static int token_from_options(struct protection *p, const char *url)
 	if (token && file)
 		return cli_usage(p->c, "--token and --token-file are two ways to say the same: give one");
 	if (!file && !enrolment_take_token(&token))
-		return cli_usage(p->c, "--console needs a token too, by --token-file, GODWIT_TOKEN or --token: make one with "
-				       "`godwit token` at that console");
+		return cli_usage(p->c, "--console needs a token too, by --token-file, GODWIT_TOKEN or --token: "
+				       "make one with `godwit token` at that console");
 	if (cli_switch(p->c, "wait"))
 		return cli_usage(p->c, "--wait needs an instance on this machine; `godwit status` at the console shows it");
 	p->elsewhere = true;

@@ -69,3 +69,26 @@ int enrolment_ask(const char *console, const struct pki_token *token, const char
 		return fault_set(f, -EINPROGRESS, MSG_CONSOLE_UNCLEAR, "url", console, "status", "not 201", NULL);
 	return status >= 500 ? -EINPROGRESS : -EACCES;
 }
+
+static int save(const char *path, const char *text)
+{
+	return fileio_replace(path, text, strlen(text), 0644);
+}
+
+int enrolment_keep(const json_t *answer, const char *certificate_path, const char *ca_path, struct uuid *ret_id)
+{
+	const char *id = json_string_value(json_object_get(answer, "id"));
+	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
+	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	struct uuid parsed;
+	int err;
+
+	if (!id || uuid_parse(id, &parsed) || !certificate || !ca)
+		return -EPROTO;
+	err = save(certificate_path, certificate);
+	if (!err)
+		err = save(ca_path, ca);
+	if (!err)
+		*ret_id = parsed;
+	return err;
+}

@@ -340,7 +340,8 @@ static int answer(struct request *r, const struct enrolment *e)
 	struct machine_row m;
 	int err;
 
-	json_object_set_new(body, "server", e->agent && db_machine_by_id(db, e->id, &m) ? desired_server(r, db, &m) : json_null());
+	json_object_set_new(body, "server",
+			    e->agent && db_machine_by_id(db, e->id, &m) ? desired_server(r, db, &m) : json_null());
 	if (e->agent)
 		json_object_set_new(body, "settings", settings_in_force(db, e->id));
 	err = catalogue_read_end(r->console->catalogue);

@@ -73,6 +73,7 @@ is_token() { [[ $1 =~ ^([0-9A-F]{4}-){15}[0-9A-F]{4}$ ]]; }
 
 # relay PORT: to the console; once a caller has made his request, he hears nothing any more.
 relay() {
+	rm -f "$T/relay"
 	python3 - "$1" "$CONSOLE_PORT" 3>&- >"$T/relay" <<-END &
 		import select, socket, sys
 		here = socket.create_server(("127.0.0.1", int(sys.argv[1])))
