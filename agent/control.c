@@ -71,6 +71,14 @@ static void apply_settings(struct agent *a, const json_t *s)
 	}
 }
 
+/* @text: the pin of its key; a console that is older than this says none. */
+static void expect_server(struct agent *a, const char *text)
+{
+	uint8_t key[PKI_PIN_BYTES];
+
+	session_expect_key(a->session, text && pki_pin_parse(text, key) == 0 ? key : NULL);
+}
+
 static void apply_server(struct agent *a, const json_t *server)
 {
 	const char *address = json_string_value(json_object_get(server, "address"));
@@ -78,6 +86,7 @@ static void apply_server(struct agent *a, const json_t *server)
 
 	if (a->o->server) /* the command line decides */
 		return;
+	expect_server(a, json_string_value(json_object_get(server, "key")));
 	if (address && port > 0 && port <= UINT16_MAX)
 		session_set_server(a->session, address, (uint16_t)port);
 	else if (json_is_null(server))
@@ -109,6 +118,7 @@ void control_load(struct agent *a)
 		snprintf(address, sizeof(address), "%.*s", (int)MIN(colon - a->o->server, 255), a->o->server);
 		session_set_server(a->session, address, (uint16_t)atoi(colon + 1));
 	} else {
+		expect_server(a, a->settings.server_key);
 		session_set_server(a->session, a->settings.server_address, a->settings.server_port);
 	}
 	session_set_enabled(a->session, true);

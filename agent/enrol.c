@@ -2,7 +2,9 @@
 /*
  * The token says which console it is for: nothing is sent until that console's
  * CA has been seen (pki.h).  agent.json is written last, so a folder with one
- * is a folder with everything; any run before that can be repeated.
+ * is a folder with everything; any run before that can be repeated, with the
+ * key that is there: if the console enrolled it and the answer was lost, it is
+ * the same machine again.
  */
 #include "enrol.h"
 #include "attach.h"
@@ -105,31 +107,21 @@ static json_t *disks_json(const struct settings *s)
 	return list;
 }
 
-static int save_text(const struct settings *s, const char *name, const char *text)
-{
-	char path[SETTINGS_PATH_MAX];
-
-	return fileio_replace(settings_path(s, name, path), text, strlen(text), 0644);
-}
-
 static int save_answer(struct settings *s, const json_t *answer)
 {
-	const char *id = json_string_value(json_object_get(answer, "id"));
-	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
-	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	char certificate[SETTINGS_PATH_MAX], ca[SETTINGS_PATH_MAX];
 	const json_t *server = json_object_get(answer, "server");
 	const char *address = json_string_value(json_object_get(server, "address"));
+	const char *key = json_string_value(json_object_get(server, "key"));
 	int err;
 
-	if (!id || uuid_parse(id, &s->machine) || !certificate || !ca)
-		return -EPROTO;
 	if (address) {
 		snprintf(s->server_address, sizeof(s->server_address), "%s", address);
 		s->server_port = (uint16_t)json_integer_value(json_object_get(server, "port"));
+		snprintf(s->server_key, sizeof(s->server_key), "%s", key ? key : "");
 	}
-	err = save_text(s, "agent.crt", certificate);
-	if (!err)
-		err = save_text(s, "ca.crt", ca);
+	err = enrolment_keep(answer, settings_path(s, "agent.crt", certificate), settings_path(s, "ca.crt", ca),
+			     &s->machine);
 	if (!err)
 		err = settings_note_launch(s);
 	return err ? err : settings_save(s);
@@ -143,9 +135,18 @@ static int make_request(const struct settings *s, char **ret_request)
 	return err ? err : pki_make_request(path, "agent", ret_request);
 }
 
+/* The console does not know the key, and will not. */
+static void drop_key(const struct settings *s)
+{
+	char path[SETTINGS_PATH_MAX];
+
+	(void)unlink(settings_path(s, "agent.key", path));
+}
+
 static int exchange(const struct enrol_options *o, const struct pki_token *token, struct settings *s, struct fault *f)
 {
-	char *request = NULL;
+	char path[SETTINGS_PATH_MAX], *request = NULL;
+	bool had_key = access(settings_path(s, "agent.key", path), F_OK) == 0;
 	json_t *body, *answer = NULL;
 	int err = make_request(s, &request);
 
@@ -157,6 +158,8 @@ static int exchange(const struct enrol_options *o, const struct pki_token *token
 	err = body ? enrolment_ask(o->console, token, o->proxy, body, MSG_AGENT_ENROL_FAILED, &answer, f) :
 		     fault_set(f, -EINVAL, MSG_AGENT_ENROL_FAILED, "reason", "the name is not UTF-8", NULL);
 	json_decref(body);
+	if (err && err != -EINPROGRESS && !had_key)
+		drop_key(s);
 	if (err)
 		return err;
 	err = save_answer(s, answer);
@@ -173,7 +176,7 @@ static int open_folder(const char *state, struct settings *s, struct fault *f)
 	if (!err && settings_load(s) == 0)
 		return fault_set(f, -EEXIST, MSG_AGENT_ALREADY_ENROLLED, "state", state, "machine", s->name, NULL);
 	if (!err)
-		err = settings_forget(s);
+		err = settings_forget_but_key(s);
 	return err ? fault_set(f, err, MSG_AGENT_STATE_UNUSABLE, "state", state, "reason", strerror(-err), NULL) : 0;
 }
 

@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "confine.h"
 #include "enrol.h"
+#include "enrolment.h"
 #include "facts.h"
 #include "log.h"
 #include "tracker.h"
@@ -21,7 +22,7 @@
 #define DEFAULT_STATE "/var/lib/godwit-agent"
 
 static const char usage_text[] =
-	"usage: godwit-agent enrol --console URL --token TOKEN --name NAME [--state DIR] [--proxy URL] DISK...\n"
+	"usage: godwit-agent enrol --console URL [--token TOKEN] --name NAME [--state DIR] [--proxy URL] DISK...\n"
 	"       godwit-agent run [--state DIR] [--daemon] [--ring-bytes N] [--dirty-map-only]\n"
 	"                        [--server ADDR:PORT]\n"
 	"       godwit-agent check [--state DIR] DISK...\n"
@@ -138,13 +139,13 @@ static int parse(int argc, char **argv, struct arguments *a)
 	return -1;
 }
 
-static int run_enrol(const struct arguments *a)
+static int run_enrol(struct arguments *a)
 {
 	static struct settings s;
 	struct fault f;
 	char id[UUID_TEXT_LEN + 1];
 
-	if (!a->enrol.console || !a->enrol.token || !a->enrol.name || !a->enrol.disk_count)
+	if (!a->enrol.console || !enrolment_take_token(&a->enrol.token) || !a->enrol.name || !a->enrol.disk_count)
 		return usage(2);
 	if (enrol(&a->enrol, &s, &f))
 		return fail(&f);

@@ -36,6 +36,8 @@ struct session {
 	bool enabled;
 	char address[256], peer[PEER_TEXT];
 	uint16_t port;
+	bool key_expected;
+	uint8_t expected_key[16], peer_key[16]; /* pins */
 	int fd;
 	struct addrinfo *addresses, *next; /* of the server; not yet tried */
 	struct tls *tls;
@@ -289,6 +291,25 @@ static void finish_connect(struct session *s)
 	move(s, SESSION_HANDSHAKE);
 }
 
+static bool is_other_server(const struct session *s)
+{
+	return s->key_expected && memcmp(s->peer_key, s->expected_key, sizeof(s->peer_key)) != 0;
+}
+
+static void leave_other_server(struct session *s)
+{
+	fail(s, MSG_REPLICATION_OTHER_SERVER, "its key is another one");
+}
+
+void session_expect_key(struct session *s, const uint8_t *key)
+{
+	s->key_expected = key != NULL;
+	if (key)
+		memcpy(s->expected_key, key, sizeof(s->expected_key));
+	if ((s->state == SESSION_GREETING || s->state == SESSION_STREAMING) && is_other_server(s))
+		leave_other_server(s);
+}
+
 static void shake_hands(struct session *s)
 {
 	int r = tls_handshake(s->tls);
@@ -301,8 +322,14 @@ static void shake_hands(struct session *s)
 		r = tls_peer(s->tls, role, &id);
 	if (!r && strcmp(role, "server") != 0)
 		r = -EKEYREJECTED;
+	if (!r)
+		r = tls_peer_pin(s->tls, s->peer_key);
 	if (r) {
 		fail_errno(s, r);
+		return;
+	}
+	if (is_other_server(s)) {
+		leave_other_server(s);
 		return;
 	}
 	engine_greet(s->o.engine, &s->o.machine, s->o.boot_time_us);

@@ -46,6 +46,8 @@ void session_free(struct session *s);
 
 /* Where to go; "" for nowhere.  A change of address breaks the connection. */
 void session_set_server(struct session *s, const char *address, uint16_t port);
+/* The pin (pki.h) that its key has; NULL: of the console's CA will do.  Who is connected and has another is left. */
+void session_expect_key(struct session *s, const uint8_t *key);
 void session_set_enabled(struct session *s, bool enabled);
 void session_set_throttle(struct session *s, uint64_t bytes_per_second); /* 0: none */
 

@@ -49,18 +49,27 @@ int settings_open(const char *folder, struct settings *ret)
 	return err;
 }
 
-int settings_forget(const struct settings *s)
+int settings_forget_but_key(const struct settings *s)
 {
 	/* agent.memory above all: it would be taken for the next machine's. */
-	static const char *const names[] = { "agent.json", "agent.memory", "desired.json",
-					     "agent.crt",  "agent.key",	   "ca.crt",
-					     "launch" };
+	static const char *const names[] = { "agent.json", "agent.memory", "desired.json", "agent.crt",
+					     "ca.crt",	   "launch" };
 	char path[SETTINGS_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (unlink(settings_path(s, names[i], path)) < 0 && errno != ENOENT)
 			return -errno;
 	return fileio_fsync_dir(s->folder);
+}
+
+int settings_forget(const struct settings *s)
+{
+	char path[SETTINGS_PATH_MAX];
+	int err = settings_forget_but_key(s);
+
+	if (!err && unlink(settings_path(s, "agent.key", path)) < 0 && errno != ENOENT)
+		err = -errno;
+	return err ? err : fileio_fsync_dir(s->folder);
 }
 
 /* --- a launched machine ---------------------------------------------------------- */
@@ -120,9 +129,9 @@ int settings_save(const struct settings *s)
 
 	for (unsigned int i = 0; i < s->disk_count; i++)
 		json_array_append_new(disks, disk_to_json(&s->disks[i]));
-	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i}, s:o}", "id", uuid_format(&s->machine, id), "name", s->name,
-			"console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
-			s->server_port, "disks", disks);
+	all = json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s}, s:o}", "id", uuid_format(&s->machine, id), "name",
+			s->name, "console", s->console, "proxy", s->proxy, "server", "address", s->server_address, "port",
+			s->server_port, "key", s->server_key, "disks", disks);
 	text = all ? json_dumps(all, JSON_INDENT(8)) : NULL;
 	json_decref(all);
 	if (!text)
@@ -179,6 +188,7 @@ static void server_from_json(const json_t *server, struct settings *s)
 
 	if (take(server, "address", s->server_address, sizeof(s->server_address)) && port > 0 && port <= UINT16_MAX)
 		s->server_port = (uint16_t)port;
+	(void)take(server, "key", s->server_key, sizeof(s->server_key)); /* an older file has none */
 }
 
 static int from_json(const json_t *j, struct settings *s)

@@ -16,6 +16,7 @@
 #include "base.h"
 #include "disks.h"
 #include "engine.h"
+#include "pki.h"
 #include "uuid.h"
 #include <jansson.h>
 
@@ -33,6 +34,7 @@ struct settings {
 	struct uuid machine;
 	char server_address[256]; /* at enrolment; desired.json has the newer */
 	uint16_t server_port;
+	char server_key[PKI_PIN_TEXT_LEN + 1]; /* "": the console has not said it */
 	struct settings_disk disks[DISKS_MAX];
 	unsigned int disk_count;
 };
@@ -48,6 +50,9 @@ _must_check_ int settings_open(const char *folder, struct settings *ret);
  * The log stays.
  */
 _must_check_ int settings_forget(const struct settings *s);
+
+/* The same, but for the key: the console may know it already, from an enrolment whose answer was lost. */
+_must_check_ int settings_forget_but_key(const struct settings *s);
 
 /* By "launch" in the folder it is known that this machine was launched before it was enrolled, and as
  * which launch: godwit-launched(8) tells it by that from a copy that has the folder from its original. */

@@ -138,8 +138,7 @@ char *instance_url(const struct instance *i)
 
 /* --- which console, and with which key ----------------------------------------------- */
 
-/* The first line of a small file without blanks around it, or NULL with -errno. */
-static char *read_token(const char *path, int *ret_errno)
+char *instance_read_token(const char *path, int *ret_errno)
 {
 	size_t length;
 	char *text, *end;
@@ -174,7 +173,7 @@ static int remote_credentials(struct cli *c, const char *url)
 		return CLI_FAILED;
 	if (!token || !ca)
 		r = cli_fail_message(c, MSG_TOKEN_FILE_NEEDED, "url", url, NULL);
-	else if (!(c->bearer = read_token(token, &r)))
+	else if (!(c->bearer = instance_read_token(token, &r)))
 		r = cli_fail_message(c, MSG_TOKEN_FILE_UNREADABLE, "file", token, "reason", strerror(-r), NULL);
 	if (r != CLI_DONE) {
 		free(console);
@@ -213,7 +212,7 @@ static int local_credentials(struct cli *c)
 	if (r < 0)
 		return no_token(c, NULL, r);
 	path = instance_path(c, "admin.token");
-	c->bearer = read_token(path, &r);
+	c->bearer = instance_read_token(path, &r);
 	free(path);
 	if (!c->bearer)
 		return no_token(c, &i, r);

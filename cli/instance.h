@@ -41,4 +41,7 @@ char *text_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The console that a person means by @url, to be freed; NULL after saying what is wrong with it. */
 char *instance_console(const struct cli *c, const char *url);
 
+/* The first word of a small file, to be freed, or NULL with -errno. */
+char *instance_read_token(const char *path, int *ret_errno);
+
 #endif

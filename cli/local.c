@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 30000u
+#define TOKEN_SECONDS 60 /* the least that the console allows */
 #define CONNECT_US (10 * USEC_PER_SEC)
 #define LOOK_EVERY_MS 20
 
@@ -93,12 +94,21 @@ pid_t local_agent(const struct cli *c, const char *name)
 	return pid;
 }
 
+json_t *local_agent_json(const struct cli *c, const char *name)
+{
+	char *path = instance_path(c, "agents/%s/agent.json", name);
+	json_t *j = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+
+	free(path);
+	return j;
+}
+
 /* --- starting ----------------------------------------------------------------------------------- */
 
-static int start(struct cli *c, const char *program, const char *log, const char *const argv[])
+/* @r: of program_run_quietly(). */
+static int judge_start(struct cli *c, const char *program, const char *log, int r)
 {
 	char *log_path;
-	int r = program_run_quietly(argv);
 
 	if (r == 0)
 		return CLI_DONE;
@@ -110,6 +120,11 @@ static int start(struct cli *c, const char *program, const char *log, const char
 	(void)cli_fail_message(c, MSG_PROGRAM_FAILED, "program", program, "log", log_path, NULL);
 	free(log_path);
 	return CLI_FAILED;
+}
+
+static int start(struct cli *c, const char *program, const char *log, const char *const argv[])
+{
+	return judge_start(c, program, log, program_run_quietly(argv));
 }
 
 int local_start_console(struct cli *c, const struct instance *i)
@@ -130,21 +145,33 @@ int local_start_console(struct cli *c, const struct instance *i)
 	return r;
 }
 
+char *local_make_token(struct cli *c, const char *role)
+{
+	json_t *body = json_pack("{s:s, s:i}", "role", role, "expires_seconds", TOKEN_SECONDS), *answer;
+	char *token;
+
+	answer = api_call(c, "POST", body, API_SOON_MS, "/tokens");
+	json_decref(body);
+	if (!answer)
+		return NULL;
+	token = text_copy(get_text(answer, "token", ""));
+	json_decref(answer);
+	return token;
+}
+
 /* The first time: with a token that is made for this and soon worthless. */
 static int enrol_server(struct cli *c, const char *program, const char *state, const char *port)
 {
-	json_t *body = json_pack("{s:s, s:i}", "role", "server", "expires_seconds", 600), *token;
+	char *token = local_make_token(c, "server");
 	int r;
 
-	token = api_call(c, "POST", body, API_SOON_MS, "/tokens");
-	json_decref(body);
 	if (!token)
 		return CLI_FAILED;
-	r = start(c, "godwit-server", "server/server.log.0",
-		  (const char *const[]){ program, "enrol", "--state", state, "--console", c->console_url, "--token",
-					 get_text(token, "token", ""), "--port", port, NULL });
-	json_decref(token);
-	return r;
+	r = program_run_with_token((const char *const[]){ program, "enrol", "--state", state, "--console",
+							  c->console_url, "--port", port, NULL },
+				   token);
+	free(token);
+	return judge_start(c, "godwit-server", "server/server.log.0", r);
 }
 
 static bool console_has_server(struct cli *c, uint64_t port)

@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "instance.h"
+#include <jansson.h>
 #include <sys/types.h>
 
 /* One `godwit up`, `down` or `protect` at a time for a data folder; waits.
@@ -24,6 +25,12 @@ void local_tidy(const struct cli *c);
 pid_t local_console(const struct cli *c);
 pid_t local_server(const struct cli *c);
 pid_t local_agent(const struct cli *c, const char *name);
+
+/* The agent.json of the machine that is enrolled here under @name, to be json_decref'ed; NULL: there is none. */
+json_t *local_agent_json(const struct cli *c, const char *name);
+
+/* An installation token for what is started here, for as short a time as can be; to be freed, NULL after saying why. */
+char *local_make_token(struct cli *c, const char *role);
 
 /* Start what is not running; CLI_DONE when it is ready. */
 _must_check_ int local_start_console(struct cli *c, const struct instance *i);

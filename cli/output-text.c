@@ -2,6 +2,7 @@
 /* For people: what an administrator understands at a glance, in columns and sentences. */
 #include "output.h"
 #include "api.h"
+#include "enrolment.h"
 #include "show.h"
 #include "words.h"
 #include <inttypes.h>
@@ -544,8 +545,8 @@ static void text_token(const struct cli *c, const json_t *token)
 		return;
 	printf(say(c, "Until %s, on the machine to protect:\n", "%s まで、保護するマシンで次を実行します:\n"),
 	       get_text(token, "expires", "?"));
-	printf("  godwit protect /dev/DISK --name NAME --console %s --token %s\n", get_text(token, "console", "URL"),
-	       get_text(token, "token", ""));
+	printf("  " ENROLMENT_TOKEN_VARIABLE "=%s godwit protect /dev/DISK --name NAME --console %s\n",
+	       get_text(token, "token", ""), get_text(token, "console", "URL"));
 }
 
 static void text_instance(const struct cli *c, const json_t *instance)

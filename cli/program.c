@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "program.h"
 #include "cli-config.h"
+#include "enrolment.h"
 #include "instance.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -182,6 +183,14 @@ int program_run_quietly(const char *const argv[])
 	if (r != 0)
 		show_all(said);
 	close(said);
+	return r;
+}
+
+int program_run_with_token(const char *const argv[], const char *token)
+{
+	int r = setenv(ENROLMENT_TOKEN_VARIABLE, token, 1) < 0 ? -errno : program_run_quietly(argv);
+
+	(void)unsetenv(ENROLMENT_TOKEN_VARIABLE);
 	return r;
 }
 

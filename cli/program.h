@@ -27,6 +27,10 @@ int program_run_quietly(const char *const argv[]);
 _must_check_ int program_start(const char *const argv[], pid_t *ret_pid, int *ret_fd);
 int program_wait(pid_t pid);
 
+/* As program_run_quietly(), and it finds @token in GODWIT_TOKEN, which nobody but
+ * its user can read; what runs later does not. */
+int program_run_with_token(const char *const argv[], const char *token);
+
 /* From now on SIGINT, SIGTERM and SIGHUP only set a flag: for what has to
  * clean up behind itself. */
 void interrupt_catch(void);

@@ -4,9 +4,12 @@
  *
  * The agent checks the disks, enrols with a token and runs from its state
  * folder, <data>/agents/NAME.  If it cannot be started the enrolment is taken
- * back, so that the same command can be given again.
+ * back; where that cannot be done (the console is elsewhere), or where it is not
+ * known whether there was one, the folder with its key stays: with it the same
+ * command goes on, without it the name would be taken by nobody.
  */
 #include "api.h"
+#include "enrolment.h"
 #include "fileio.h"
 #include "follow.h"
 #include "local.h"
@@ -16,9 +19,9 @@
 #include "words.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define TOKEN_SECONDS 600 /* for this one use */
 #define ARGV_MAX (DISKS_MAX + 16)
 
 struct protection {
@@ -40,36 +43,31 @@ static bool name_good(const char *name)
 
 static int token_from_options(struct protection *p, const char *url)
 {
-	const char *token = cli_option(p->c, "token");
+	const char *token = cli_option(p->c, "token"), *file = cli_option(p->c, "token-file");
+	int r = CLI_DONE;
 
-	if (!token)
-		token = getenv("GODWIT_TOKEN");
-	if (!token || !*token)
-		return cli_usage(p->c, "--console needs --token too: make one with `godwit token` at that console");
+	if (token && file)
+		return cli_usage(p->c, "--token and --token-file are two ways to say the same: give one");
+	if (!file && !enrolment_take_token(&token))
+		return cli_usage(p->c, "--console needs a token too, by --token-file, GODWIT_TOKEN or --token: "
+				       "make one with `godwit token` at that console");
 	if (cli_switch(p->c, "wait"))
 		return cli_usage(p->c, "--wait needs an instance on this machine; `godwit status` at the console shows it");
 	p->elsewhere = true;
 	p->url = instance_console(p->c, url);
 	if (!p->url)
 		return CLI_FAILED;
-	p->token = text_copy(token);
-	return CLI_DONE;
+	p->token = file ? instance_read_token(file, &r) : text_copy(token);
+	return p->token ? CLI_DONE :
+			  cli_fail_message(p->c, MSG_TOKEN_FILE_UNREADABLE, "file", file, "reason", strerror(-r), NULL);
 }
 
 static int token_from_instance(struct protection *p)
 {
-	json_t *body, *answer;
-
-	if (cli_option(p->c, "token"))
-		return cli_usage(p->c, "--token belongs to --console");
-	body = json_pack("{s:s, s:i}", "role", "agent", "expires_seconds", TOKEN_SECONDS);
-	answer = api_call(p->c, "POST", body, API_SOON_MS, "/tokens");
-	json_decref(body);
-	if (!answer)
+	p->token = local_make_token(p->c, "agent");
+	if (!p->token)
 		return CLI_FAILED;
-	p->token = text_copy(get_text(answer, "token", ""));
 	p->url = text_copy(p->c->console_url);
-	json_decref(answer);
 	return CLI_DONE;
 }
 
@@ -89,8 +87,6 @@ static int run_agent(const struct protection *p, const char *program, const char
 	if (strcmp(verb, "enrol") == 0) {
 		argv[n++] = "--console";
 		argv[n++] = p->url;
-		argv[n++] = "--token";
-		argv[n++] = p->token;
 		argv[n++] = "--name";
 		argv[n++] = p->name;
 		if (proxy) {
@@ -101,43 +97,83 @@ static int run_agent(const struct protection *p, const char *program, const char
 	for (size_t i = 0; i < p->c->operand_count; i++)
 		argv[n++] = p->c->operands[i];
 	argv[n] = NULL;
-	r = program_run_quietly(argv);
+	r = program_run_with_token(argv, p->token);
 	if (interrupted())
 		return interrupt_status();
 	return r < 0 ? cli_fail_errno(p->c, program, r) : r == 0 ? CLI_DONE : CLI_FAILED;
 }
 
-static void take_back(struct protection *p, bool enrolled)
+static bool has_file(const struct protection *p, const char *name)
+{
+	char *path = instance_path(p->c, "agents/%s/%s", p->name, name);
+	bool there = access(path, F_OK) == 0;
+
+	free(path);
+	return there;
+}
+
+/* The console does not know the machine any more, or never did; the agent drops a key that it refused. */
+static bool is_unknown(struct protection *p)
 {
 	char why[256];
 	json_t *answer;
 
+	if (!has_file(p, "agent.json"))
+		return !has_file(p, "agent.key");
+	if (p->elsewhere ||
+	    api_try(p->c, "DELETE", NULL, API_SOON_MS, &answer, why, sizeof(why), "/machines/%s?force=1", p->name) < 0)
+		return false;
+	json_decref(answer);
+	return true;
+}
+
+static void take_back(struct protection *p)
+{
 	(void)local_stop_agent(p->c, p->name);
-	if (enrolled && !p->elsewhere &&
-	    api_try(p->c, "DELETE", NULL, API_SOON_MS, &answer, why, sizeof(why), "/machines/%s?force=1", p->name) == 0)
-		json_decref(answer);
-	removal_folder(p->state);
+	if (is_unknown(p))
+		removal_folder(p->state);
+	else
+		(void)cli_fail_message(p->c, MSG_PROTECT_UNFINISHED, "machine", p->name, "folder", p->state, NULL);
+}
+
+static bool same_disks(const struct protection *p, const json_t *disks)
+{
+	struct stat a, b;
+
+	if (json_array_size(disks) != p->c->operand_count)
+		return false;
+	for (size_t i = 0; i < p->c->operand_count; i++)
+		if (stat(p->c->operands[i], &a) < 0 || stat(get_text(json_array_get(disks, i), "device", ""), &b) < 0 ||
+		    a.st_rdev != b.st_rdev)
+			return false;
+	return true;
+}
+
+/* Enrolled by this very command, whose agent could not be started then. */
+static bool is_begun(const struct protection *p)
+{
+	json_t *j = local_agent_json(p->c, p->name);
+	bool begun = j && !local_agent(p->c, p->name) && strcmp(get_text(j, "name", ""), p->name) == 0 &&
+		     strcmp(get_text(j, "console", ""), p->url) == 0 && same_disks(p, get_array(j, "disks"));
+
+	json_decref(j);
+	return begun;
 }
 
 static int enrol_and_start(struct protection *p)
 {
-	char *program = program_find(p->c, "godwit-agent"), *enrolled;
+	char *program = program_find(p->c, "godwit-agent");
 	bool fresh;
 	int r;
 
 	if (!program)
 		return CLI_FAILED;
-	enrolled = instance_path(p->c, "agents/%s/agent.json", p->name);
-	fresh = access(enrolled, F_OK) < 0;
-	r = run_agent(p, program, "enrol");
-	if (r == CLI_DONE) {
+	fresh = !has_file(p, "agent.json");
+	r = is_begun(p) ? CLI_DONE : run_agent(p, program, "enrol");
+	if (r == CLI_DONE)
 		r = local_start_agent(p->c, p->name);
-		if (r != CLI_DONE && fresh)
-			take_back(p, true);
-	} else if (fresh) {
-		take_back(p, false);
-	}
-	free(enrolled);
+	if (r != CLI_DONE && fresh)
+		take_back(p);
 	free(program);
 	return r;
 }
@@ -169,15 +205,20 @@ static int protect(struct protection *p)
 	const char *url = cli_option(p->c, "console");
 	int r = instance_select(p->c);
 
-	if (r == CLI_DONE)
-		r = url ? token_from_options(p, url) : token_from_instance(p);
+	if (r == CLI_DONE && !url && (cli_option(p->c, "token") || cli_option(p->c, "token-file")))
+		return cli_usage(p->c, "--token and --token-file belong to --console");
+	if (r == CLI_DONE && url)
+		r = token_from_options(p, url);
 	if (r == CLI_DONE)
 		r = local_lock(p->c);
 	if (r != CLI_DONE)
 		return r;
 	p->state = instance_path(p->c, "agents/%s", p->name);
 	interrupt_catch();
-	r = enrol_and_start(p);
+	if (!url) /* after the waiting for the lock: it is good for a moment only */
+		r = token_from_instance(p);
+	if (r == CLI_DONE)
+		r = enrol_and_start(p);
 	if (r != CLI_DONE) {
 		local_tidy(p->c);
 		return r;
@@ -209,8 +250,9 @@ static int run_protect(struct cli *c)
 static const struct verb_option options[] = {
 	{ "name", "NAME", "what to call this machine" },
 	{ "wait", NULL, "show the progress until it is continuously protected" },
-	{ "console", "URL", "a console elsewhere; with --token" },
-	{ "token", "TOKEN", "the installation token, from `godwit token` there (GODWIT_TOKEN)" },
+	{ "console", "URL", "a console elsewhere; with a token of `godwit token` there" },
+	{ "token-file", "FILE", "the installation token is in it" },
+	{ "token", "TOKEN", "the same, for every local user to see; or in GODWIT_TOKEN" },
 	{ "proxy", "URL", "HTTP proxy on the way to the console" },
 	{ NULL },
 };

@@ -49,17 +49,17 @@ static bool confirmed(struct cli *c, const char *name, const json_t *machine)
 	return false;
 }
 
-/* Whether the machine's agent has its folder here. */
-static bool agent_is_here(const struct cli *c, const char *name)
+/* Whether the machine's agent has its folder here: one of that name may be another console's. */
+static bool agent_is_here(const struct cli *c, const char *name, const char *id)
 {
-	char *path;
+	json_t *j;
 	bool here;
 
 	if (!c->data || strchr(name, '/'))
 		return false;
-	path = instance_path(c, "agents/%s/agent.json", name);
-	here = access(path, F_OK) == 0;
-	free(path);
+	j = local_agent_json(c, name);
+	here = j && strcmp(get_text(j, "id", ""), id) == 0;
+	json_decref(j);
 	return here;
 }
 
@@ -76,9 +76,9 @@ static void remove_agent(struct cli *c, const char *name)
 	free(state);
 }
 
-static int unprotect(struct cli *c, const char *name)
+static int unprotect(struct cli *c, const char *name, const char *id)
 {
-	bool here = agent_is_here(c, name);
+	bool here = agent_is_here(c, name, id);
 	char text[WORDS_MAX];
 	json_t *answer;
 
@@ -108,7 +108,7 @@ static int run_unprotect(struct cli *c)
 	if (!machine)
 		return CLI_FAILED;
 	name = get_text(machine, "name", c->operands[0]);
-	r = confirmed(c, name, machine) ? unprotect(c, name) : CLI_FAILED;
+	r = confirmed(c, name, machine) ? unprotect(c, name, get_text(machine, "id", "")) : CLI_FAILED;
 	json_decref(machine);
 	return r;
 }

@@ -12,6 +12,13 @@
 
 #define ENROL_TIMEOUT_MS 30000
 
+bool enrolment_take_token(const char **token)
+{
+	if (!*token)
+		*token = getenv(ENROLMENT_TOKEN_VARIABLE);
+	return *token && **token;
+}
+
 json_t *enrolment_facts(void)
 {
 	struct utsname u = { 0 };
@@ -30,6 +37,12 @@ json_t *enrolment_facts(void)
 			 get_nprocs(), "memory_bytes", (json_int_t)si.totalram * si.mem_unit);
 }
 
+/* The request may have arrived, and what became of it is not known. */
+static bool is_lost(const struct fault *f)
+{
+	return f->code == MSG_CONSOLE_TIMED_OUT || f->code == MSG_CONSOLE_LOST || f->code == MSG_CONSOLE_UNCLEAR;
+}
+
 int enrolment_ask(const char *console, const struct pki_token *token, const char *proxy, const json_t *body,
 		  enum message_code failed, json_t **ret_answer, struct fault *f)
 {
@@ -45,12 +58,37 @@ int enrolment_ask(const char *console, const struct pki_token *token, const char
 	status = http_request(h, "POST", "/api/godwit/v1/enrol", body, ENROL_TIMEOUT_MS, &answer, f);
 	http_free(h);
 	if (status < 0)
-		return status;
+		return is_lost(f) ? -EINPROGRESS : status;
 	if (status == 201) {
 		*ret_answer = answer;
 		return 0;
 	}
 	err = fault_from_json(answer, f);
 	json_decref(answer);
-	return err ? fault_set(f, -EPROTO, MSG_CONSOLE_UNCLEAR, "url", console, "status", "not 201", NULL) : -EACCES;
+	if (err)
+		return fault_set(f, -EINPROGRESS, MSG_CONSOLE_UNCLEAR, "url", console, "status", "not 201", NULL);
+	return status >= 500 ? -EINPROGRESS : -EACCES;
+}
+
+static int save(const char *path, const char *text)
+{
+	return fileio_replace(path, text, strlen(text), 0644);
+}
+
+int enrolment_keep(const json_t *answer, const char *certificate_path, const char *ca_path, struct uuid *ret_id)
+{
+	const char *id = json_string_value(json_object_get(answer, "id"));
+	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
+	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	struct uuid parsed;
+	int err;
+
+	if (!id || uuid_parse(id, &parsed) || !certificate || !ca)
+		return -EPROTO;
+	err = save(certificate_path, certificate);
+	if (!err)
+		err = save(ca_path, ca);
+	if (!err)
+		*ret_id = parsed;
+	return err;
 }

@@ -9,22 +9,27 @@
 #include "http.h"
 
 #include "fileio.h"
+#include "pki.h"
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #define CONNECT_TIMEOUT_MS 5000
 #define ANSWER_MAX_BYTES (64 * MIB)
 #define CA_MAX_BYTES (1 * MIB)
+#define STALL_BYTES_PER_SECOND 100 /* less is nowhere */
+#define UNSENT_MAX_BYTES (64 * KIB)
 
 enum verdict {
 	VERDICT_NONE,	     /* the certificate was not looked at */
@@ -40,7 +45,7 @@ struct http {
 	struct curl_slist *headers;
 	char *base_url, *host, *proxy;
 	STACK_OF(X509) *ca;
-	bool pinned, own_ca;
+	bool pinned, own_ca, stalls;
 	uint8_t pin[16];
 
 	/* How far this request's new connection came, if it needed one; curl's
@@ -66,16 +71,11 @@ static void init_curl(void)
 
 /* --- whom to believe --------------------------------------------------------- */
 
-static bool has_pin(X509 *cert, const uint8_t pin[16])
+static bool has_pin(const X509 *cert, const uint8_t pin[16])
 {
-	uint8_t *der = NULL, hash[SHA256_DIGEST_LENGTH];
-	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	uint8_t own[PKI_PIN_BYTES];
 
-	if (len <= 0)
-		return false;
-	SHA256(der, (size_t)len, hash);
-	OPENSSL_free(der);
-	return CRYPTO_memcmp(hash, pin, 16) == 0;
+	return pki_pin_certificate(cert, own) == 0 && CRYPTO_memcmp(own, pin, sizeof(own)) == 0;
 }
 
 /* The presented certificate whose key has the pin: the only one to trust. */
@@ -166,7 +166,11 @@ static CURLcode on_ssl_context(CURL *curl, void *ssl_context, void *arg)
 static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	struct http *h = arg;
+	int unsent = UNSENT_MAX_BYTES;
 
+	/* What the kernel holds has got nowhere yet. */
+	if (h->stalls)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	h->connecting = true;
 	return CURL_SOCKOPT_OK;
 }
@@ -307,6 +311,9 @@ static void set_options(struct http *h, const struct http_options *o)
 	curl_easy_setopt(c, CURLOPT_SOCKOPTDATA, h);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
 			 (long)(o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_TIMEOUT_MS));
+	h->stalls = o->stall_seconds > 0;
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)(h->stalls ? STALL_BYTES_PER_SECOND : 0));
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)o->stall_seconds);
 	/* The empty string also keeps https_proxy of the environment out: which
 	 * way a daemon goes is a setting, not an accident. */
 	curl_easy_setopt(c, CURLOPT_PROXY, h->proxy ? h->proxy : "");
@@ -398,13 +405,33 @@ static int tls_fault(const struct http *h, struct fault *f)
 	}
 }
 
+/* The proxy as a message may name it: its URL may hold a password. */
+static const char *proxy_shown(const struct http *h, char buf[FAULT_VALUE_MAX])
+{
+	const char *proxy = h->proxy ? h->proxy : "", *scheme = strstr(proxy, "://");
+	const char *host = scheme ? scheme + 3 : proxy, *at = NULL;
+
+	/* The last one: a password may have a bare @ or / in it, and no host has. */
+	for (const char *p = strchr(host, '@'); p; p = strchr(p + 1, '@'))
+		at = p;
+	snprintf(buf, FAULT_VALUE_MAX, "%.*s%s", (int)(host - proxy), proxy, at ? at + 1 : host);
+	return buf;
+}
+
+static int proxy_fault(const struct http *h, struct fault *f)
+{
+	char shown[FAULT_VALUE_MAX];
+
+	return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", proxy_shown(h, shown), "reason", h->reason, NULL);
+}
+
 static int connect_fault(const struct http *h, struct fault *f)
 {
 	long os_error = 0;
 
 	curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &os_error);
 	if (h->proxy)
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy, "reason", h->reason, NULL);
+		return proxy_fault(h, f);
 	if (os_error == ECONNREFUSED)
 		return fault_set(f, -ECONNREFUSED, MSG_CONSOLE_REFUSED, "url", h->base_url, NULL);
 	if (os_error == ETIMEDOUT)
@@ -434,14 +461,13 @@ static int transport_fault(const struct http *h, CURLcode code, struct fault *f)
 
 	curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &tunnel);
 	if (h->proxy && tunnel >= 300)
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy, "reason", h->reason, NULL);
+		return proxy_fault(h, f);
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return fault_set(f, -EHOSTUNREACH, MSG_CONSOLE_NAME_UNKNOWN, "host", h->host, NULL);
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_PROXY:
-		return fault_set(f, -EHOSTUNREACH, MSG_PROXY_FAILED, "proxy", h->proxy ? h->proxy : "", "reason",
-				 h->reason, NULL);
+		return proxy_fault(h, f);
 	case CURLE_COULDNT_CONNECT:
 		return connect_fault(h, f);
 	case CURLE_OPERATION_TIMEDOUT:

@@ -21,6 +21,7 @@ struct http_options {
 	const char *bearer;	/* Authorization: Bearer, or NULL */
 	const char *proxy;	/* URL, or NULL */
 	unsigned int connect_timeout_ms; /* 0: 5000 */
+	unsigned int stall_seconds; /* a request that gets nowhere for so long has timed out; 0: none */
 };
 
 _must_check_ int http_new(const struct http_options *o, struct http **ret);

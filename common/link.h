@@ -11,7 +11,8 @@
  *	to the link	status, events, replies
  *
  * Status is sent at most once a second, newest wins.  Events and replies are
- * kept, in a bounded queue, while the console is away.  The last desired state
+ * kept, in a bounded queue, while the console is away; a reply that does not get
+ * through although it is there is given up, and the console told so.  The last desired state
  * is kept in @state_path and is the first message after a restart.
  */
 #ifndef GODWIT_LINK_H
@@ -26,12 +27,13 @@ struct link;
 struct link_options {
 	const char *console_url, *ca_path, *key_path, *cert_path, *proxy;
 	const char *state_path; /* desired.json */
+	unsigned int stall_seconds; /* a post that gets nowhere for so long is tried again; 0: 15 */
 };
 
 /* Forks: call before threads are made.  The options' strings must live until
  * it returns. */
 _must_check_ int link_start(const struct link_options *o, struct link **ret);
-/* What is queued is given two seconds to get out. NULL is allowed. */
+/* What is queued is given two seconds to get out, and the child four in all to end. NULL is allowed. */
 void link_stop(struct link *l);
 int link_fd(const struct link *l);			/* poll for input */
 

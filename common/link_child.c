@@ -7,6 +7,10 @@
  *	poster		queues -> POST /link/reply, /events, /status
  *
  * Replies go first, then the status if it is time (one a second), then events.
+ * But a status does not wait for a reply that has broken off, nor for long: it
+ * would make the program seem dead.  A post
+ * has its time as long as it gets on, and not for ever (POST_TIMEOUT_MS).  A reply
+ * that breaks off REPLY_ATTEMPTS times is replaced by a fault that says so.
  * A post that the console could not take is tried again, with back-off; one that
  * it refused (4xx) would be refused again and is dropped.  Too many events (429)
  * wait by themselves: the status goes on.
@@ -37,10 +41,13 @@
 
 #define POLL_WAIT_S 25
 #define POLL_TIMEOUT_MS ((POLL_WAIT_S + 15) * 1000)
-#define POST_TIMEOUT_MS 15000
+#define POST_TIMEOUT_MS 120000 /* who asked has given up by then */
+#define POST_STALL_S 15
+#define REPLY_ATTEMPTS 3
 #define BACKOFF_LEAST_MS 1000
 #define BACKOFF_MOST_MS 10000
 #define STATUS_PERIOD_US USEC_PER_SEC
+#define STATUS_OVERDUE_US (10 * USEC_PER_SEC)
 #define DRAIN_MS 2000
 #define EVENTS_PER_POST 100
 #define QUEUE_MAX_ITEMS 1000
@@ -52,6 +59,8 @@
 struct item {
 	json_t *body;
 	size_t bytes;
+	unsigned int attempts; /* a reply's, that broke off */
+	bool given_up; /* it is the fault that says so */
 	struct item *next;
 };
 
@@ -243,11 +252,12 @@ static struct timespec deadline_after_us(uint64_t us)
 				  .tv_nsec = (long)(at % USEC_PER_SEC) * 1000 };
 }
 
-static struct http *connect_console(struct child *c)
+/* @stall_seconds: as of struct http_options. */
+static struct http *connect_console(struct child *c, unsigned int stall_seconds)
 {
 	struct http_options o = { .base_url = c->options.console_url, .ca_path = c->options.ca_path,
 				  .key_path = c->options.key_path, .cert_path = c->options.cert_path,
-				  .proxy = c->options.proxy };
+				  .proxy = c->options.proxy, .stall_seconds = stall_seconds };
 	struct http *h;
 
 	/* The files were there when the program enrolled; if they cannot be
@@ -369,7 +379,7 @@ static bool poll_once(struct child *c, struct http *h)
 static void *poller(void *arg)
 {
 	struct child *c = arg;
-	struct http *h = connect_console(c);
+	struct http *h = connect_console(c, 0);
 	unsigned int backoff = BACKOFF_LEAST_MS, seed = (unsigned int)getpid();
 
 	for (;;) {
@@ -383,7 +393,7 @@ static void *poller(void *arg)
 
 /* --- poster ---------------------------------------------------------------------------------- */
 
-enum posted { POSTED, POST_LATER, POST_TOO_MANY };
+enum posted { POSTED, POST_LATER, POST_BROKEN_OFF, POST_TOO_MANY };
 
 static enum posted post(struct http *h, const char *path, const json_t *body)
 {
@@ -394,6 +404,8 @@ static enum posted post(struct http *h, const char *path, const json_t *body)
 	json_decref(answer);
 	if (status == 429)
 		return POST_TOO_MANY;
+	if (status < 0 && (fault.code == MSG_CONSOLE_TIMED_OUT || fault.code == MSG_CONSOLE_LOST))
+		return POST_BROKEN_OFF;
 	if (status < 0 || status >= 500 || status == 401 || status == 403)
 		return POST_LATER;
 	return POSTED;
@@ -416,6 +428,14 @@ static json_t *events_body(const struct queue *q, size_t *ret_count)
 	return json_pack("{s:o}", "events", list);
 }
 
+static bool status_is_next(const struct child *c, uint64_t now)
+{
+	if (!c->replies.first)
+		return c->stopping || now >= c->status_sent_us + STATUS_PERIOD_US;
+	return !c->stopping &&
+	       now >= c->status_sent_us + (c->replies.first->attempts ? STATUS_PERIOD_US : STATUS_OVERDUE_US);
+}
+
 /* What to post next, or how long to wait for it. Called with the lock held;
  * the queues keep what is being posted. */
 static bool next_work(struct child *c, struct work *w, uint64_t *ret_wait_us)
@@ -424,12 +444,12 @@ static bool next_work(struct child *c, struct work *w, uint64_t *ret_wait_us)
 
 	*w = (struct work){ 0 };
 	*ret_wait_us = 3600 * USEC_PER_SEC;
-	if (c->replies.first) {
-		*w = (struct work){ .path = API "/reply", .body = json_incref(c->replies.first->body), .reply = true };
-	} else if (c->status && (c->stopping || now >= c->status_sent_us + STATUS_PERIOD_US)) {
+	if (c->status && status_is_next(c, now)) {
 		*w = (struct work){ .path = API "/status", .body = c->status, .status = true };
 		c->status = NULL;
 		c->status_sent_us = now;
+	} else if (c->replies.first) {
+		*w = (struct work){ .path = API "/reply", .body = json_incref(c->replies.first->body), .reply = true };
 	} else if (c->events.first && now >= c->events_after_us) {
 		w->path = API "/events";
 		w->body = events_body(&c->events, &w->events);
@@ -456,10 +476,39 @@ static void work_done(struct child *c, struct work *w)
 	}
 }
 
+static json_t *lost_reply(const struct item *i)
+{
+	char bytes[24];
+	struct fault f;
+
+	snprintf(bytes, sizeof(bytes), "%zu", i->bytes);
+	fault_set(&f, 0, MSG_LINK_REPLY_LOST, "bytes", bytes, NULL);
+	return json_pack("{s:O, s:b, s:o}", "id", json_object_get(i->body, "id"), "ok", 0, "fault", fault_to_json(&f));
+}
+
+/* With the lock held.  What has no id cannot be told of, and goes by itself. */
+static void reply_broke_off(struct child *c, const struct work *w)
+{
+	struct item *i = c->replies.first;
+	json_t *instead;
+
+	if (!w->reply || !i || i->body != w->body || ++i->attempts < REPLY_ATTEMPTS)
+		return;
+	instead = i->given_up ? NULL : lost_reply(i);
+	if (!instead) {
+		json_decref(queue_pop(&c->replies));
+		return;
+	}
+	json_decref(i->body);
+	i->body = instead;
+	i->attempts = 0;
+	i->given_up = true;
+}
+
 static void *poster(void *arg)
 {
 	struct child *c = arg;
-	struct http *h = connect_console(c);
+	struct http *h = connect_console(c, c->options.stall_seconds ? c->options.stall_seconds : POST_STALL_S);
 	unsigned int backoff = BACKOFF_LEAST_MS, seed = (unsigned int)getpid() + 1;
 
 	pthread_mutex_lock(&c->lock);
@@ -483,6 +532,8 @@ static void *poster(void *arg)
 			work_done(c, &w);
 			backoff = BACKOFF_LEAST_MS;
 		}
+		if (result == POST_BROKEN_OFF)
+			reply_broke_off(c, &w);
 		json_decref(w.body);
 		if (result != POSTED && c->stopping)
 			break;

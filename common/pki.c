@@ -72,6 +72,30 @@ int pki_token_parse(const char *text, struct pki_token *ret)
 	return 0;
 }
 
+char *pki_pin_format(const uint8_t pin[16], char ret_text[PKI_PIN_TEXT_LEN + 1])
+{
+	for (size_t i = 0; i < PKI_PIN_BYTES; i++)
+		snprintf(ret_text + 2 * i, 3, "%02x", pin[i]);
+	return ret_text;
+}
+
+int pki_pin_parse(const char *text, uint8_t ret_pin[16])
+{
+	uint8_t pin[PKI_PIN_BYTES];
+
+	if (strlen(text) != PKI_PIN_TEXT_LEN)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(pin); i++) {
+		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return -EINVAL;
+		pin[i] = (uint8_t)(high << 4 | low);
+	}
+	memcpy(ret_pin, pin, sizeof(pin));
+	return 0;
+}
+
 /* --- reading and writing PEM ---------------------------------------------- */
 
 /* OpenSSL's queue of errors is per thread and would be blamed on the next
@@ -221,7 +245,7 @@ static X509 *begin_cert(const char *common_name, EVP_PKEY *key, int days)
 	return NULL;
 }
 
-static int cert_pin(X509 *cert, uint8_t ret_pin[16])
+int pki_pin_certificate(const X509 *cert, uint8_t ret_pin[16])
 {
 	uint8_t *der = NULL, hash[SHA256_DIGEST_LENGTH];
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
@@ -415,7 +439,7 @@ int pki_pin(const char *cert_path, uint8_t ret_pin[16])
 
 	if (err)
 		return err;
-	err = cert_pin(cert, ret_pin);
+	err = pki_pin_certificate(cert, ret_pin);
 	X509_free(cert);
 	return err;
 }
@@ -424,7 +448,7 @@ int pki_pin_pem(const char *cert_pem, uint8_t ret_pin[16])
 {
 	BIO *bio = BIO_new_mem_buf(cert_pem, -1);
 	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	int err = cert ? cert_pin(cert, ret_pin) : -EBADMSG;
+	int err = cert ? pki_pin_certificate(cert, ret_pin) : -EBADMSG;
 
 	X509_free(cert);
 	BIO_free(bio);

@@ -44,7 +44,13 @@ _must_check_ int pki_make_request(const char *key_path, const char *common_name,
 _must_check_ int pki_sign(const char *ca_key_path, const char *ca_cert_path, const char *request_pem,
 			  const char *common_name, const char *const *alt_names, unsigned int days, char **ret_pem);
 
-/* First 16 bytes of the SHA-256 of the certificate's public key. */
+/* A pin: the first 16 bytes of the SHA-256 of the certificate's public key.  -EBADMSG: it has none. */
+#define PKI_PIN_BYTES 16
+#define PKI_PIN_TEXT_LEN 32
+struct x509_st;
+_must_check_ int pki_pin_certificate(const struct x509_st *cert, uint8_t ret_pin[16]);
+char *pki_pin_format(const uint8_t pin[16], char ret_text[PKI_PIN_TEXT_LEN + 1]); /* lower case */
+_must_check_ int pki_pin_parse(const char *text, uint8_t ret_pin[16]); /* -EINVAL: not 32 hex digits */
 _must_check_ int pki_pin(const char *cert_path, uint8_t ret_pin[16]);
 _must_check_ int pki_pin_pem(const char *cert_pem, uint8_t ret_pin[16]);
 

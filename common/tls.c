@@ -20,6 +20,7 @@
  *   and AES-GCM is good for some 2^24 full records with one key (RFC 8446, 5.5).
  */
 #include "tls.h"
+#include "pki.h"
 #include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -505,6 +506,13 @@ int tls_peer(const struct tls *t, char ret_role[16], struct uuid *ret_id)
 		return 0;
 	}
 	return -EKEYREJECTED;
+}
+
+int tls_peer_pin(const struct tls *t, uint8_t ret_pin[16])
+{
+	X509 *cert = t->established ? SSL_get0_peer_certificate(t->ssl) : NULL;
+
+	return cert ? pki_pin_certificate(cert, ret_pin) : -EKEYREJECTED;
 }
 
 const char *tls_error(const struct tls *t)

@@ -43,6 +43,9 @@ bool tls_pending(const struct tls *t); /* bytes that poll(2) does not know of */
  * console).  -EKEYREJECTED if the common name is not one of ours. */
 _must_check_ int tls_peer(const struct tls *t, char ret_role[16], struct uuid *ret_id);
 
+/* And the pin of its key (pki.h): which of the certificates that were made for that name. */
+_must_check_ int tls_peer_pin(const struct tls *t, uint8_t ret_pin[16]);
+
 /* A text for the log about the last error of this connection. */
 const char *tls_error(const struct tls *t);
 

@@ -2,9 +2,11 @@
 #include "catalogue.h"
 
 #include "schema.h"
+#include "wallclock.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 
 #define STATEMENTS_MAX 128
 #define BUSY_TIMEOUT_MS 5000
+#define OPEN_AGAIN_MS 10
 
 struct db {
 	sqlite3 *handle;
@@ -135,6 +138,20 @@ static int migrate(sqlite3 *handle)
 	return err;
 }
 
+static void close_connection(struct db *db)
+{
+	for (size_t i = 0; i < db->cached; i++)
+		sqlite3_finalize(db->cache[i].statement);
+	sqlite3_close(db->handle);
+	*db = (struct db){ 0 };
+}
+
+static void close_both(struct catalogue *c)
+{
+	close_connection(&c->reader);
+	close_connection(&c->writer);
+}
+
 static int open_both(const char *path, struct catalogue *c)
 {
 	int err = open_connection(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &c->writer);
@@ -150,6 +167,23 @@ static int open_both(const char *path, struct catalogue *c)
 	return err;
 }
 
+/*
+ * While another process changes the journal's mode, or is the last to close the file,
+ * SQLite answers "busy" at once, whatever time it was given.  So here it is given once more.
+ */
+static int open_patiently(const char *path, struct catalogue *c)
+{
+	uint64_t until = monotonic_now_us() + BUSY_TIMEOUT_MS * USEC_PER_MSEC;
+	int err = open_both(path, c);
+
+	while (err == -EBUSY && monotonic_now_us() < until) {
+		close_both(c);
+		(void)poll(NULL, 0, OPEN_AGAIN_MS);
+		err = open_both(path, c);
+	}
+	return err;
+}
+
 int catalogue_open(const char *path, struct catalogue **ret)
 {
 	struct catalogue *c = calloc(1, sizeof(*c));
@@ -161,7 +195,7 @@ int catalogue_open(const char *path, struct catalogue **ret)
 	pthread_mutex_init(&c->write_lock, NULL);
 	pthread_mutex_init(&c->read_lock, NULL);
 	mask = umask(0077);
-	err = open_both(path, c);
+	err = open_patiently(path, c);
 	umask(mask);
 	if (err) {
 		catalogue_close(c);
@@ -171,19 +205,11 @@ int catalogue_open(const char *path, struct catalogue **ret)
 	return 0;
 }
 
-static void close_connection(struct db *db)
-{
-	for (size_t i = 0; i < db->cached; i++)
-		sqlite3_finalize(db->cache[i].statement);
-	sqlite3_close(db->handle);
-}
-
 void catalogue_close(struct catalogue *c)
 {
 	if (!c)
 		return;
-	close_connection(&c->reader);
-	close_connection(&c->writer);
+	close_both(c);
 	pthread_mutex_destroy(&c->read_lock);
 	pthread_mutex_destroy(&c->write_lock);
 	free(c);

@@ -2,18 +2,21 @@
 #include "desired.h"
 
 #include "payload.h"
+#include "pki.h"
 #include "resource.h"
 #include "settings.h"
 
 #include <stdlib.h>
 
-static json_t *server_for(const struct request *r, struct db *db, const struct machine_row *m)
+json_t *desired_server(const struct request *r, struct db *db, const struct machine_row *m)
 {
+	char key[PKI_PIN_TEXT_LEN + 1];
 	struct server_row s;
 
 	if (!*m->server_id || !db_server_find(db, m->server_id, &s))
 		return json_null();
-	return json_pack("{s:s, s:I}", "address", resource_server_address(r, &s), "port", (json_int_t)s.port);
+	return json_pack("{s:s, s:I, s:s}", "address", resource_server_address(r, &s), "port", (json_int_t)s.port, "key",
+			 pki_pin_format(s.key, key));
 }
 
 static json_t *agent_desired(const struct request *r, struct db *db)
@@ -23,7 +26,7 @@ static json_t *agent_desired(const struct request *r, struct db *db)
 	if (!db_machine_by_id(db, r->peer_id, &m))
 		return NULL;
 	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "id", m.id, "name", m.name, "state", m.state, "settings",
-			 settings_in_force(db, m.id), "server", server_for(r, db, &m), "disks", db_disks(db, m.id));
+			 settings_in_force(db, m.id), "server", desired_server(r, db, &m), "disks", db_disks(db, m.id));
 }
 
 static json_t *retention(struct db *db, const char *machine_id)
@@ -35,6 +38,16 @@ static json_t *retention(struct db *db, const char *machine_id)
 			      json_object_get(s, "retention_daily_seconds"));
 	json_decref(s);
 	return retention;
+}
+
+/* What a replication server needs of it. */
+static json_t *kept_machine(struct db *db, const struct machine_row *m)
+{
+	char key[PKI_PIN_TEXT_LEN + 1];
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", m->id, "name", m->name, "state",
+			 m->removed ? "removed" : m->state, "key", pki_pin_format(m->key, key), "retention",
+			 retention(db, m->id));
 }
 
 static json_t *server_desired(const struct request *r, struct db *db)
@@ -50,10 +63,7 @@ static json_t *server_desired(const struct request *r, struct db *db)
 	count = db_machine_list(db, true, s.id, &rows);
 	for (size_t i = 0; i < count; i++)
 		if (!rows[i].removed || !rows[i].store_gone)
-			json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "id", rows[i].id, "name",
-							      rows[i].name, "state",
-							      rows[i].removed ? "removed" : rows[i].state, "retention",
-							      retention(db, rows[i].id)));
+			json_array_append_new(list, kept_machine(db, &rows[i]));
 	free(rows);
 	return json_pack("{s:s, s:s, s:o}", "id", s.id, "name", s.name, "machines", list);
 }

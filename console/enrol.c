@@ -4,8 +4,10 @@
  *
  *	name not taken				new
  *	name taken, same key			the same again: the answer was lost
- *	name taken, machine_id given and right	enrolled anew with another key, unless
+ *	name taken, machine_id given and right,
+ *	an administrator's token as well	enrolled anew with another key, unless
  *						the old one is at work
+ *	the same without that token		403: an installation token makes new ones only
  *	name taken otherwise			409
  *
  * Signing needs no lock; the catalogue is asked again when the certificate is
@@ -13,6 +15,7 @@
  */
 #include "db_access.h"
 #include "db_events.h"
+#include "desired.h"
 #include "handlers.h"
 #include "identity.h"
 #include "names.h"
@@ -227,6 +230,8 @@ static int settle_identity(struct request *r, struct db *db, struct enrolment *e
 	}
 	if (!e->machine_id && !same_key)
 		return request_refuse(r, 409, taken, "name", e->name, NULL);
+	if (!same_key && r->is != WHO_ADMIN)
+		return request_refuse(r, 403, MSG_API_FORBIDDEN, "who", r->who, NULL);
 	if (!same_key && live_connected(r->console->live, h.id))
 		return request_refuse(r, 409, MSG_MACHINE_CONNECTED, "name", e->name, NULL);
 	memcpy(e->id, h.id, sizeof(e->id));
@@ -327,24 +332,16 @@ static int keep(struct request *r, struct enrolment *e)
 
 /* --- the answer -------------------------------------------------------------------------------------- */
 
-static json_t *server_of(struct request *r, struct db *db, const char *machine_id)
-{
-	struct machine_row m;
-	struct server_row s;
-
-	if (!db_machine_by_id(db, machine_id, &m) || !*m.server_id || !db_server_find(db, m.server_id, &s))
-		return json_null();
-	return json_pack("{s:s, s:I}", "address", resource_server_address(r, &s), "port", (json_int_t)s.port);
-}
-
 static int answer(struct request *r, const struct enrolment *e)
 {
 	struct db *db = catalogue_read(r->console->catalogue);
 	json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "id", e->id, "name", e->name, "certificate", e->certificate, "ca",
 				 r->console->ca_pem);
+	struct machine_row m;
 	int err;
 
-	json_object_set_new(body, "server", e->agent ? server_of(r, db, e->id) : json_null());
+	json_object_set_new(body, "server",
+			    e->agent && db_machine_by_id(db, e->id, &m) ? desired_server(r, db, &m) : json_null());
 	if (e->agent)
 		json_object_set_new(body, "settings", settings_in_force(db, e->id));
 	err = catalogue_read_end(r->console->catalogue);
@@ -380,6 +377,8 @@ int handle_enrol(struct request *r)
 	char wanted[ID_SIZE];
 	int status = read_members(r, &e);
 
+	if (!status && e.machine_id)
+		status = identity_check_bearer(r);
 	if (!status)
 		status = check_facts(r, e.facts);
 	if (!status)

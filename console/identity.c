@@ -224,15 +224,30 @@ static int check_server(struct request *r, const struct presented *p)
 	return check_key(r, p, s.key, s.name);
 }
 
-int identity_check(struct request *r)
+/* NULL: there is none. */
+static const char *bearer_of(struct request *r)
 {
 	const char *header = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+
+	return header && !strncasecmp(header, "Bearer ", 7) ? header + 7 + strspn(header + 7, " ") : NULL;
+}
+
+int identity_check_bearer(struct request *r)
+{
+	const char *bearer = bearer_of(r);
+
+	return bearer ? check_bearer(r, bearer) : 0;
+}
+
+int identity_check(struct request *r)
+{
+	const char *bearer = bearer_of(r);
 	struct presented p;
 	const char *reason;
 	int status;
 
-	if (header && !strncasecmp(header, "Bearer ", 7)) {
-		status = check_bearer(r, header + 7 + strspn(header + 7, " "));
+	if (bearer) {
+		status = check_bearer(r, bearer);
 	} else {
 		reason = recall_presented(r, &p);
 		if (reason)

@@ -9,6 +9,10 @@
  * status of the refusal. */
 _must_check_ int identity_check(struct request *r);
 
+/* For a route that is for everybody: r->is is WHO_ADMIN if an administrator's token came with the request, and
+ * untouched if none did.  0, or the refusal of a wrong one. */
+_must_check_ int identity_check_bearer(struct request *r);
+
 /* What a connection's certificate was found to say, kept for its next requests:
  * made and freed with the connection. */
 struct identity_memory;

@@ -34,6 +34,7 @@ enum control_type {
 struct control_message {
 	uint32_t type;
 	struct uuid machine;	/* ADMIT */
+	uint8_t key[16];	/* ADMIT: tls_peer_pin() */
 	struct session_figures figures; /* FIGURES, ENDED */
 	int32_t err;		/* ENDED: -errno or 0 */
 	uint16_t reason;	/* ENDED, KEEP_OUT, END: enum wire_refusal, or 0: no REFUSE was sent */

@@ -13,25 +13,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static int save_text(const struct settings *s, const char *name, const char *text)
-{
-	char path[SETTINGS_PATH_MAX];
-
-	return fileio_replace(settings_path(s, name, path), text, strlen(text), 0644);
-}
-
 static int save_answer(struct settings *s, const json_t *answer)
 {
-	const char *id = json_string_value(json_object_get(answer, "id"));
-	const char *certificate = json_string_value(json_object_get(answer, "certificate"));
-	const char *ca = json_string_value(json_object_get(answer, "ca"));
+	char certificate[SETTINGS_PATH_MAX], ca[SETTINGS_PATH_MAX];
 	int err;
 
-	if (!id || uuid_parse(id, &s->id) || !certificate || !ca)
-		return -EPROTO;
-	err = save_text(s, "server.crt", certificate);
-	if (!err)
-		err = save_text(s, "ca.crt", ca);
+	err = enrolment_keep(answer, settings_path(s, "server.crt", certificate), settings_path(s, "ca.crt", ca),
+			     &s->id);
 	return err ? err : settings_save(s);
 }
 

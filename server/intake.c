@@ -50,6 +50,7 @@ struct intake {
 	struct line *line;
 	struct session *session;
 	struct uuid machine;
+	uint8_t key[16]; /* tls_peer_pin() */
 	struct store_writer *writer;
 	char store_dir[4096];
 	int store_fd; /* the machine's folder */
@@ -101,8 +102,10 @@ static int ask_listener(struct intake *in, const struct uuid *machine, struct wi
 {
 	struct control_message m = { .type = CONTROL_ADMIT, .machine = *machine };
 	struct pollfd p = { .fd = in->o->control_fd, .events = POLLIN };
-	int err = control_send(in->o->control_fd, &m);
+	int err;
 
+	memcpy(m.key, in->key, sizeof(m.key));
+	err = control_send(in->o->control_fd, &m);
 	if (!err && poll(&p, 1, (int)(INTAKE_ADMIT_US / USEC_PER_MSEC)) <= 0)
 		err = -ETIMEDOUT;
 	if (!err)
@@ -370,7 +373,7 @@ static int shake_hands(struct intake *in, struct uuid *ret_peer)
 	}
 	if (err)
 		return over(in, err, 0, tls_error(in->tls));
-	err = tls_peer(in->tls, role, ret_peer);
+	err = tls_peer(in->tls, role, ret_peer) ?: tls_peer_pin(in->tls, in->key);
 	if (err || strcmp(role, "agent") != 0)
 		return over(in, -EKEYREJECTED, 0, "the peer's certificate is not an agent's");
 	return 0;

@@ -43,6 +43,7 @@ struct guest {
 	uint8_t address[16]; /* what is counted for LISTENER_GREETINGS_PER_ADDRESS_MAX */
 	char peer[ADDRESS_TEXT_MAX];
 	struct uuid machine; /* from WAITING on */
+	uint8_t key[16];     /* likewise */
 	char name[REGISTRY_NAME_MAX + 1];
 	struct session_figures figures;
 	struct loop_timer kill_timer;
@@ -233,10 +234,15 @@ static bool has_newer(const struct guest *g)
 	return false;
 }
 
-static const char *why_not_started(const struct machine *m)
+/* L4; NULL: it may be in. */
+static const char *why_not(const struct machine *m, const struct guest *g)
 {
 	if (!m || m->state == MACHINE_REMOVED)
 		return "this machine is not known to this server";
+	if (m->has_key && memcmp(m->key, g->key, sizeof(m->key)) != 0)
+		return "its key is not the one that this machine was enrolled with last";
+	if (m->state == MACHINE_STARTED)
+		return NULL;
 	return m->state == MACHINE_PAUSED ? "replication of this machine is paused" :
 					    "replication of this machine is stopped";
 }
@@ -245,16 +251,19 @@ static void take_admit(struct guest *g, const struct control_message *c)
 {
 	struct listener *l = g->listener;
 	const struct machine *m = registry_find(l->o.registry, &c->machine);
+	const char *why;
 
 	if (g->state != GREETING || g->asked_to_end)
 		return;
 	g->machine = c->machine;
+	memcpy(g->key, c->key, sizeof(g->key));
+	why = why_not(m, g);
 	g->state = WAITING;
 	snprintf(g->name, sizeof(g->name), "%s", m ? m->name : "an unknown machine");
 	if (l->shut) {
 		end_guest(g, WIRE_REFUSED_SHUTDOWN, "the server is stopping");
-	} else if (!m || m->state != MACHINE_STARTED) {
-		end_guest(g, WIRE_REFUSED_UNKNOWN, why_not_started(m));
+	} else if (why) {
+		end_guest(g, WIRE_REFUSED_UNKNOWN, why);
 	} else if (has_newer(g)) {
 		end_guest(g, WIRE_REFUSED_BUSY, "a newer connection of this machine is there");
 	} else {
@@ -266,10 +275,10 @@ static void take_admit(struct guest *g, const struct control_message *c)
 void listener_check_machines(struct listener *l)
 {
 	for (struct guest *g = l->guests; g; g = g->next) {
-		const struct machine *m = registry_find(l->o.registry, &g->machine);
+		const char *why = why_not(registry_find(l->o.registry, &g->machine), g);
 
-		if ((g->state == WAITING || g->state == INSIDE) && (!m || m->state != MACHINE_STARTED))
-			end_guest(g, WIRE_REFUSED_UNKNOWN, why_not_started(m));
+		if ((g->state == WAITING || g->state == INSIDE) && why)
+			end_guest(g, WIRE_REFUSED_UNKNOWN, why);
 	}
 }
 

@@ -13,6 +13,8 @@
  *	knows it before we do; it must not be kept out by its own ghost.
  * L3	Strangers are bounded: in number, in number for each address, and in
  *	time (intake.h).  Sessions INSIDE are not touched by any of it.
+ * L4	Whose key the console does not name any more is not the machine: it is
+ *	refused before it can end an older session (L2), and ended if it is INSIDE.
  */
 #ifndef GODWIT_LISTENER_H
 #define GODWIT_LISTENER_H
@@ -51,7 +53,7 @@ struct listener_options {
 _must_check_ int listener_new(const struct listener_options *o, struct listener **ret);
 uint16_t listener_port(const struct listener *l);
 
-/* The registry changed: sessions of machines that are no longer started end. */
+/* The registry changed: sessions of machines that are no longer started, or have another key now, end. */
 void listener_check_machines(struct listener *l);
 
 /* True while a session of @machine may be writing its store. */

@@ -2,6 +2,7 @@
 /* godwit-server: the program that receives and keeps the data (godwit-server(8)). */
 #include "daemon.h"
 #include "enrol.h"
+#include "enrolment.h"
 #include "log.h"
 #include "server.h"
 
@@ -17,7 +18,7 @@
 #define DEFAULT_STATE "/var/lib/godwit/server"
 
 static const char usage_text[] =
-	"usage: godwit-server enrol --console URL --token TOKEN [--state DIR] [--name NAME]\n"
+	"usage: godwit-server enrol --console URL [--token TOKEN] [--state DIR] [--name NAME]\n"
 	"                           [--address ADDR] [--port N] [--proxy URL]\n"
 	"       godwit-server run [--state DIR] [--listen ADDR] [--port N] [--machines FILE]\n"
 	"                         [--proxy URL] [--daemon]\n"
@@ -138,14 +139,14 @@ static int fail(const struct fault *f)
 	return 1;
 }
 
-static int run_enrol(const struct arguments *a)
+static int run_enrol(struct arguments *a)
 {
 	struct settings s;
 	struct fault f;
 	char id[UUID_TEXT_LEN + 1];
 	int err;
 
-	if (!a->enrol.console || !a->enrol.token)
+	if (!a->enrol.console || !enrolment_take_token(&a->enrol.token))
 		return usage(2);
 	err = settings_open(a->run.state, &s);
 	if (err) {

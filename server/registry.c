@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry.h"
 #include "fileio.h"
+#include "pki.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,9 +43,12 @@ static int machine_from_json(const json_t *j, struct machine *m)
 	const char *id = json_string_value(json_object_get(j, "id"));
 	const char *name = json_string_value(json_object_get(j, "name"));
 	const char *state = json_string_value(json_object_get(j, "state"));
-	const json_t *retention = json_object_get(j, "retention");
+	const json_t *retention = json_object_get(j, "retention"), *key = json_object_get(j, "key");
 
 	if (!id || uuid_parse(id, &m->id) || !state || state_from_name(state, &m->state))
+		return -EINVAL;
+	m->has_key = key != NULL;
+	if (key && (!json_is_string(key) || pki_pin_parse(json_string_value(key), m->key)))
 		return -EINVAL;
 	name = name ? name : id;
 	if (strlen(name) >= sizeof(m->name))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * registry - which machines this server keeps, as the console (or a file)
- * last said it: {"machines": [{id, name, state, retention: {every, hourly, daily}}]}.
+ * last said it: {"machines": [{id, name, state, key?, retention: {every, hourly, daily}}]}.
  */
 #ifndef GODWIT_REGISTRY_H
 #define GODWIT_REGISTRY_H
@@ -20,6 +20,8 @@ struct machine {
 	struct uuid id;
 	char name[REGISTRY_NAME_MAX + 1];
 	enum machine_state state;
+	bool has_key; /* false: the console is older than this, and has not said it */
+	uint8_t key[16]; /* pki_pin() of the certificate that was made for it last */
 	struct store_policy retention;
 };
 

@@ -392,6 +392,21 @@ protect_from_far() {
 	[ ! -e "$T/none" ]
 }
 
+@test "unprotect leaves the agent of another console's machine of that name alone" {
+	disk_make D 32M
+	instance_start
+	protect_from_far r "$D"
+	wait_continuous r
+	pid=$(agent_pid r)
+	mkdir -p "$GODWIT_DATA/agents/r"
+	on_end "rm -r $GODWIT_DATA/agents/r"
+	jq '.id = "11111111-1111-4111-8111-111111111111"' "$T/far/agents/r/agent.json" >"$GODWIT_DATA/agents/r/agent.json"
+	godwit unprotect r --yes
+	wait_until 60 "end of the agent" gone "$pid"
+	[ -z "$(godwit status --names)" ]
+	[ "$(ls "$GODWIT_DATA/agents/r")" = agent.json ]
+}
+
 @test "what was unprotected at a console elsewhere can be protected again under the same name" {
 	disk_make D 32M
 	instance_start

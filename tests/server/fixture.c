@@ -67,8 +67,8 @@ static void certify(const struct fixture *f, const char *name, const char *ca, c
 	free(pem);
 }
 
-struct tls_context *fixture_certificate(struct fixture *f, const char *common_name, enum fixture_signer signer,
-					int days)
+static struct tls_context *make_certificate(struct fixture *f, const char *common_name, enum fixture_signer signer,
+					    int days, uint8_t ret_pin[16])
 {
 	static unsigned int serial;
 	char name[64], file[96], key[512], crt[512], ca[512];
@@ -79,19 +79,37 @@ struct tls_context *fixture_certificate(struct fixture *f, const char *common_na
 	snprintf(file, sizeof(file), "%s.key", name);
 	in_dir(f, file, key);
 	snprintf(file, sizeof(file), "%s.crt", name);
-	if (tls_context_new(key, in_dir(f, file, crt), in_dir(f, "ca.crt", ca), &c))
+	if (tls_context_new(key, in_dir(f, file, crt), in_dir(f, "ca.crt", ca), &c) || pki_pin(crt, ret_pin))
 		give_up("no TLS context for %s", common_name);
 	return c;
+}
+
+struct tls_context *fixture_certificate(struct fixture *f, const char *common_name, enum fixture_signer signer,
+					int days)
+{
+	uint8_t pin[16];
+
+	return make_certificate(f, common_name, signer, days, pin);
+}
+
+static void certify_machine(struct fixture *f, unsigned int machine)
+{
+	char name[80], id[UUID_TEXT_LEN + 1];
+
+	snprintf(name, sizeof(name), "agent:%s", uuid_format(&f->machines[machine], id));
+	f->tls[machine] = make_certificate(f, name, SIGNED, 10, f->keys[machine]);
 }
 
 static void write_machines(struct fixture *f, const char *one, const char *two)
 {
 	char a[UUID_TEXT_LEN + 1], b[UUID_TEXT_LEN + 1], text[512];
+	char key_a[PKI_PIN_TEXT_LEN + 1], key_b[PKI_PIN_TEXT_LEN + 1];
 
 	snprintf(text, sizeof(text),
-		 "{\"machines\": [{\"id\": \"%s\", \"name\": \"one\", \"state\": \"%s\"},"
-		 " {\"id\": \"%s\", \"name\": \"two\", \"state\": \"%s\"}]}",
-		 uuid_format(&f->machines[0], a), one, uuid_format(&f->machines[1], b), two);
+		 "{\"machines\": [{\"id\": \"%s\", \"name\": \"one\", \"state\": \"%s\", \"key\": \"%s\"},"
+		 " {\"id\": \"%s\", \"name\": \"two\", \"state\": \"%s\", \"key\": \"%s\"}]}",
+		 uuid_format(&f->machines[0], a), one, pki_pin_format(f->keys[0], key_a),
+		 uuid_format(&f->machines[1], b), two, pki_pin_format(f->keys[1], key_b));
 	save(f, "machines.json", text);
 }
 
@@ -99,6 +117,15 @@ void fixture_set_states(struct fixture *f, const char *one, const char *two)
 {
 	write_machines(f, one, two);
 	(void)kill(f->pid, SIGHUP);
+}
+
+struct tls_context *fixture_enrol_anew(struct fixture *f, unsigned int machine)
+{
+	struct tls_context *older = f->tls[machine];
+
+	certify_machine(f, machine);
+	fixture_set_states(f, "started", "started");
+	return older;
 }
 
 bool fixture_wait_log(struct fixture *f, const char *text)
@@ -171,17 +198,14 @@ void fixture_run(struct fixture *f)
 
 void fixture_start(struct fixture *f, const char *dir)
 {
-	char name[80], id[UUID_TEXT_LEN + 1];
-
 	memset(f, 0, sizeof(*f));
 	snprintf(f->dir, sizeof(f->dir), "%s", dir ? dir : "/tmp/godwit-test-server-XXXXXX");
 	if (!dir && !mkdtemp(f->dir))
 		give_up("no folder");
 	certify(f, "server", "ca", "server:6f2d6c1e-4c1c-4b7a-9df0-0c2c3e1f7a55", 10);
-	for (int i = 0; i < 2; i++) {
+	for (unsigned int i = 0; i < 2; i++) {
 		f->machines[i] = uuid_random();
-		snprintf(name, sizeof(name), "agent:%s", uuid_format(&f->machines[i], id));
-		f->tls[i] = fixture_certificate(f, name, SIGNED, 10);
+		certify_machine(f, i);
 	}
 	write_machines(f, "started", "started");
 	fixture_run(f);

@@ -24,6 +24,7 @@ struct fixture {
 	uint16_t port;
 	struct uuid machines[2];
 	struct tls_context *tls[2]; /* of their certificates */
+	uint8_t keys[2][16];	    /* their pins */
 };
 
 /* @dir: NULL for a new one under /tmp.  Exits the test program if it cannot be. */
@@ -48,6 +49,9 @@ struct tls_context *fixture_certificate(struct fixture *f, const char *common_na
 
 /* Who the server lets in: states of machine one and two. */
 void fixture_set_states(struct fixture *f, const char *one, const char *two); /* and SIGHUP */
+
+/* Machine @machine gets another key, and the server hears of it; the context of the older one, to be freed. */
+struct tls_context *fixture_enrol_anew(struct fixture *f, unsigned int machine);
 
 char *fixture_store(const struct fixture *f, unsigned int machine, char *buf, size_t size);
 

@@ -469,6 +469,34 @@ static void test_the_newest_connection_of_a_machine_wins(void **state)
 	peer_close(&p);
 }
 
+static void expect_unknown(struct peer *p)
+{
+	assert_int_equal(peer_hello(p, &server.machines[0], 1), 0);
+	assert_int_equal(peer_disk(p, 0, DISK_BYTES), 0);
+	assert_int_equal(peer_expect_refusal(p, WIRE_REFUSED_UNKNOWN), 0);
+	peer_abandon(p);
+}
+
+static void test_a_key_that_was_replaced_is_refused_and_takes_nobodys_place(void **state)
+{
+	uint8_t block[4096] = { 9 };
+	struct tls_context *older;
+	struct peer p, thief;
+	uint64_t epoch = greet_one(&thief);
+
+	older = fixture_enrol_anew(&server, 0);
+	assert_int_equal(peer_expect_refusal(&thief, WIRE_REFUSED_UNKNOWN), 0); /* it was inside */
+	peer_abandon(&thief);
+	assert_int_equal(greet_one(&p), epoch);
+	assert_int_equal(peer_open(&thief, older, server.port), 0);
+	expect_unknown(&thief);
+	assert_true(fixture_wait_log(&server, "its key is not the one that this machine was enrolled with last"));
+	assert_int_equal(peer_data(&p, 0, 0, block, sizeof(block), CODEC_RAW), 0);
+	assert_int_equal(peer_commit_durable(&p, epoch, next_time()), 0);
+	peer_close(&p);
+	tls_context_free(older);
+}
+
 static void test_a_paused_machine_is_sent_away_and_comes_back(void **state)
 {
 	struct peer p;
@@ -478,10 +506,7 @@ static void test_a_paused_machine_is_sent_away_and_comes_back(void **state)
 	assert_int_equal(peer_expect_refusal(&p, WIRE_REFUSED_UNKNOWN), 0);
 	peer_abandon(&p);
 	open_one(&p);
-	assert_int_equal(peer_hello(&p, &server.machines[0], 1), 0);
-	assert_int_equal(peer_disk(&p, 0, DISK_BYTES), 0);
-	assert_int_equal(peer_expect_refusal(&p, WIRE_REFUSED_UNKNOWN), 0);
-	peer_abandon(&p);
+	expect_unknown(&p);
 	fixture_set_states(&server, "started", "started");
 	for (int tries = 0;; tries++) { /* the signal is on its way */
 		open_one(&p);
@@ -653,6 +678,7 @@ int main(void)
 		CASE(test_commits_out_of_order_are_refused),
 		CASE(test_a_peer_that_stops_anywhere_leaves_nothing_behind),
 		CASE(test_the_newest_connection_of_a_machine_wins),
+		CASE(test_a_key_that_was_replaced_is_refused_and_takes_nobodys_place),
 		CASE(test_a_paused_machine_is_sent_away_and_comes_back),
 	};
 

@@ -159,7 +159,8 @@ json_t *caller_enrol(struct fixture *f, struct caller *c, int status, const char
 		     const char *machine_id)
 {
 	struct pki_token parsed = { 0 };
-	struct http_options o = { .base_url = f->url, .ca_path = f->console.ca_path };
+	struct http_options o = { .base_url = f->url, .ca_path = f->console.ca_path,
+				  .bearer = c->as_admin ? f->admin_token : NULL };
 	struct http *h;
 	json_t *body, *answer;
 	char *request;

@@ -28,6 +28,7 @@ json_t *fixture_admin(struct fixture *f, int status, const char *method, const c
 struct caller {
 	char key[96], cert[96], ca[96], id[ID_SIZE], name[64];
 	struct http *http;
+	bool as_admin; /* its enrolment has the administrator's token, too */
 };
 char *fixture_token(struct fixture *f, const char *role); /* to be freed */
 void caller_init(struct fixture *f, struct caller *c, const char *name);

@@ -199,6 +199,7 @@ static void test_a_machine_enrolled_anew_leaves_the_old_key_worthless(void **sta
 
 	fixture_enrol(&con, &a, "agent", "anew");
 	caller_init(&con, &b, "anew");
+	a.as_admin = b.as_admin = true;
 	json_decref(caller_enrol(&con, &b, 201, "agent", token, a.id));
 	assert_string_equal(a.id, b.id);
 	event = fixture_newest_event(&con);
@@ -211,6 +212,30 @@ static void test_a_machine_enrolled_anew_leaves_the_old_key_worthless(void **sta
 	caller_done(&a);
 	caller_done(&b);
 	free(token);
+}
+
+static void test_an_installation_token_takes_no_machine_over(void **state)
+{
+	char *token = fixture_token(&con, "agent"), *other = fixture_token(&con, "server");
+	struct caller a, b, s, t;
+
+	fixture_enrol(&con, &a, "agent", "kept");
+	caller_init(&con, &b, "kept");
+	refused(caller_enrol(&con, &b, 403, "agent", token, a.id), "API_FORBIDDEN");
+	json_decref(caller_call(&con, &a, 200, "GET", "/link", NULL));
+	json_decref(caller_enrol(&con, &a, 201, "agent", token, a.id)); /* its own key */
+	fixture_enrol(&con, &s, "server", "kept-server");
+	caller_init(&con, &t, "kept-server");
+	refused(caller_enrol(&con, &t, 403, "server", other, s.id), "API_FORBIDDEN");
+	json_decref(caller_call(&con, &s, 200, "GET", "/link", NULL));
+	fixture_drop(&con, "kept");
+	json_decref(ADMIN(204, "DELETE", "/servers/kept-server", NULL));
+	caller_done(&a);
+	caller_done(&b);
+	caller_done(&s);
+	caller_done(&t);
+	free(token);
+	free(other);
 }
 
 static void test_tokens_are_for_one_role_and_one_console(void **state)
@@ -738,6 +763,7 @@ int main(void)
 		cmocka_unit_test(test_an_agent_that_lost_the_answer_may_ask_again),
 		cmocka_unit_test(test_a_name_belongs_to_one_key),
 		cmocka_unit_test(test_a_machine_enrolled_anew_leaves_the_old_key_worthless),
+		cmocka_unit_test(test_an_installation_token_takes_no_machine_over),
 		cmocka_unit_test(test_tokens_are_for_one_role_and_one_console),
 		cmocka_unit_test(test_an_expired_token_says_when),
 		cmocka_unit_test(test_bad_enrolments_are_refused_by_name),

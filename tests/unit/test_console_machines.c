@@ -2,6 +2,7 @@
 /* What the API shows of machines, and what it asks their agents and servers for. */
 #include "console_fixture.h"
 #include "db_work.h"
+#include "pki.h"
 #include "settings.h"
 #include "ticks.h"
 #include "utf8.h"
@@ -20,6 +21,15 @@
 static struct fixture con;
 
 #define ADMIN(status, method, path, ...) fixture_admin(&con, status, method, path, __VA_ARGS__)
+
+static void assert_key_of(const struct caller *c, const json_t *told)
+{
+	char text[PKI_PIN_TEXT_LEN + 1];
+	uint8_t pin[16];
+
+	assert_int_equal(pki_pin(c->cert, pin), 0);
+	assert_string_equal(text_in(told, "key"), pki_pin_format(pin, text));
+}
 
 /* --- a server that answers commands ---------------------------------------------------------- */
 
@@ -317,6 +327,7 @@ static void test_points_are_asked_of_the_server(void **state)
 	json_decref(answer);
 	answer = caller_call(&con, &a, 200, "GET", "/link", NULL);
 	assert_int_equal(number_in(json_object_get(json_object_get(answer, "desired"), "server"), "port"), 1501);
+	assert_key_of(&s, json_object_get(json_object_get(answer, "desired"), "server"));
 	json_decref(answer);
 	refused(ADMIN(409, "DELETE", "/servers/store1", NULL), "SERVER_IN_USE");
 	fixture_drop(&con, "pointed");
@@ -379,6 +390,7 @@ static void test_a_store_is_listed_as_removed_until_it_is_gone(void **state)
 	answer = caller_call(&con, &s, 200, "GET", "/link", NULL);
 	list = json_object_get(json_object_get(answer, "desired"), "machines");
 	assert_string_equal(text_in(json_array_get(list, 0), "state"), "removed");
+	assert_key_of(&a, json_array_get(list, 0));
 	json_decref(answer);
 	json_decref(caller_call(&con, &s, 204, "POST", "/link/status",
 				json_pack("{s:s, s:i, s:[]}", "address", "", "port", 1500, "machines")));

@@ -15,6 +15,7 @@ static struct sockaddr_in addresses[3];
 static unsigned int freed;
 static struct session *session;
 static struct fault told;
+static bool shaken; /* the handshake is over, with a server whose key is all sevens */
 
 int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret);
 void __wrap_freeaddrinfo(struct addrinfo *l);
@@ -31,7 +32,7 @@ void __wrap_freeaddrinfo(struct addrinfo *l)
 	freed++;
 }
 
-/* --- TLS: never gets further than the handshake ---------------------------------- */
+/* --- TLS: gets no further than the handshake, if so far ---------------------------------- */
 
 int tls_new(struct tls_context *c, int fd, bool server, struct tls **ret)
 {
@@ -47,12 +48,19 @@ void tls_free(struct tls *t)
 
 int tls_handshake(struct tls *t)
 {
-	return -EAGAIN;
+	return shaken ? 0 : -EAGAIN;
 }
 
 int tls_peer(const struct tls *t, char ret_role[16], struct uuid *ret_id)
 {
-	return -EKEYREJECTED;
+	strcpy(ret_role, "server");
+	return shaken ? 0 : -EKEYREJECTED;
+}
+
+int tls_peer_pin(const struct tls *t, uint8_t ret_pin[16])
+{
+	memset(ret_pin, 7, 16);
+	return 0;
 }
 
 const char *tls_error(const struct tls *t)
@@ -151,6 +159,7 @@ static int begin(void **state)
 	struct session_options o = { .fault = on_fault };
 
 	freed = 0;
+	shaken = false;
 	told = (struct fault){ 0 };
 	log_quiet_stderr();
 	return session_new(&o, &session);
@@ -193,6 +202,21 @@ static void an_address_that_does_not_answer_is_given_its_time_and_then_the_next_
 	close(fd);
 }
 
+static void a_server_with_another_key_than_the_console_named_gets_nothing(void **state)
+{
+	static const uint8_t named[16] = { 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8 };
+	int fd = listen_at(&addresses[0]);
+
+	session_expect_key(session, named);
+	have_addresses(1);
+	run_until(SESSION_HANDSHAKE);
+	shaken = true;
+	run_until(SESSION_WAITING);
+	assert_int_equal(told.code, MSG_REPLICATION_OTHER_SERVER);
+	assert_int_equal(session_fd(session), -1);
+	close(fd);
+}
+
 static void a_server_that_refuses_everywhere_is_said_to_once(void **state)
 {
 	refuse_at(&addresses[0]);
@@ -211,6 +235,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_server_that_refuses_at_its_first_addresses_is_reached_at_its_last, begin, end),
 		cmocka_unit_test_setup_teardown(
 			an_address_that_does_not_answer_is_given_its_time_and_then_the_next_is_tried, begin, end),
+		cmocka_unit_test_setup_teardown(a_server_with_another_key_than_the_console_named_gets_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(a_server_that_refuses_everywhere_is_said_to_once, begin, end),
 	};
 

@@ -400,6 +400,25 @@ static void test_a_proxy_that_refuses_is_named(void **state)
 	expect_fault(&o, -EHOSTUNREACH, MSG_PROXY_FAILED);
 }
 
+static void test_a_proxys_password_is_in_no_message(void **state)
+{
+	static const char *const proxies[] = { "http://user:pa@s/word@127.0.0.1:1", "user:pa@s/word@127.0.0.1:1" };
+	struct http_options o = { .base_url = console.url, .ca_path = console.console.ca_path };
+
+	for (size_t i = 0; i < ARRAY_LEN(proxies); i++) {
+		struct fault f = { .code = MSG_COUNT };
+		json_t *body = NULL;
+		char text[1024];
+
+		o.proxy = proxies[i];
+		assert_true(ask(&o, 60000, &body, &f) < 0);
+		fault_format(&f, LANGUAGE_EN, text, sizeof(text));
+		assert_non_null(strstr(text, "127.0.0.1"));
+		assert_null(strstr(text, "word"));
+		assert_null(strstr(text, "user"));
+	}
+}
+
 static void test_bad_options_are_refused_at_once(void **state)
 {
 	struct http *h = NULL;
@@ -451,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_a_failure_without_json_still_has_its_status),
 		cmocka_unit_test(test_a_connection_that_breaks_is_lost),
 		cmocka_unit_test(test_a_proxy_that_refuses_is_named),
+		cmocka_unit_test(test_a_proxys_password_is_in_no_message),
 		cmocka_unit_test(test_bad_options_are_refused_at_once),
 	};
 

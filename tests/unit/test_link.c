@@ -122,14 +122,19 @@ static void enrol(void)
 
 /* --- the program's side --------------------------------------------------------------------- */
 
-static struct link *start_link(void)
+static struct link *start_link_to(const char *to, unsigned int stall_seconds)
 {
-	struct link_options o = { .console_url = url, .ca_path = in("console/ca.crt"), .key_path = in("agent.key"),
+	struct link_options o = { .console_url = to, .stall_seconds = stall_seconds, .ca_path = in("console/ca.crt"), .key_path = in("agent.key"),
 				  .cert_path = in("agent.crt"), .state_path = in("desired.json") };
 	struct link *l;
 
 	assert_int_equal(link_start(&o, &l), 0);
 	return l;
+}
+
+static struct link *start_link(void)
+{
+	return start_link_to(url, 0);
 }
 
 /* The next message with the member @name (NULL: whatever it is), or NULL when
@@ -369,20 +374,22 @@ static void test_what_is_queued_gets_out_before_the_link_ends(void **state)
 	wait_for_events("NOT_ROOT", 50);
 }
 
-static void test_a_large_answer_goes_through(void **state)
+/* An answer to `mark` of about @count times 80 bytes.  It has no epoch number, so the console says that it was none. */
+static json_t *large_result(int count)
 {
-	struct link *l = start_link();
-	json_t *m, *points = json_array(), *result;
-	pid_t asker;
-	int status;
+	json_t *points = json_array();
 
-	/* More than the pipe holds, less than the console takes of an agent. */
-	for (int i = 0; i < 9000; i++)
+	for (int i = 0; i < count; i++)
 		json_array_append_new(points, json_pack("{s:i, s:s}", "epoch", i, "label",
 							"a label that makes every one of them longer than needed"));
-	result = json_pack("{s:o, s:i}", "epoch", points, "x", 1);
-	json_decref(wait_for_console(l, true));
-	asker = fork();
+	return json_pack("{s:o, s:i}", "epoch", points, "x", 1);
+}
+
+/* A process that asks for a mark, and ends with 0 if the answer is @expected, with @code (NULL: any). */
+static pid_t ask_for_mark(const char *label, int expected, const char *code)
+{
+	pid_t asker = fork();
+
 	if (asker == 0) {
 		json_t *answer = NULL;
 		struct fault f;
@@ -395,19 +402,165 @@ static void test_a_large_answer_goes_through(void **state)
 		token[PKI_TOKEN_TEXT_LEN] = '\0';
 		if (http_new(&(struct http_options){ .base_url = url, .ca_path = in("console/ca.crt"), .bearer = token }, &h))
 			_exit(2);
-		json_t *body = json_pack("{s:s}", "label", "large");
+		json_t *body = json_pack("{s:s}", "label", label);
+		int got = http_request(h, "POST", "/api/godwit/v1/machines/linked/mark", body, 90000, &answer, &f);
+		const char *said = json_string_value(json_object_get(answer, "code"));
 
-		/* The answer has no epoch number, so the console says that it was none. */
-		_exit(http_request(h, "POST", "/api/godwit/v1/machines/linked/mark", body, 30000, &answer, &f) == 504 ? 0 : 3);
+		if (got != expected || (code && (!said || strcmp(said, code) != 0)))
+			fprintf(stderr, "mark %s: %d %s\n", label, got, said ? said : "");
+		_exit(got != expected ? 3 : code && (!said || strcmp(said, code) != 0) ? 4 : 0);
 	}
-	m = next_of(l, "command");
+	return asker;
+}
+
+static void answer_command(struct link *l, json_t *result)
+{
+	json_t *m = next_of(l, "command");
+
 	assert_non_null(m);
 	link_reply(l, json_string_value(json_object_get(json_object_get(m, "command"), "id")), result);
-	assert_int_equal(waitpid(asker, &status, 0), asker);
-	assert_int_equal(status, 0);
 	json_decref(m);
 	json_decref(result);
+}
+
+static void expect_asked(pid_t asker)
+{
+	int status;
+
+	assert_int_equal(waitpid(asker, &status, 0), asker);
+	assert_int_equal(status, 0);
+}
+
+static void test_a_large_answer_goes_through(void **state)
+{
+	struct link *l = start_link();
+	pid_t asker;
+
+	json_decref(wait_for_console(l, true));
+	asker = ask_for_mark("large", 504, NULL);
+	answer_command(l, large_result(9000)); /* more than the pipe holds, less than the console takes of an agent */
+	expect_asked(asker);
 	link_stop(l);
+}
+
+/* --- a slow line ------------------------------------------------------------------------------- */
+
+#define LINE_FREE_BYTES 50000 /* of a connection, that pass as they come */
+
+/* One connection's bytes to the console, after the first at @rate a second, 0: not at all. */
+static void carry(int from, unsigned int rate)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port) };
+	int to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pollfd p[2] = { { .fd = from, .events = POLLIN }, { .fd = to, .events = POLLIN } };
+	uint64_t carried = 0, began = 0;
+	char buf[8192];
+
+	if (connect(to, (const struct sockaddr *)&a, sizeof(a)) != 0)
+		_exit(0);
+	while (poll(p, 2, 10) >= 0) {
+		bool slow = carried > LINE_FREE_BYTES;
+		ssize_t n = 0;
+
+		if (slow && !began)
+			began = monotonic_now_us();
+		if (p[1].revents) {
+			n = read(to, buf, sizeof(buf));
+			if (n <= 0 || fileio_write_full(from, buf, (size_t)n))
+				_exit(0);
+		}
+		if (!p[0].revents || (slow && !rate) ||
+		    (slow && (carried - LINE_FREE_BYTES) * USEC_PER_SEC > (monotonic_now_us() - began) * rate)) {
+			p[0].events = slow && !rate ? 0 : POLLIN; /* the end is seen all the same */
+			if (p[0].revents & (POLLHUP | POLLERR))
+				_exit(0);
+			continue;
+		}
+		n = read(from, buf, sizeof(buf));
+		if (n <= 0 || fileio_write_full(to, buf, (size_t)n))
+			_exit(0);
+		carried += (uint64_t)n;
+	}
+	_exit(0);
+}
+
+/* Before the console; the process ends with all its connections' when it is killed as a group. */
+static pid_t start_line(unsigned int rate, char ret_url[64])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), little = 16384;
+	pid_t pid;
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	snprintf(ret_url, 64, "https://127.0.0.1:%u", ntohs(a.sin_port));
+	pid = fork();
+	if (pid == 0) {
+		(void)setpgid(0, 0);
+		(void)signal(SIGCHLD, SIG_IGN);
+		for (int one; (one = accept(fd, NULL, NULL)) >= 0; close(one))
+			if (fork() == 0)
+				carry(one, rate);
+		_exit(1);
+	}
+	(void)setpgid(pid, pid);
+	close(fd);
+	return pid;
+}
+
+static void stop_line(pid_t pid)
+{
+	assert_int_equal(kill(-pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* Longer than a post may get nowhere, and than one was given in all. */
+static void test_a_large_answer_goes_through_a_slow_line(void **state)
+{
+	uint64_t began = monotonic_now_us();
+	char to[64];
+	pid_t line = start_line(45000, to), asker;
+	struct link *l = start_link_to(to, 0);
+
+	json_decref(wait_for_console(l, true));
+	asker = ask_for_mark("slow", 504, NULL);
+	answer_command(l, large_result(11000));
+	expect_asked(asker);
+	assert_true(monotonic_now_us() - began > 15 * USEC_PER_SEC); /* or it was not slow */
+	assert_true(monotonic_now_us() - began < 50 * USEC_PER_SEC); /* the console has not given up */
+	link_stop(l);
+	stop_line(line);
+}
+
+static void say_backlog(struct link *l, int bytes)
+{
+	json_t *status = json_pack("{s:s, s:i}", "stage", "continuous", "backlog_bytes", bytes);
+
+	link_status(l, status);
+	json_decref(status);
+	wait_for_backlog(bytes);
+}
+
+static void test_an_answer_that_does_not_get_through_silences_nobody(void **state)
+{
+	int statuses, ended;
+	char to[64];
+	pid_t line = start_line(0, to), asker;
+	struct link *l = start_link_to(to, 2);
+
+	json_decref(wait_for_console(l, true));
+	say_backlog(l, 2000); /* it is there */
+	asker = ask_for_mark("stuck", 409, "LINK_REPLY_LOST");
+	answer_command(l, large_result(11000));
+	for (statuses = 0; waitpid(asker, &ended, WNOHANG) == 0; statuses++)
+		say_backlog(l, 2001 + statuses);
+	assert_int_equal(ended, 0);
+	assert_true(statuses >= 3);
+	link_stop(l);
+	stop_line(line);
 }
 
 static void test_a_killed_child_is_seen_and_another_can_be_started(void **state)
@@ -514,7 +667,7 @@ static int teardown(void **state)
 	return system(command);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_faults_survive_json),
@@ -525,11 +678,15 @@ int main(void)
 		cmocka_unit_test(test_the_newest_status_is_the_one_that_counts),
 		cmocka_unit_test(test_what_is_queued_gets_out_before_the_link_ends),
 		cmocka_unit_test(test_a_large_answer_goes_through),
+		cmocka_unit_test(test_a_large_answer_goes_through_a_slow_line),
+		cmocka_unit_test(test_an_answer_that_does_not_get_through_silences_nobody),
 		cmocka_unit_test(test_a_killed_child_is_seen_and_another_can_be_started),
 		cmocka_unit_test(test_a_damaged_state_file_is_ignored),
 		cmocka_unit_test(test_a_status_does_not_wait_behind_too_many_events),
 		cmocka_unit_test(test_a_machine_that_was_removed_hears_why),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

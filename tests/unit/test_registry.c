@@ -49,6 +49,18 @@ static void test_retention_that_is_not_given_is_the_default(void **state)
 	assert_int_equal(parse("{\"machines\": [{\"id\": \"" ID "\", \"state\": \"started\"}]}", &r), 0);
 	assert_int_equal(r.machines[0].retention.every_s, STORE_POLICY_DEFAULT.every_s);
 	assert_string_equal(r.machines[0].name, ID);
+	assert_false(r.machines[0].has_key);
+	registry_done(&r);
+}
+
+static void test_a_machines_key_is_read(void **state)
+{
+	struct registry r;
+
+	assert_int_equal(parse("{\"machines\": [{\"id\": \"" ID "\", \"state\": \"started\","
+			       " \"key\": \"00112233445566778899aabbccddeeff\"}]}", &r), 0);
+	assert_true(r.machines[0].has_key);
+	assert_int_equal(r.machines[0].key[15], 0xff);
 	registry_done(&r);
 }
 
@@ -58,6 +70,8 @@ static void test_what_is_not_of_the_form_is_refused_whole(void **state)
 		"{}",
 		"{\"machines\": 3}",
 		"{\"machines\": [3]}",
+		"{\"machines\": [{\"id\": \"" ID "\", \"state\": \"started\", \"key\": \"00\"}]}",
+		"{\"machines\": [{\"id\": \"" ID "\", \"state\": \"started\", \"key\": 3}]}",
 		"{\"machines\": [{\"id\": \"x\", \"state\": \"started\"}]}",
 		"{\"machines\": [{\"id\": \"" ID "\"}]}",
 		"{\"machines\": [{\"id\": \"" ID "\", \"state\": \"running\"}]}",
@@ -75,6 +89,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_machines_are_read_with_their_retention),
 		cmocka_unit_test(test_retention_that_is_not_given_is_the_default),
+		cmocka_unit_test(test_a_machines_key_is_read),
 		cmocka_unit_test(test_what_is_not_of_the_form_is_refused_whole),
 	};
 

@@ -116,6 +116,9 @@ static void what_is_forgotten_leaves_nothing_of_the_machine_but_its_log(void **s
 	for (size_t i = 1; i < ARRAY_LEN(gone); i++)
 		write_file(gone[i], "x", 1);
 	write_file("agent.log.0", "x", 1);
+	assert_int_equal(settings_forget_but_key(&s), 0);
+	assert_int_equal(access(path_of("agent.json"), F_OK), -1);
+	assert_int_equal(access(path_of("agent.key"), F_OK), 0);
 	assert_int_equal(settings_forget(&s), 0);
 	for (size_t i = 0; i < ARRAY_LEN(gone); i++)
 		assert_int_equal(access(path_of(gone[i]), F_OK), -1);
