@@ -343,7 +343,7 @@ void engine_connected(struct engine *e, const struct wire_welcome *welcome)
 		tracker_consume(e->tracker, cut->position);
 	if (!cut)
 		memory_raise_horizon(e->memory, tracker_position(e->tracker));
-	e->replay_until = MAX(e->merged, e->replay_until);
+	e->replay_until = e->memory->merged;
 	e->merged = tracker_consumed(e->tracker);
 	memory_set_durable(e->memory, durable);
 	e->memory->durable_time_us = cut ? cut->time_us : e->memory->durable_time_us;

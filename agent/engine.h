@@ -66,6 +66,7 @@ struct engine_memory {
 	uint64_t last_time_us;	/* of the newest epoch sent */
 	uint64_t horizon;	/* no point before this position: a scan read ended there */
 	uint64_t point_epoch, point_time_us; /* newest point known to be durable; 0: none */
+	uint64_t merged;	/* records before this position were taken once; for the figures only, no sum */
 	struct engine_cut {
 		uint64_t epoch, position, time_us; /* epoch 0: nothing here */
 		uint64_t sum;
@@ -250,7 +251,7 @@ struct engine_figures {
 	uint64_t payload_bytes, stored_bytes; /* before and after compression */
 	uint64_t zero_bytes;
 	uint64_t resent_bytes;	       /* regions set pending because their epoch was not durable */
-	uint64_t replayed_bytes;       /* taken from the ring again after a lost connection */
+	uint64_t replayed_bytes;       /* taken from the ring again: no cut that had them was durable */
 	uint64_t open_bytes;	       /* merged and not yet sent */
 	uint64_t epochs, points;       /* sent */
 	uint64_t read_errors, unreadable_regions;

@@ -93,6 +93,7 @@ void engine_memory_reset(struct engine_memory *m)
 	m->armed_disks = 0; /* first: from here on nothing else of it is believed */
 	barrier();
 	m->horizon = 0;
+	m->merged = 0;
 	memory_forget_cuts(m);
 	seal_all(m);
 }

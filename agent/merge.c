@@ -150,6 +150,7 @@ static int merge_record(struct engine *e, struct tracker_record *rec)
 	if (first && e->touched)
 		e->open_since_us = MAX(e->open_since_us, rec->time_us);
 	e->merged = rec->next;
+	e->memory->merged = MAX(e->merged, e->memory->merged);
 	return 0;
 }
 

@@ -286,7 +286,7 @@ static json_t *status_json(struct agent *a, const struct engine_figures *f, stru
 	json_object_set_new(j, "forecast", forecast_json(&a->forecast));
 	json_object_set_new(j, "problems", problems_json(a));
 	json_object_set_new(j, "sent_bytes", json_integer((json_int_t)a->last_session.sent_bytes));
-	json_object_set_new(j, "resent_bytes", json_integer((json_int_t)f->resent_bytes));
+	json_object_set_new(j, "resent_bytes", json_integer((json_int_t)(f->resent_bytes + f->replayed_bytes)));
 	json_object_set_new(j, "verify", verify_json(a));
 	json_object_set_new(j, "details", details_json(a, f));
 	if (facts_hardware(a->facts))

@@ -38,7 +38,7 @@ written_between() { echo $((($(ledger acked --log "$T/log" --at "$2") - $(ledger
 # kill_round NAME WHILE_GONE...: killed under load, something is done, started again; nothing is sent but what was written
 # after the last point that was acknowledged.
 kill_round() {
-	local name=$1 durable_us killed_us sent written
+	local name=$1 durable_us killed_us sent again written
 	agent_kill "$name"
 	killed_us=$(now_us)
 	wait_until 120 "the server to have ended the session" session_over "$name"
@@ -49,11 +49,12 @@ kill_round() {
 	wait_until 180 "a point after the restart" point_after "$name" "$(now_us)"
 	wait_continuous "$name"
 	# Bytes on the wire, the blocks that the dead agent had sent in vain among them: a frame takes 2 % more than a block.
-	sent=$(status "$name" .sent_bytes)
+	sent=$(status "$name" .sent_bytes) again=$(status "$name" .resent_bytes)
 	written=$(written_between "$durable_us" "$(now_us)")
 	tell "agent killed: $(written_between "$durable_us" "$killed_us") bytes were not acknowledged;" \
-		"sent since then $sent of $written bytes written, of a disk of $((384 << 20))"
+		"sent since then $sent of $written bytes written, $again of them again, of a disk of $((384 << 20))"
 	[ "$sent" -gt 0 ]
+	[ "$again" -gt 0 ] && [ "$again" -le "$sent" ] || fail "its own count of what is sent again"
 	[ "$sent" -le $((written + written / 20 + (256 << 10))) ] || fail "more is sent than was not acknowledged"
 	points_kept "$name"
 }
