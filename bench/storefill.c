@@ -2,10 +2,10 @@
 /*
  * storefill - a store as replication would have left it after a while.
  *
- *	storefill DIR DISK_BYTES EPOCHS BLOCKS_PER_EPOCH [SEED]
+ *	storefill DIR DISK_BYTES DATA_BYTES EPOCHS BLOCKS_PER_EPOCH
  *
- * A first epoch with the whole disk, then EPOCHS of so many random 4 KiB
- * blocks, half a second apart by their times, the newest now.  Upkeep runs as
+ * A first epoch with so much data, spread evenly over the disk, then EPOCHS of
+ * so many random 4 KiB blocks, half a second apart by their times, the newest now.  Upkeep runs as
  * it would have.  Through the store's own functions: what is here is what the
  * server writes.
  */
@@ -23,7 +23,7 @@
 struct filler {
 	const char *dir;
 	struct store_writer *w;
-	uint64_t disk_bytes, epoch, time_us, random;
+	uint64_t disk_bytes, data_bytes, epoch, time_us, random;
 	uint8_t chunk[CHUNK_BYTES];
 };
 
@@ -75,8 +75,8 @@ static void fill(struct filler *f, uint64_t epochs, uint64_t blocks)
 	    .sector_bytes = 512, .size_bytes = f->disk_bytes, .id = uuid_random(), .name = "/dev/bench"};
 
 	check(store_put_disk(f->w, &disk), "disk");
-	for (uint64_t at = 0; at < f->disk_bytes; at += CHUNK_BYTES)
-		put(f, at, CHUNK_BYTES);
+	for (uint64_t i = 0, chunks = f->data_bytes / CHUNK_BYTES; i < chunks; i++)
+		put(f, f->disk_bytes / CHUNK_BYTES / chunks * i * CHUNK_BYTES, CHUNK_BYTES);
 	commit(f);
 	for (uint64_t e = 0; e < epochs; e++) {
 		for (uint64_t b = 0; b < blocks; b++)
@@ -93,13 +93,16 @@ int main(int argc, char **argv)
 	struct uuid machine = uuid_random();
 	uint64_t epochs, blocks;
 
-	if (argc < 5)
-		errx(2, "usage: storefill DIR DISK_BYTES EPOCHS BLOCKS_PER_EPOCH [SEED]");
+	if (argc != 6)
+		errx(2, "usage: storefill DIR DISK_BYTES DATA_BYTES EPOCHS BLOCKS_PER_EPOCH");
 	f.dir = argv[1];
 	f.disk_bytes = strtoull(argv[2], NULL, 0) / CHUNK_BYTES * CHUNK_BYTES;
-	epochs = strtoull(argv[3], NULL, 0);
-	blocks = strtoull(argv[4], NULL, 0);
-	f.random = (argc > 5 ? strtoull(argv[5], NULL, 0) : 1) * 0x9e3779b97f4a7c15ull | 1;
+	f.data_bytes = strtoull(argv[3], NULL, 0);
+	if (f.data_bytes < CHUNK_BYTES || f.data_bytes > f.disk_bytes)
+		errx(2, "so much data is not on a disk of that size");
+	epochs = strtoull(argv[4], NULL, 0);
+	blocks = strtoull(argv[5], NULL, 0);
+	f.random = 0x9e3779b97f4a7c15ull;
 	f.time_us = (uint64_t)time(NULL) * 1000000u - (epochs + 1) * EPOCH_US;
 	check(store_writer_open(f.dir, &machine, &store_sys_default, &f.w), f.dir);
 	fill(&f, epochs, blocks);
