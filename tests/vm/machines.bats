@@ -35,12 +35,21 @@ vm_image() {
 }
 
 # vm_start [DISK...]: the source machine of IMAGE, its kernel started directly; with
-# vm_start_grub as its firmware does it, so that it can be rebooted.
+# vm_start_grub as its firmware does it, so that it can be rebooted.  Either has GRUB
+# installed as the distribution does it, before it is protected.
 vm_start() {
 	vm_run -no-reboot -kernel "$kernel" -initrd "$initrd" -append "root=$root ro console=ttyS0,115200 quiet" \
 		$(vm_disks "$IMAGE" "$@")
+	vm_grub
 }
-vm_start_grub() { vm_run $(vm_disks "$IMAGE" "$@"); }
+vm_start_grub() {
+	vm_run $(vm_disks "$IMAGE" "$@")
+	vm_grub
+}
+vm_grub() {
+	SECONDS_FOR_VM=400 vm "vm-grub ${DISKS[0]}" >"$T/grub.out" || { cat "$T/grub.out"; fail "GRUB is not installed"; return 1; }
+	grep -q 'Installation finished. No error reported' "$T/grub.out"
+}
 vm_disks() { # IMAGE...
 	local n=0 image
 	[[ " ${BUSES[*]} " != *" scsi "* ]] || printf -- '-device virtio-scsi-pci,id=scsi '
@@ -371,7 +380,7 @@ vm_equal_now() {
 	vm_rescanned 2 "^6[.]1[.]"
 	vm_instance_judge
 	vm_equal 2
-	vm "vm-boot-kernel 6.12"
+	SECONDS_FOR_VM=1500 vm "dpkg --force-confold -i /var/cache/kernel/*.deb" >"$T/dpkg.out" || { cat "$T/dpkg.out"; fail "the newer kernel"; }
 	vm "systemctl reboot" || :
 	vm_rescanned 3 "^6[.]12[.]"
 	vm_equal 3
