@@ -10,6 +10,9 @@
 
 #define MANUFACTURER_TEXT "godwit:launch="
 
+/* Of the PCI bus; libvirt has its own devices and ports before it, and the chipset's behind the last of 19 disks. */
+#define NVME_FIRST_SLOT 8u
+
 const char *describe_name(const struct target_machine *m, char *ret, size_t size)
 {
 	snprintf(ret, size, "%s-%.8s", m->name, m->id);
@@ -69,13 +72,17 @@ static void put_disk(FILE *f, const struct target_machine *m, unsigned int i)
 			m->disks[i].sector_bytes, m->disks[i].sector_bytes);
 	fprintf(f, "      <target dev='%s' bus='%s'/>\n"
 		   "      <serial>godwit-%u</serial>\n"
-		   "      <boot order='%u'/>\n"
-		   "    </disk>\n",
+		   "      <boot order='%u'/>\n",
 		device_name(m->bus == BUS_VIRTIO ? "vd" : "sd", i, device), buses[m->bus], m->disks[i].disk,
 		boot_order(m, i));
+	/* By itself libvirt puts seven on the controller, and the others on LSI's, for which there may be no driver. */
+	if (m->bus == BUS_SCSI)
+		fprintf(f, "      <address type='drive' controller='0' bus='0' target='%u' unit='0'/>\n", i);
+	fputs("    </disk>\n", f);
 }
 
-/* libvirt has no emulated NVMe disks before its version 11; qemu has. */
+/* libvirt has no emulated NVMe disks before its version 11; qemu has.  It makes them before all that libvirt has given
+ * a place, so they would be in those places. */
 static void put_nvme(FILE *f, const struct target_machine *m)
 {
 	char device[QEMU_DEVICE_SIZE];
@@ -89,8 +96,8 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 
 			put_escaped(f, *c == ',' ? ",," : letter);
 		}
-		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s'/>\n", i, m->format,
-			qemu_args_device(m, i, device));
+		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s,addr=0x%x'/>\n", i,
+			m->format, qemu_args_device(m, i, device), NVME_FIRST_SLOT + i);
 	}
 	fputs("  </qemu:commandline>\n", f);
 }
