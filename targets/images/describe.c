@@ -223,12 +223,20 @@ static void put_virsh(FILE *f, const struct target_machine *m)
 		return;
 	}
 	fprintf(f, "With libvirt:\n\n"
+		   "\tchmod a+x .\n"
 		   "\tvirsh define machine.xml\n"
 		   "\tvirsh start --console %s\n\n"
-		   "machine.xml names its disks by where they are, %s; after moving them:\n\n"
-		   "\tsed -i \"s|file='[^']*/disk|file='$PWD/disk|\" machine.xml\n\n"
+		   "The first is for the user that libvirt runs machines as (libvirt-qemu, or qemu): it gives him\n"
+		   "the disks, but he has to get through this folder and through those above it.\n",
+		describe_name(m, name, sizeof(name)));
+	if (m->bus == BUS_NVME)
+		fputs("Not these, since it knows no NVMe disks: `chown libvirt-qemu disk*` before the start. AppArmor\n"
+		      "and SELinux may keep them from him all the same: then write it with another disk_bus.\n", f);
+	fprintf(f, "\nmachine.xml names its disks by where they are, %s; after moving them, to\n"
+		   "a path that needs no quoting:\n\n"
+		   "\tsed -i \"s|file=\\('\\{0,1\\}\\)/[^']*/disk|file=\\1$PWD/disk|\" machine.xml\n\n"
 		   "Without hardware virtualisation, `sed -i \"s|type='kvm'|type='qemu'|\" machine.xml` as well.\n",
-		describe_name(m, name, sizeof(name)), m->to);
+		m->to);
 	if (m->network == NETWORK_ISOLATED)
 		fprintf(f, "Its network cable is out, so that it does not meet the machine that it is a copy of:\n"
 			   "`virsh domiflist %s` shows each card, `virsh domif-setlink %s CARD up` puts it in.\n", name,
