@@ -10,6 +10,9 @@
 
 #define MANUFACTURER_TEXT "godwit:launch="
 
+/* Of the PCI bus; libvirt has its own devices and ports before it, and the chipset's behind the last of 19 disks. */
+#define NVME_FIRST_SLOT 8u
+
 const char *describe_name(const struct target_machine *m, char *ret, size_t size)
 {
 	snprintf(ret, size, "%s-%.8s", m->name, m->id);
@@ -69,13 +72,17 @@ static void put_disk(FILE *f, const struct target_machine *m, unsigned int i)
 			m->disks[i].sector_bytes, m->disks[i].sector_bytes);
 	fprintf(f, "      <target dev='%s' bus='%s'/>\n"
 		   "      <serial>godwit-%u</serial>\n"
-		   "      <boot order='%u'/>\n"
-		   "    </disk>\n",
+		   "      <boot order='%u'/>\n",
 		device_name(m->bus == BUS_VIRTIO ? "vd" : "sd", i, device), buses[m->bus], m->disks[i].disk,
 		boot_order(m, i));
+	/* By itself libvirt puts seven on the controller, and the others on LSI's, for which there may be no driver. */
+	if (m->bus == BUS_SCSI)
+		fprintf(f, "      <address type='drive' controller='0' bus='0' target='%u' unit='0'/>\n", i);
+	fputs("    </disk>\n", f);
 }
 
-/* libvirt has no emulated NVMe disks before its version 11; qemu has. */
+/* libvirt has no emulated NVMe disks before its version 11; qemu has.  It makes them before all that libvirt has given
+ * a place, so they would be in those places. */
 static void put_nvme(FILE *f, const struct target_machine *m)
 {
 	char device[QEMU_DEVICE_SIZE];
@@ -89,8 +96,8 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 
 			put_escaped(f, *c == ',' ? ",," : letter);
 		}
-		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s'/>\n", i, m->format,
-			qemu_args_device(m, i, device));
+		fprintf(f, "/disk%u.%s'/>\n    <qemu:arg value='-device'/>\n    <qemu:arg value='%s,addr=0x%x'/>\n", i,
+			m->format, qemu_args_device(m, i, device), NVME_FIRST_SLOT + i);
 	}
 	fputs("  </qemu:commandline>\n", f);
 }
@@ -216,12 +223,20 @@ static void put_virsh(FILE *f, const struct target_machine *m)
 		return;
 	}
 	fprintf(f, "With libvirt:\n\n"
+		   "\tchmod a+x .\n"
 		   "\tvirsh define machine.xml\n"
 		   "\tvirsh start --console %s\n\n"
-		   "machine.xml names its disks by where they are, %s; after moving them:\n\n"
-		   "\tsed -i \"s|file='[^']*/disk|file='$PWD/disk|\" machine.xml\n\n"
+		   "The first is for the user that libvirt runs machines as (libvirt-qemu, or qemu): it gives him\n"
+		   "the disks, but he has to get through this folder and through those above it.\n",
+		describe_name(m, name, sizeof(name)));
+	if (m->bus == BUS_NVME)
+		fputs("Not these, since it knows no NVMe disks: `chown libvirt-qemu disk*` before the start. AppArmor\n"
+		      "and SELinux may keep them from him all the same: then write it with another disk_bus.\n", f);
+	fprintf(f, "\nmachine.xml names its disks by where they are, %s; after moving them, to\n"
+		   "a path that needs no quoting:\n\n"
+		   "\tsed -i \"s|file=\\('\\{0,1\\}\\)/[^']*/disk|file=\\1$PWD/disk|\" machine.xml\n\n"
 		   "Without hardware virtualisation, `sed -i \"s|type='kvm'|type='qemu'|\" machine.xml` as well.\n",
-		describe_name(m, name, sizeof(name)), m->to);
+		m->to);
 	if (m->network == NETWORK_ISOLATED)
 		fprintf(f, "Its network cable is out, so that it does not meet the machine that it is a copy of:\n"
 			   "`virsh domiflist %s` shows each card, `virsh domif-setlink %s CARD up` puts it in.\n", name,

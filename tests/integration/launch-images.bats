@@ -5,7 +5,7 @@ load launch
 setup() {
 	test_begin
 	needs_launch
-	needs virt-xml-validate virsh
+	needs virt-xml-validate virsh libvirtd
 }
 teardown() { test_end; }
 
@@ -22,12 +22,66 @@ boots() {
 	kill -9 "$plain"
 	wait "$plain" 2>/dev/null || :
 }
+
+# libvirt_start: a libvirt of this test's own, which virsh talks to by itself from then on.
+libvirt_start() {
+	mkdir "$T/libvirt"
+	setpriv --pdeathsig KILL "$VM/private-libvirtd" "$T/libvirt" </dev/null >"$T/libvirt/out" 2>&1 3>&- &
+	LIBVIRT=$!
+	on_end "libvirt_stop $LIBVIRT"
+	export LIBVIRT_DEFAULT_URI="qemu+unix:///system?socket=$T/libvirt/libvirt-sock"
+	wait_until 60 "libvirt" virsh -q version >"$T/libvirt/version" 2>&1 ||
+		{ tail "$T"/libvirt/{out,version,*.log}; return 1; }
+	chmod a+x "$T" # a folder above the images
+}
+# The first process in its namespaces ends last of all in there.
+libvirt_stop() {
+	local first
+	first=$(pgrep -P "$1")
+	kill -9 "$1"
+	wait_until 60 "end of libvirt" gone "$first"
+}
+# typed FOLDER LINE: what README.txt there tells people to type on libvirt's machine.
+typed() {
+	grep -qxF $'\t'"$2" "$1/README.txt" || grep -qF "\`$2\`" "$1/README.txt" ||
+		{ cat "$1/README.txt"; fail "no $2"; return 1; }
+	nsenter --target "$(pgrep -P "$LIBVIRT")" --mount -- sh -c 'cd "$1" && eval "$2"' - "$1" "$2"
+}
+# libvirt_boots FOLDER TEXT [LINE...]: as README.txt says, these lines of it included; its console has the text.
+# Sets DOMAIN and CONSOLE.
+libvirt_boots() {
+	local line
+	DOMAIN=$(xmllint --xpath 'string(/domain/name)' "$1/machine.xml")
+	for line in 'chmod a+x .' "${@:3}" "sed -i \"s|type='kvm'|type='qemu'|\" machine.xml" \
+		'virsh define machine.xml'; do
+		typed "$1" "$line" || return 1
+	done
+	grep -qx $'\t'"virsh start --console $DOMAIN" "$1/README.txt"
+	: >"$T/console"
+	# virsh wants a terminal, and what is typed there
+	script -qefc "virsh start --console $DOMAIN" "$T/console" <>"$T/never" >/dev/null 2>&1 3>&- &
+	CONSOLE=$!
+	on_end "! ours $CONSOLE || kill $CONSOLE"
+	wait_until 120 "$2 on libvirt's console" console_done "$2"
+	grep -aq -- "$2" "$T/console" || { tail -c 3000 "$T/console"; fail "no $2"; }
+}
+console_done() { grep -aq -- "$1" "$T/console" || gone "$CONSOLE"; }
+# libvirt_ends: the machine, by itself or not; then its console has, too, and only its images are left.
+libvirt_ends() {
+	wait_until 60 "the end of $DOMAIN" is_off
+	wait_until 60 "the end of its console" gone "$CONSOLE"
+	virsh -q undefine --nvram "$DOMAIN"
+	[ -z "$(virsh -q list --all)" ]
+}
+is_off() { [ "$(virsh -q domstate "$DOMAIN")" = 'shut off' ]; }
+agent_is() { [ "$(virsh dumpxml "$DOMAIN" | xmllint --xpath 'string(//channel/target/@state)' -)" = "$1" ]; }
+
 # nothing_written FOLDER LAUNCH
 nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 
-@test "a BIOS machine of two disks is written as images and a domain file, which starts with plain qemu as its text says" {
+@test "a BIOS machine of two disks is written as images, which start with libvirt and with plain qemu as their text says" {
 	kernel_choose
-	machine_make D bios --kernel "$KERNEL"
+	machine_make D bios --kernel "$KERNEL" --agent --power-button
 	disk_make E 32M
 	marker_write "$D" home
 	instance_start
@@ -55,14 +109,27 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 	[ "$(job "$(jq -r .job "$T/launch")" '.type + " " + .status')" = 'IMAGES COMPLETED' ]
 	godwit events web | grep -q "is written to $T/out on the replication server"
 	[ "$(status web .life_cycle.last_test_launch)" = null ]
+	# with libvirt
+	libvirt_start
+	libvirt_boots "$T/out" 'small login:'
+	grep -aq "MARKER home" "$T/console"
+	grep -aq "OEM godwit:launch=$L" "$T/console"
+	[ "$(virsh -q domif-getlink "$DOMAIN" "$(x //mac/@address)" | awk '{ print $2 }')" = down ]
+	wait_until 60 "the guest agent" agent_is connected
+	[ "$(virsh -q qemu-agent-command "$DOMAIN" '{"execute": "guest-ping"}')" = '{"return":{}}' ]
+	virsh -q shutdown "$DOMAIN"
+	libvirt_ends
+	grep -aq "POWER BUTTON" "$T/console"
+	[ "$(stat -c '%a %U' "$T/out"/disk*.qcow2 | xargs)" = '600 root 600 root' ]
+	# with plain qemu, what libvirt's machine wrote
 	boots "$T/out" 'small login:'
-	grep -aq "MARKER home" "$T/serial"
+	grep -aq "MARKER shut down in order" "$T/serial"
 	grep -aq "OEM godwit:launch=$L" "$T/serial"
 	wait_continuous web
 	must_fail grep -aq "written by the copy" "$D"
 }
 
-@test "a UEFI machine is written with the loader where a new firmware looks for it, and starts" {
+@test "a UEFI machine is written with the loader where a new firmware looks for it, and starts, moved with libvirt, too" {
 	machine_make D uefi --loader EFI/debian/grubx64.efi
 	instance_start
 	machine_protect uefi "$D"
@@ -73,12 +140,21 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 	[ "$(qemu-img info --output json "$T/out/disk0.raw" | jq -r .format)" = raw ]
 	record "$LAUNCH" '.log[].message' | grep -q 'EFI/debian/grubx64.efi is there now'
 	boots "$T/out" 'small login:'
+	# elsewhere
+	mv "$T/out" "$T/moved"
+	libvirt_start
+	libvirt_boots "$T/moved" 'small login:' \
+		"sed -i \"s|file=\\('\\{0,1\\}\\)/[^']*/disk|file=\\1\$PWD/disk|\" machine.xml"
+	virsh -q destroy "$DOMAIN"
+	libvirt_ends
+	[ "$(ls "$T/moved" | xargs)" = 'README.txt disk0.raw machine.xml start.sh vars.fd' ]
 }
 
-@test "the domain file is valid for every bus, network and format, and is left out where libvirt cannot read the images" {
+@test "the domain file starts for every bus, network and format, and is left out where libvirt cannot read the images" {
 	machine_make D bios
 	instance_start
 	machine_protect many "$D"
+	libvirt_start
 	n=0
 	for how in 'scsi none vmdk' 'sata user raw' 'nvme isolated qcow2' 'virtio isolated vhdx'; do
 		set -- $how
@@ -96,6 +172,11 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 			grep -q 'libvirt does not know this format' "$f/README.txt"
 		else
 			virt-xml-validate "$f/machine.xml" domain
+			lines=()
+			[ "$1" != nvme ] || lines=('chown libvirt-qemu disk*')
+			libvirt_boots "$f" 'small login:' "${lines[@]}"
+			virsh -q destroy "$DOMAIN"
+			libvirt_ends
 		fi
 		boots "$f" 'small login:'
 	done

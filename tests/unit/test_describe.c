@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What libvirt is told of a machine with as many disks as a bus is chosen for; that it starts one is tried in
+ * tests/integration/launch-images.bats. */
+#include "describe.h"
+#include "fileio.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static char folder[64];
+static struct target_disk disks[DISKS_MAX];
+
+static int begin(void **state)
+{
+	strcpy(folder, "/tmp/godwit-describe.XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int finish(void **state)
+{
+	return fileio_remove_tree(folder);
+}
+
+static char *domain_of(enum target_bus bus, unsigned int disk_count)
+{
+	static const char *const macs[HARDWARE_CARDS_MAX] = {
+		"52:54:00:00:00:00", "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03",
+		"52:54:00:00:00:04", "52:54:00:00:00:05", "52:54:00:00:00:06", "52:54:00:00:00:07",
+	};
+	const struct target_machine m = {
+		.folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m", .time = "2026-11-28T00:00:00Z",
+		.to = folder, .format = "qcow2", .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS,
+		.network = NETWORK_ISOLATED, .card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
+		.bus = bus, .disks = disks, .disk_count = disk_count,
+	};
+	char path[128], *text;
+	size_t len;
+
+	for (unsigned int d = 0; d < disk_count; d++)
+		disks[d] = (struct target_disk){ .disk = d, .size_bytes = MIB, .sector_bytes = 512 };
+	assert_int_equal(describe_machine(&m, folder), 0);
+	snprintf(path, sizeof(path), "%s/machine.xml", folder);
+	assert_int_equal(fileio_slurp(path, MIB, &text, &len), 0);
+	return text;
+}
+
+static void assert_has(const char *text, const char *format, unsigned int i)
+{
+	char wanted[128];
+
+	snprintf(wanted, sizeof(wanted), format, i);
+	if (!strstr(text, wanted))
+		fail_msg("no %s", wanted);
+}
+
+static void test_all_scsi_disks_are_on_the_controller_that_has_a_driver(void **state)
+{
+	char *domain = domain_of(BUS_SCSI, DISKS_MAX);
+
+	for (unsigned int i = 0; i < DISKS_MAX; i++)
+		assert_has(domain, "<address type='drive' controller='0' bus='0' target='%u' unit='0'/>", i);
+	free(domain);
+}
+
+static void test_nvme_disks_are_where_libvirt_puts_nothing(void **state)
+{
+	char *domain = domain_of(BUS_NVME, 19);
+
+	for (unsigned int i = 0; i < 19; i++)
+		assert_has(domain, ",addr=0x%x'", 8 + i);
+	free(domain);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_all_scsi_disks_are_on_the_controller_that_has_a_driver, begin, finish),
+		cmocka_unit_test_setup_teardown(test_nvme_disks_are_where_libvirt_puts_nothing, begin, finish),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
