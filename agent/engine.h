@@ -218,6 +218,7 @@ void engine_unmark(struct engine *e); /* nobody waits any more */
 
 struct engine_verify {
 	bool running;
+	/* unsettled: not compared, as it was written to all the while or could not be read; checked like the rest */
 	uint64_t checked_bytes, total_bytes, differing_bytes, unsettled_bytes;
 };
 

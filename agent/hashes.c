@@ -25,7 +25,7 @@
 
 #define VERIFY_READS	 2u
 #define VERIFY_DIFFERS	 3u /* in a row: it is so */
-#define VERIFY_TRIES	 12u /* written to again and again: unsettled */
+#define VERIFY_TRIES	 12u /* written to again and again, or not readable: unsettled */
 
 static uint64_t chunk_end(const struct disk_state *d, uint64_t offset)
 {
@@ -176,6 +176,13 @@ static void settle_doubt(struct engine *e, struct doubt *q)
 	*q = e->verify.doubts[--e->verify.doubt_count];
 }
 
+/* So much is not compared by this verify. */
+static void give_up(struct verify *v, uint64_t bytes)
+{
+	v->figures.unsettled_bytes += bytes;
+	v->figures.checked_bytes += bytes;
+}
+
 /* It could not be compared, or differed: look again later, or give up. */
 static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint32_t length, bool differed)
 {
@@ -195,8 +202,7 @@ static void doubt(struct engine *e, struct disk_state *d, uint64_t offset, uint3
 				     region_end(d, offset + length) - region_first(d, offset));
 		settle_doubt(e, q);
 	} else if (q->tries >= VERIFY_TRIES) {
-		v->figures.unsettled_bytes += length;
-		v->figures.checked_bytes += length;
+		give_up(v, length);
 		settle_doubt(e, q);
 	}
 }
@@ -236,6 +242,12 @@ static bool submit_doubt(struct engine *e, struct scan_read *r)
 
 		if (q->flying || q->not_before_us > now_us(e))
 			continue;
+		if (d->missing) {
+			give_up(&e->verify, chunk_end(d, q->offset) - q->offset);
+			settle_doubt(e, q); /* the last one is in its place */
+			i--;
+			continue;
+		}
 		if (scanner_begin(e, r, READ_VERIFY, q->disk, q->offset,
 				  (uint32_t)(chunk_end(d, q->offset) - q->offset)) < 0)
 			return false;
@@ -245,7 +257,7 @@ static bool submit_doubt(struct engine *e, struct scan_read *r)
 	return false;
 }
 
-/* Move the cursor to a disk that is there.  false: all were visited. */
+/* Move the cursor to a disk that is there; what is not is given up.  false: all were visited. */
 static bool verify_find_disk(struct engine *e)
 {
 	struct verify *v = &e->verify;
@@ -253,8 +265,11 @@ static bool verify_find_disk(struct engine *e)
 	while (v->disk < e->disk_limit) {
 		const struct disk_state *d = &e->disks[v->disk];
 
-		if (d->present && !d->missing && v->cursor < d->track.size_bytes)
-			return true;
+		if (d->present && v->cursor < d->track.size_bytes) {
+			if (!d->missing)
+				return true;
+			give_up(v, d->track.size_bytes - v->cursor);
+		}
 		v->disk++;
 		v->cursor = 0;
 	}

@@ -527,11 +527,13 @@ static void text_verified(const struct cli *c, const char *machine, const json_t
 		printf(say(c, "%s: %s of %s checked differ from the replica", "%1$s: 検査した %3$s のうち %2$s がレプリカと異なります"),
 		       machine, show_bytes(differing, bytes), checked);
 	else
-		printf(say(c, "%s: source and replica are equal, %s checked", "%s: ソースとレプリカは一致しています（%s を検査）"),
+		printf(unsettled ? say(c, "%s: source and replica are equal where they could be compared, %s checked",
+				       "%s: ソースとレプリカは比較できた範囲では一致しています（%s を検査）") :
+				   say(c, "%s: source and replica are equal, %s checked", "%s: ソースとレプリカは一致しています（%s を検査）"),
 		       machine, checked);
 	if (unsettled)
-		printf(say(c, "; %s were written to all the while and could not be compared",
-			   "。%s は書き込みが続いたため比較できませんでした"), show_bytes(unsettled, bytes));
+		printf(say(c, "; %s could not be compared: written to all the while, or not readable",
+			   "。%s は書き込みが続いたか読み取れないため比較できませんでした"), show_bytes(unsettled, bytes));
 	putchar('\n');
 	if (differing)
 		printf(say(c, "`godwit rescan %s` repairs the replica; please report how it came about.\n",

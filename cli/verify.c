@@ -56,7 +56,7 @@ static int conclude(struct cli *c, const char *name, const json_t *verify)
 
 	if (in_state(verify, "done")) {
 		c->output->verified(c, name, verify);
-		return get_u64(verify, "differing_bytes") ? CLI_FAILED : CLI_DONE;
+		return get_u64(verify, "differing_bytes") || get_u64(verify, "unsettled_bytes") ? CLI_FAILED : CLI_DONE;
 	}
 	message_words(error, text, remedy);
 	fprintf(stderr, say(c, "godwit: %s could not be verified: %s. %s\n", "godwit: %s を検証できませんでした: %s。%s\n"),
@@ -86,7 +86,7 @@ const struct verb verb_verify = {
 	.name = "verify",
 	.operands = "NAME",
 	.summary = "Compare source and replica by hashes, while both are in use",
-	.details = "Exit status 0 only if they are equal.",
+	.details = "Exit status 0 only if all of it was compared and is equal.",
 	.uses = USES_CONSOLE | USES_JSON,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -171,16 +171,20 @@ int handle_verify_get(struct request *r)
 static void end_job(struct request *r, struct db *db, const struct machine_row *m, const char *id, const json_t *told,
 		    bool failed)
 {
-	char bytes[24], differing[24];
+	char bytes[24], differing[24], unsettled[24];
 	int64_t differ = resource_integer(told, "differing_bytes", 0);
+	int64_t left = resource_integer(told, "unsettled_bytes", 0);
 
 	snprintf(bytes, sizeof(bytes), "%lld", (long long)resource_integer(told, "checked_bytes", 0));
 	snprintf(differing, sizeof(differing), "%lld", (long long)differ);
+	snprintf(unsettled, sizeof(unsettled), "%lld", (long long)left);
 	db_job_set(db, id, failed ? "FAILED" : "COMPLETED", told, wallclock_now_us());
 	if (failed)
 		resource_event(r, db, m, NULL, MSG_VERIFY_FAILED, NULL);
 	else if (differ)
 		resource_event(r, db, m, NULL, MSG_VERIFY_DIFFERS, "differing", differing, NULL);
+	else if (left)
+		resource_event(r, db, m, NULL, MSG_VERIFY_UNSETTLED, "unsettled", unsettled, NULL);
 	else
 		resource_event(r, db, m, NULL, MSG_VERIFY_DONE, "bytes", bytes, NULL);
 }

@@ -657,6 +657,25 @@ static void test_a_result_is_taken_though_another_verify_was_asked_for(void **st
 	verify_teardown(&a, &s, "store8");
 }
 
+static void test_a_verify_that_could_not_compare_everything_does_not_say_equal(void **state)
+{
+	struct caller a, s;
+	char id[ID_SIZE];
+	json_t *event;
+
+	verify_setup(&a, &s, "unsettled", "store9");
+	verify_begin(&a, id);
+	verify_answered(&a, id);
+	json_decref(caller_call(&con, &a, 204, "POST", "/link/status",
+				json_pack("{s:{s:s, s:s, s:i, s:i, s:i}}", "verify", "verify", id, "state", "done",
+					  "checked_bytes", 65536, "differing_bytes", 0, "unsettled_bytes", 4096)));
+	verify_is(&a, id, "done", NULL);
+	event = fixture_newest_event(&con);
+	assert_string_equal(code_of(event), "VERIFY_UNSETTLED");
+	json_decref(event);
+	verify_teardown(&a, &s, "store9");
+}
+
 static void test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more(void **state)
 {
 	char id[ID_SIZE];
@@ -785,6 +804,7 @@ int main(void)
 		cmocka_unit_test(test_a_verify_runs_once_at_a_time_and_ends_with_an_event),
 		cmocka_unit_test(test_a_verify_asked_for_before_the_agents_next_status_is_the_one_under_way),
 		cmocka_unit_test(test_a_result_is_taken_though_another_verify_was_asked_for),
+		cmocka_unit_test(test_a_verify_that_could_not_compare_everything_does_not_say_equal),
 		cmocka_unit_test(test_a_verify_ends_as_failed_when_its_agent_does_not_know_of_it_any_more),
 		cmocka_unit_test(test_what_an_agent_says_against_a_verify_is_its_error),
 		cmocka_unit_test(test_who_came_while_the_disk_was_full_is_an_event_once_there_is_room),

@@ -41,6 +41,8 @@ static struct world {
 static int on_read(void *context, uint16_t disk, uint64_t offset, uint32_t length, void *buffer, unsigned int slot)
 {
 	assert_false(w.reads[slot].busy);
+	if (w.engine->disks[disk].missing)
+		return -ENODEV;
 	w.reads[slot].busy = true;
 	w.reads[slot].offset = offset;
 	w.reads[slot].length = length;
@@ -266,6 +268,45 @@ static void a_write_nobody_saw_while_a_chunk_is_read_has_it_read_once_more(void 
 	for (unsigned int i = 0; i < w.hash_count; i++)
 		assert_int_not_equal(w.hashes[i].offset_bytes, 0);
 	assert_int_not_equal(figures().pending_bytes, 0);
+}
+
+/* --- a verify -------------------------------------------------------------------- */
+
+static struct engine_verify verify_figures(void)
+{
+	struct engine_verify v;
+
+	engine_verify_status(w.engine, &v);
+	return v;
+}
+
+static void a_verify_of_a_disk_that_goes_missing_ends_and_says_what_was_not_compared(void **state)
+{
+	go_on(5);
+	assert_int_equal(engine_verify(w.engine), 0);
+	run();
+	end_reads();
+	run();
+	assert_int_equal(w.hash_count, 2);
+	answer_hashes(true); /* a doubt of each, to be looked at again; the third is being read */
+	engine_disk_missing(w.engine, 0, true);
+	go_on(5);
+	assert_false(verify_figures().running);
+	assert_int_equal(verify_figures().unsettled_bytes, 2 * CHUNK_BYTES);
+	assert_int_equal(verify_figures().checked_bytes, PLAIN_BYTES);
+	assert_int_equal(verify_figures().differing_bytes, 0);
+
+	assert_int_equal(engine_verify(w.engine), 0); /* it is away from the beginning */
+	go_on(5);
+	assert_false(verify_figures().running);
+	assert_int_equal(verify_figures().unsettled_bytes, PLAIN_BYTES);
+
+	engine_disk_missing(w.engine, 0, false);
+	assert_int_equal(engine_verify(w.engine), 0);
+	go_on(5);
+	assert_false(verify_figures().running);
+	assert_int_equal(verify_figures().unsettled_bytes, 0);
+	assert_int_equal(verify_figures().checked_bytes, PLAIN_BYTES);
 }
 
 /* --- when it wants to be called again ------------------------------------------------ */
@@ -515,6 +556,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_write_nobody_saw_after_a_chunk_was_asked_about_keeps_it_in_doubt_whatever_the_answer, begin, end),
 		cmocka_unit_test_setup_teardown(a_write_nobody_saw_while_a_chunk_is_read_has_it_read_once_more, begin, end),
+		cmocka_unit_test_setup_teardown(a_verify_of_a_disk_that_goes_missing_ends_and_says_what_was_not_compared,
+						begin, end),
 		cmocka_unit_test_setup_teardown(what_was_discarded_waits_for_a_pass_without_a_busy_loop, begin, end),
 		cmocka_unit_test_setup_teardown(a_read_at_leisure_that_takes_long_is_waited_for_without_a_busy_loop, begin, end),
 		cmocka_unit_test_setup_teardown(a_bad_sector_that_takes_long_to_fail_again_is_waited_for_without_a_busy_loop,
