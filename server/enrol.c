@@ -23,11 +23,27 @@ static int save_answer(struct settings *s, const json_t *answer)
 	return err ? err : settings_save(s);
 }
 
+/* The machine's name where it is one that a console takes (the kernel's own, "(none)", is not). */
+static void own_name(char ret[64])
+{
+	static const char alphanumeric[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	size_t len;
+
+	memset(ret, 0, 64);
+	(void)gethostname(ret, 63);
+	len = strlen(ret);
+	for (size_t i = 0; i < len; i++)
+		if (!strchr(alphanumeric, ret[i]) && (i == 0 || !strchr("._-", ret[i])))
+			len = 0;
+	if (!len)
+		strcpy(ret, "server");
+}
+
 static json_t *make_body(const struct enrol_options *o, const char *request)
 {
-	char host[256] = "server";
+	char host[64];
 
-	(void)gethostname(host, sizeof(host) - 1);
+	own_name(host);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:[]}", "token", o->token, "role", "server", "request", request,
 			 "name", o->name ? o->name : host, "facts", enrolment_facts(), "disks");
 }

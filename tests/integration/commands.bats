@@ -424,3 +424,12 @@ protect_from_far() {
 	[ "$(status r .id)" != "$first" ]
 	equal r "$D"
 }
+
+@test "an instance comes up on a machine that has no host name" {
+	instance_up() {
+		timeout 120 unshare --uts sh -c 'echo "(none)" >/proc/sys/kernel/hostname && exec "$@"' sh godwit up --port "$PORT" \
+			--console-port "$CONSOLE_PORT" --listen "$LISTEN" </dev/null 3>&-
+	}
+	instance_start
+	[ "$(api GET /servers | jq -r '.servers[].name')" = server ]
+}
