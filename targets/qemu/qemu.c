@@ -16,6 +16,7 @@
 #include "args.h"
 #include "base.h"
 #include "bridge.h"
+#include "confine.h"
 #include "fileio.h"
 #include "guest.h"
 #include "keep.h"
@@ -29,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -581,7 +583,8 @@ static int open_ports(const struct target_machine *m, struct bridge_ports *ret, 
 			 NULL);
 }
 
-/* @ports are qemu's alone from here on: they go when it does. */
+/* @ports are qemu's alone from here on: they go when it does.  And what a machine says is heard without the right to
+ * make others. */
 static int run_qemu(struct target *t, struct bridge_ports *ports)
 {
 	struct qemu_args a = { .n = 0 };
@@ -597,7 +600,7 @@ static int run_qemu(struct target *t, struct bridge_ports *ports)
 		t->events->note(t->context, line);
 	}
 	t->deadline_us = monotonic_now_us() + t->limit_us; /* to find out which took its own time */
-	err = a.failed ? -ENOMEM : spawn(t, &a, ports);
+	err = a.failed ? -ENOMEM : confine_drop_capability(CAP_NET_ADMIN) ?: spawn(t, &a, ports);
 	qemu_args_free(&a);
 	bridge_close_ports(ports);
 	return err;

@@ -305,6 +305,7 @@ bridge_make() {
 	ip link set "$BRIDGE" up
 }
 answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://$THERE/" | grep -qx 'the copy answers'; }
+may_make_ports() { (($(awk '/^CapPrm/ { print "0x" $2 }' "/proc/$1/status") >> 12 & 1)); } # CAP_NET_ADMIN
 taps() { find /sys/class/net -name 'gw[0-9]*' | wc -l; }
 no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
 
@@ -326,14 +327,17 @@ no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
 	wait_launch 300 "$LAUNCH" standing
 	wait_until 60 "its answer over the bridge" answers
 	[ "$(taps)" = $((before + 1)) ]
-	# made by somebody else: it has no right by which it could make one
-	grep -qx 'CapEff:.0*' "/proc/$(launch_pids "$LAUNCH" qemu)/status"
+	# qemu could not make it, and who did cannot make another
+	may_make_ports $$
+	must_fail may_make_ports "$(launch_pids "$LAUNCH" qemu)"
+	must_fail may_make_ports "$(launch_pids "$LAUNCH" godwit-launch)"
 	# however it ends; the isolated one has the same address, and nobody gets there
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
 	wait_until 60 "its end" no_process "$LAUNCH"
 	no_port
 	wait_launch 300 "$isolated" booted
 	launch_says "$isolated" "SERVES .* $THERE/30"
+	must_fail may_make_ports "$(launch_pids "$isolated" godwit-launch)"
 	must_fail answers
 	terminate "$isolated"
 	# started again it is on the bridge again
