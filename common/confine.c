@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both functions act on the calling thread: they are called before a program
+ * The functions act on the calling thread: they are called before a program
  * makes others.
  *
  * Landlock has no wrapper in the C library.  Rights that the running kernel
@@ -79,6 +79,26 @@ int confine_capabilities(const int *keep, size_t n)
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
 		return -errno;
 	return set_kept(keep, n);
+}
+
+int confine_drop_capability(int capability)
+{
+	cap_value_t cap = capability;
+	cap_t caps;
+	int err = 0;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || (cap_drop_bound(cap) != 0 && errno != EPERM))
+		return -errno;
+	caps = cap_get_proc();
+	if (!caps)
+		return -errno;
+	/* Ambient capabilities are inheritable ones, too. */
+	if (cap_set_flag(caps, CAP_EFFECTIVE, 1, &cap, CAP_CLEAR) != 0 ||
+	    cap_set_flag(caps, CAP_PERMITTED, 1, &cap, CAP_CLEAR) != 0 ||
+	    cap_set_flag(caps, CAP_INHERITABLE, 1, &cap, CAP_CLEAR) != 0 || cap_set_proc(caps) != 0)
+		err = -errno;
+	cap_free(caps);
+	return err;
 }
 
 static uint64_t rights_of_version(long version)

@@ -9,6 +9,9 @@
  * ever, children included; sets no_new_privs. */
 _must_check_ int confine_capabilities(const int *keep, size_t n);
 
+/* Drop only this one (CAP_...), for ever, children included; sets no_new_privs.  0, too, if it was not there. */
+_must_check_ int confine_drop_capability(int capability);
+
 /* Landlock: from now on only these folders (NULL-terminated; each either read
  * or read-write) can be opened.  0 also on kernels without Landlock: *@ret_active
  * says so. */

@@ -157,6 +157,14 @@ static bool is_interface(const char *s)
 	return s[0] && !strchr(s, '/') && strspn(s, ".") < strlen(s) && !strpbrk(s, " \t\"'=[]");
 }
 
+bool hardware_is_bridge_name(const char *name)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+	return is_interface(name) && strlen(name) < sizeof(((struct hardware_card *)0)->interface) &&
+	       !name[strspn(name, letters)];
+}
+
 /* No two of one name or address: nothing could be told apart by them. */
 static bool is_another(const struct hardware *h, const struct hardware_card *c)
 {

@@ -98,6 +98,9 @@ void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, s
 /* "/dev/sda1": from hardware or its place, not a volume's name, not a file system's. */
 bool hardware_is_name(const char *device);
 
+/* The name of an interface that a bridge can be asked for by: at most 15 letters, digits and ._- */
+bool hardware_is_bridge_name(const char *name);
+
 /* Where network configuration lies, beside /etc/network/interfaces; ends with NULL. */
 extern const char *const hardware_network_folders[];
 

@@ -3,6 +3,7 @@
 
 #include "db_launches.h"
 #include "handlers.h"
+#include "hardware.h"
 #include "resource.h"
 #include "value.h"
 
@@ -12,8 +13,11 @@ static const struct value_kind table[] = {
 	{ "cpus", 1, 255, 2, { NULL }, 0, "", "processors" },
 	{ "memory_mib", 64, 4 * 1024 * 1024, 1024, { NULL }, 0, "MiB", "memory" },
 	{ "firmware", 0, 0, 0, { "auto", "bios", "uefi" }, 0, "", "auto: as the disks say" },
-	{ "network", 0, 0, 0, { "isolated", "none", "user" }, 0, "",
-	  "isolated: a card without a way out; none: no card; user: out by address translation" },
+	{ "network", 0, 0, 0, { "isolated", "none", "user", "bridge" }, 0, "",
+	  "isolated: a card without a way out; none: no card; user: out by address translation; "
+	  "bridge: on a bridge of the server's machine" },
+	{ "bridge", 0, 0, 0, { NULL }, 15, "", "its name, for network=bridge", hardware_is_bridge_name,
+	  "a name of letters, digits and ._-" },
 	{ "disk_bus", 0, 0, 0, { "auto", "virtio", "scsi", "sata", "nvme" }, 0, "",
 	  "how its disks are attached; auto: as its initramfs has drivers for" },
 	{ "convert", 0, 0, 0, { "auto", "never", "always" }, 0, "",
@@ -93,7 +97,10 @@ void blueprint_apply(json_t *blueprint, const json_t *changes)
 int blueprint_check_whole(const json_t *blueprint, const char *machine, struct fault *ret_fault)
 {
 	const char *proof = json_string_value(json_object_get(blueprint, "proof"));
+	const char *network = json_string_value(json_object_get(blueprint, "network"));
 
+	if (network && !strcmp(network, "bridge") && !json_string_length(json_object_get(blueprint, "bridge")))
+		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_BRIDGE, "machine", machine, NULL);
 	if (proof && !strcmp(proof, "text") && !json_string_length(json_object_get(blueprint, "proof_text")))
 		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_TEXT, "machine", machine, NULL);
 	if (proof && !strcmp(proof, "command") && !json_string_length(json_object_get(blueprint, "proof_command")))

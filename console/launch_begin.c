@@ -93,7 +93,7 @@ static json_t *blueprint_for(const char *kind, const json_t *blueprint)
 	json_t *copy = json_deep_copy(blueprint);
 	const char *network = json_string_value(json_object_get(copy, "network"));
 
-	if (!strcmp(kind, "drill") && network && !strcmp(network, "user"))
+	if (!strcmp(kind, "drill") && network && (!strcmp(network, "user") || !strcmp(network, "bridge")))
 		json_object_set_new(copy, "network", json_string("isolated"));
 	return copy;
 }

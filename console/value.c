@@ -110,12 +110,14 @@ static int check_text(const struct value_kind *k, const json_t *value, char *ret
 	size_t len = json_string_length(value);
 	char text[128], expected[64];
 
-	if (json_is_string(value) && len <= k->text_most && utf8_is_printable(json_string_value(value), len)) {
+	if (json_is_string(value) && len <= k->text_most && utf8_is_printable(json_string_value(value), len) &&
+	    (!len || !k->fits || k->fits(json_string_value(value)))) {
 		snprintf(ret, size, "%s", json_string_value(value));
 		return 0;
 	}
 	shown(value, text, sizeof(text));
-	snprintf(expected, sizeof(expected), "a printable text of at most %zu bytes", k->text_most);
+	snprintf(expected, sizeof(expected), "%s of at most %zu bytes", k->expected ?: "a printable text",
+		 k->text_most);
 	return fault_set(f, -EINVAL, MSG_VALUE_BAD, "name", k->name, "value", text, "expected", expected, NULL);
 }
 

@@ -178,8 +178,8 @@ bool launches_reaped(struct launches *l, pid_t pid, int status)
 
 static json_t *make_spec(const struct launches *l, const struct launch_request *q, const char *machine)
 {
-	static const char *const members[] = { "cpus", "memory_mib", "firmware", "network", "disk_bus", "proof",
-					       "proof_text", "proof_command", "post_launch", "proof_seconds", "after_restart",
+	static const char *const members[] = { "cpus", "memory_mib", "firmware", "network", "bridge", "disk_bus",
+					       "proof", "proof_text", "proof_command", "post_launch", "proof_seconds", "after_restart",
 					       "poweroff_seconds", "convert", "new_identity" };
 	char store[SETTINGS_PATH_MAX + UUID_TEXT_LEN + 2], id[UUID_TEXT_LEN + 1], launch[UUID_TEXT_LEN + 1];
 	json_t *spec;

@@ -197,6 +197,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.firmware = l->firmware,
 		.boot_disk = l->boot_disk,
 		.network = l->spec.network,
+		.bridge = l->spec.bridge,
 		.card = hardware_has_virtio_net(&l->spec.hardware) ? "virtio-net-pci" : "e1000e",
 		.macs = l->mac_list,
 		.card_count = MAX(l->spec.hardware.card_count, 1u),

@@ -76,7 +76,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	static const char *const kinds[] = { "test", "cutover", "drill", "images" };
 	static const char *const formats[] = { "qcow2", "raw", "vmdk", "vhdx" };
 	static const char *const firmwares[] = { "auto", "bios", "uefi" };
-	static const char *const networks[] = { "none", "isolated", "user" };
+	static const char *const networks[] = { "none", "isolated", "user", "bridge" };
 	static const char *const buses[] = { "virtio", "scsi", "sata", "nvme", "auto" };
 	static const char *const converts[] = { "auto", "never", "always" };
 	static const char *const no_yes[] = { "no", "yes" };
@@ -99,6 +99,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 	      take_choice(o, "firmware", firmwares, ARRAY_LEN(firmwares), FIRMWARE_NONE, &firmware, f) ?:
 	      take_choice(o, "source_firmware", firmwares, ARRAY_LEN(firmwares), FIRMWARE_NONE, &source, f) ?:
 	      take_choice(o, "network", networks, ARRAY_LEN(networks), NETWORK_ISOLATED, &network, f) ?:
+	      take_text(o, "bridge", network == NETWORK_BRIDGE, s->bridge, sizeof(s->bridge), f) ?:
 	      take_choice(o, "disk_bus", buses, ARRAY_LEN(buses), BUS_AUTO, &bus, f) ?:
 	      take_choice(o, "convert", converts, ARRAY_LEN(converts), CONVERT_AUTO, &convert, f) ?:
 	      take_choice(o, "new_identity", no_yes, ARRAY_LEN(no_yes), 0, &identity, f) ?:
@@ -120,6 +121,8 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 		return refuse(f, "epoch");
 	if (kind == LAUNCH_IMAGES && s->to[0] != '/')
 		return refuse(f, "to");
+	if (s->bridge[0] && !hardware_is_bridge_name(s->bridge))
+		return refuse(f, "bridge");
 	s->kind = (enum launch_kind)kind;
 	snprintf(s->format, sizeof(s->format), "%s", formats[format]);
 	s->cpus = (unsigned int)cpus;

@@ -30,7 +30,7 @@ struct target_disk {
 	char socket[108];		/* NBD, read-only */
 };
 
-enum target_network { NETWORK_NONE, NETWORK_ISOLATED, NETWORK_USER };
+enum target_network { NETWORK_NONE, NETWORK_ISOLATED, NETWORK_USER, NETWORK_BRIDGE };
 
 struct target_machine {
 	const char *folder;		/* of the launch: the target's files live there, too */
@@ -46,6 +46,7 @@ struct target_machine {
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
 	enum target_network network;
+	const char *bridge;		/* its name, for NETWORK_BRIDGE */
 	const char *card;		/* of its network: "virtio-net-pci" or "e1000e" ... */
 	const char *const *macs;	/* ... and one of these for each of */
 	unsigned int card_count;	/* its cards: at least one, also if it has no network */

@@ -104,8 +104,11 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 
 static void put_card(FILE *f, const struct target_machine *m, unsigned int i)
 {
-	fprintf(f, "    <interface type='user'>\n      <mac address='%s'/>\n      <model type='%s'/>\n", m->macs[i],
+	fprintf(f, "    <interface type='%s'>\n      <mac address='%s'/>\n      <model type='%s'/>\n",
+		m->network == NETWORK_BRIDGE ? "bridge" : "user", m->macs[i],
 		strcmp(m->card, "virtio-net-pci") == 0 ? "virtio" : m->card);
+	if (m->network == NETWORK_BRIDGE)
+		fprintf(f, "      <source bridge='%s'/>\n", m->bridge);
 	/* No way out: libvirt's user network knows none of its own, so the cable is out. */
 	if (m->network == NETWORK_ISOLATED)
 		fputs("      <link state='down'/>\n", f);
@@ -188,6 +191,16 @@ static const char uefi[] =
 	"[ -n \"$code\" ] || { echo 'There is no UEFI firmware for qemu here: install the package ovmf.' >&2; exit 1; }\n"
 	"[ -e vars.fd ] || cp \"$vars\" vars.fd || exit\n";
 
+static void put_qemu_card(FILE *f, const struct target_machine *m, unsigned int i)
+{
+	fputs(i ? " \\\n\t-nic " : "\t-nic ", f);
+	if (m->network == NETWORK_BRIDGE)
+		fprintf(f, "bridge,br=%s,model=%s", m->bridge, m->card);
+	else
+		fprintf(f, "user,model=%s%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "");
+	fprintf(f, ",mac=%s", m->macs[i]);
+}
+
 static void put_script(FILE *f, const struct target_machine *m)
 {
 	fputs("#!/bin/sh\n"
@@ -206,8 +219,7 @@ static void put_script(FILE *f, const struct target_machine *m)
 	if (m->network == NETWORK_NONE)
 		fputs("\t-nic none", f);
 	for (unsigned int i = 0; i < m->card_count && m->network != NETWORK_NONE; i++)
-		fprintf(f, "%s\t-nic user,model=%s%s,mac=%s", i ? " \\\n" : "", m->card,
-			m->network == NETWORK_ISOLATED ? ",restrict=on" : "", m->macs[i]);
+		put_qemu_card(f, m, i);
 	fputs(" \"$@\"\n", f);
 }
 
@@ -261,6 +273,12 @@ static void put_text(FILE *f, const struct target_machine *m)
 	      "Where hardware virtualisation is there but does not work, `ACCEL=tcg sh start.sh ...`.\n", f);
 	if (m->network == NETWORK_ISOLATED)
 		fputs("It has no way out to the network then; take ,restrict=on out of start.sh to let it out.\n", f);
+	if (m->network == NETWORK_BRIDGE)
+		fprintf(f, "\nIt is on the network of the bridge %s of the machine that runs it, which has to be there;\n"
+			   "start.sh needs qemu's bridge helper for that, with `allow %s` in /etc/qemu/bridge.conf,\n"
+			   "and root or a helper that is setuid. It has the addresses of the machine that it is a copy\n"
+			   "of: do not start it on a network where that one lives.\n",
+			m->bridge, m->bridge);
 	fprintf(f, "\nBoth tell the machine that it is a copy (SMBIOS type 11: " MANUFACTURER_TEXT "%s).\n"
 		   "The agent does not start in a copy, and the executables in /boot/post_launch run at its\n"
 		   "first boot. Started any other way it takes itself for its original: then turn the agent off\n"

@@ -89,7 +89,7 @@ static void add_channels(struct qemu_args *a, const struct target_machine *m)
 	add(a, "virtserialport,chardev=guest,name=" GUEST_PORT);
 }
 
-static void add_network(struct qemu_args *a, const struct target_machine *m)
+static void add_network(struct qemu_args *a, const struct target_machine *m, const struct bridge_ports *ports)
 {
 	if (m->network == NETWORK_NONE) {
 		add(a, "-nic");
@@ -98,12 +98,16 @@ static void add_network(struct qemu_args *a, const struct target_machine *m)
 	}
 	for (unsigned int i = 0; i < m->card_count; i++) {
 		add(a, "-nic");
+		if (m->network == NETWORK_BRIDGE) {
+			add(a, "tap,fd=%d,model=%s,mac=%s", ports->fds[i], m->card, m->macs[i]);
+			continue;
+		}
 		add(a, "user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
 		    m->macs[i]);
 	}
 }
 
-void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
+void qemu_args_build(struct qemu_args *a, const struct target_machine *m, const struct bridge_ports *ports)
 {
 	a->accelerator = kvm_accelerator(QEMU, KVM_CACHE);
 	add(a, QEMU);
@@ -138,6 +142,6 @@ void qemu_args_build(struct qemu_args *a, const struct target_machine *m)
 	}
 	add_disks(a, m);
 	add_channels(a, m);
-	add_network(a, m);
+	add_network(a, m, ports);
 	a->v[a->n] = NULL;
 }

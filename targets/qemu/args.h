@@ -3,6 +3,7 @@
 #ifndef GODWIT_QEMU_ARGS_H
 #define GODWIT_QEMU_ARGS_H
 
+#include "bridge.h"
 #include "kvm.h"
 #include "target.h"
 
@@ -25,7 +26,8 @@ const char *qemu_args_device(const struct target_machine *m, unsigned int index,
 /* Before them. */
 #define QEMU_SCSI_CONTROLLER "virtio-scsi-pci,id=scsi"
 
-void qemu_args_build(struct qemu_args *a, const struct target_machine *m);
+/* @ports: of its cards, for NETWORK_BRIDGE. */
+void qemu_args_build(struct qemu_args *a, const struct target_machine *m, const struct bridge_ports *ports);
 void qemu_args_free(struct qemu_args *a);
 
 #endif

@@ -10,11 +10,13 @@
  *
  * Of a shutdown of this machine qemu hears nothing (SIGTERM and its like are blocked in it), so
  * that its machine can be asked to power itself off first.  qemu has no capabilities and no folder to write to but the launch's, and its own sandbox
- * forbids it to start programs.
+ * forbids it to start programs.  Ports of a bridge are made before, and it is given them open (bridge.h).
  * It ends when this process ends, however that ends.
  */
 #include "args.h"
 #include "base.h"
+#include "bridge.h"
+#include "confine.h"
 #include "fileio.h"
 #include "guest.h"
 #include "keep.h"
@@ -28,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -487,21 +490,24 @@ static int check_cpus(const struct target_machine *m, struct fault *f)
 	return fault_set(f, -EINVAL, MSG_LAUNCH_BAD_SPEC, "member", "cpus, of which there can be 255", NULL);
 }
 
+static int check_network(const struct target_machine *m, struct fault *f)
+{
+	return m->network == NETWORK_BRIDGE ? bridge_check(m->bridge, m->name, f) : 0;
+}
+
 static int probe(const struct target_machine *m, struct fault *ret_fault)
 {
 	static const char *const programs[] = { QEMU, "qemu-img", "nbdkit", NULL };
-	int err = check_cpus(m, ret_fault);
 
-	if (err)
-		return err;
-
-	return tool_need(programs, ret_fault) ?: check_memory(m, ret_fault);
+	return check_cpus(m, ret_fault) ?: tool_need(programs, ret_fault) ?: check_network(m, ret_fault) ?:
+	       check_memory(m, ret_fault);
 }
 
 /* --- start -------------------------------------------------------------------------------------------- */
 
-/* @folder and nothing else to write to. */
-static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *folder, int error_fd, pid_t parent)
+/* @folder and nothing else to write to; @ports stay open in it. */
+static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *folder,
+						const struct bridge_ports *ports, int error_fd, pid_t parent)
 {
 	/* Where /etc/resolv.conf may lead to. */
 	const struct confine_path paths[] = { { folder, true },
@@ -520,14 +526,15 @@ static void __attribute__((noreturn)) exec_qemu(char *const argv[], const char *
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* it had died before that */
 		_exit(126);
-	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || tool_confine(paths))
+	if (dup2(null, 0) < 0 || dup2(error_fd, 1) < 0 || dup2(error_fd, 2) < 0 || bridge_hand_on(ports) ||
+	    tool_confine(paths))
 		_exit(126);
 	execvp(argv[0], argv);
 	dprintf(2, "%s cannot be run: %s\n", argv[0], strerror(errno));
 	_exit(127);
 }
 
-static int spawn(struct target *t, struct qemu_args *a)
+static int spawn(struct target *t, struct qemu_args *a, const struct bridge_ports *ports)
 {
 	pid_t parent = getpid();
 	int fds[2];
@@ -536,7 +543,7 @@ static int spawn(struct target *t, struct qemu_args *a)
 		return -errno;
 	t->pid = fork();
 	if (t->pid == 0)
-		exec_qemu(a->v, t->m.folder, fds[1], parent);
+		exec_qemu(a->v, t->m.folder, ports, fds[1], parent);
 	close(fds[1]);
 	t->error_fd = fds[0];
 	if (t->pid < 0)
@@ -562,29 +569,65 @@ static void free_target(struct target *t)
 	free(t);
 }
 
+static int open_ports(const struct target_machine *m, struct bridge_ports *ret, struct fault *f)
+{
+	int err;
+
+	*ret = (struct bridge_ports){ .count = 0 };
+	if (m->network != NETWORK_BRIDGE)
+		return 0;
+	err = bridge_open_ports(m->bridge, m->macs, m->card_count, ret);
+	if (!err)
+		return 0;
+	return fault_set(f, err, MSG_LAUNCH_NO_PORT, "machine", m->name, "bridge", m->bridge, "reason", strerror(-err),
+			 NULL);
+}
+
+/* @ports are qemu's alone from here on: they go when it does.  And what a machine says is heard without the right to
+ * make others. */
+static int run_qemu(struct target *t, struct bridge_ports *ports)
+{
+	struct qemu_args a = { .n = 0 };
+	char line[96];
+	int err;
+
+	qemu_args_build(&a, &t->m, ports);
+	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
+					    "its processors are this machine's (KVM)" :
+					    "its processors are emulated (TCG), which is many times slower");
+	if (ports->count) {
+		snprintf(line, sizeof(line), "its cards are ports of the bridge %s of this machine", t->m.bridge);
+		t->events->note(t->context, line);
+	}
+	t->deadline_us = monotonic_now_us() + t->limit_us; /* to find out which took its own time */
+	err = a.failed ? -ENOMEM : confine_drop_capability(CAP_NET_ADMIN) ?: spawn(t, &a, ports);
+	qemu_args_free(&a);
+	bridge_close_ports(ports);
+	return err;
+}
+
 static int start(struct loop *loop, const struct target_machine *m, const struct target_events *events, void *context,
 		 struct target **ret, struct fault *ret_fault)
 {
-	struct qemu_args a = { .n = 0 };
+	struct bridge_ports ports;
 	struct target *t;
 	int err = m->firmware == FIRMWARE_UEFI && !m->again ? copy_variables(m, ret_fault) : 0;
 
 	if (err)
 		return err;
+	err = open_ports(m, &ports, ret_fault);
+	if (err)
+		return err;
 	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
+	if (!t) {
+		bridge_close_ports(&ports);
+		return fault_set(ret_fault, -ENOMEM, MSG_LAUNCH_NOT_STARTED, "reason", strerror(ENOMEM), NULL);
+	}
 	*t = (struct target){ .loop = loop, .events = events, .context = context, .m = *m,
 			      .pid_fd = -1, .error_fd = -1, .serial_fd = -1, .agent_fd = -1,
 			      .limit_us = m->again ? CONNECT_AGAIN_US : CONNECT_US };
 	t->keep = (struct keep){ .done = kept, .context = t };
-	qemu_args_build(&a, m);
-	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
-					    "its processors are this machine's (KVM)" :
-					    "its processors are emulated (TCG), which is many times slower");
-	t->deadline_us = monotonic_now_us() + t->limit_us; /* to find out which took its own time */
-	err = a.failed ? -ENOMEM : spawn(t, &a);
-	qemu_args_free(&a);
+	err = run_qemu(t, &ports);
 	if (err) {
 		free_target(t);
 		return fault_set(ret_fault, err, MSG_LAUNCH_NOT_STARTED, "reason", strerror(-err), NULL);

@@ -180,6 +180,12 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 		fi
 		boots "$f" 'small login:'
 	done
+	# on a bridge of whoever runs it: none of this machine is looked for
+	launch many '{"kind": "images", "to": "'"$T"'/bridged", "blueprint": {"network": "bridge", "bridge": "br-lan.9"}}'
+	wait_launch_over "$LAUNCH" ended
+	virt-xml-validate "$T/bridged/machine.xml" domain
+	[ "$(xmllint --xpath 'string(//interface[@type="bridge"]/source/@bridge)' "$T/bridged/machine.xml")" = br-lan.9 ]
+	grep -q 'allow br-lan.9' "$T/bridged/README.txt"
 }
 
 @test "a folder that is not empty, or cannot be, no room, an unknown point, a kill half way: said, and nothing is left" {

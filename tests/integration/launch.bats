@@ -295,6 +295,61 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 	api GET "/launches/$LAUNCH/screenshot" | head -c 4 | tail -c 3 | grep -qx PNG
 }
 
+# bridge_make: a bridge of the test's own, with an address that leads nowhere else: in BRIDGE; the machine's in THERE.
+bridge_make() {
+	local net=10.$((200 + RANDOM % 50)).$((RANDOM % 256))
+	BRIDGE=gwt$BASHPID HERE=$net.1 THERE=$net.2
+	ip link add "$BRIDGE" type bridge 2>"$T/bridge.out" || skip "no bridge can be made here: $(cat "$T/bridge.out")"
+	on_end "ip link del $BRIDGE"
+	ip addr add "$HERE/30" dev "$BRIDGE"
+	ip link set "$BRIDGE" up
+}
+answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://$THERE/" | grep -qx 'the copy answers'; }
+may_make_ports() { (($(awk '/^CapPrm/ { print "0x" $2 }' "/proc/$1/status") >> 12 & 1)); } # CAP_NET_ADMIN
+taps() { find /sys/class/net -name 'gw[0-9]*' | wc -l; }
+no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
+
+@test "a machine on a bridge is reached over it and leaves no port, an isolated one is not, and a bridge that is not there is said" {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	bridge_make
+	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
+	instance_start
+	machine_protect served "$D"
+	before=$(taps)
+	says 1 'does not say which' godwit blueprint served network=bridge
+	refused served '{"blueprint": {"network": "bridge", "bridge": "gwt-nobody"}}' LAUNCH_NO_BRIDGE
+	says 1 'is to be on the bridge gwt-nobody' godwit launch served --blueprint <(echo '{"network": "bridge", "bridge": "gwt-nobody"}')
+	launch served
+	isolated=$LAUNCH
+	timeout 60 godwit blueprint served network=bridge bridge="$BRIDGE" >/dev/null
+	launch served '{"kind": "cutover"}'
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 60 "its answer over the bridge" answers
+	[ "$(taps)" = $((before + 1)) ]
+	# qemu could not make it, and who did cannot make another
+	may_make_ports $$
+	must_fail may_make_ports "$(launch_pids "$LAUNCH" qemu)"
+	must_fail may_make_ports "$(launch_pids "$LAUNCH" godwit-launch)"
+	# however it ends; the isolated one has the same address, and nobody gets there
+	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
+	wait_until 60 "its end" no_process "$LAUNCH"
+	no_port
+	wait_launch 300 "$isolated" booted
+	launch_says "$isolated" "SERVES .* $THERE/30"
+	must_fail may_make_ports "$(launch_pids "$isolated" godwit-launch)"
+	must_fail answers
+	terminate "$isolated"
+	# started again it is on the bridge again
+	wait_until 60 "the launch to fail" has_failed "$LAUNCH"
+	godwit keep "$LAUNCH" --wait >/dev/null 2>"$T/progress"
+	wait_until 120 "its answer after its second start" answers
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	no_port
+	[ "$(taps)" = "$before" ]
+}
+
 # refused NAME JSON CODE: the launch fails at once, its job too, and nothing is left of it.
 refused() {
 	local answer launch

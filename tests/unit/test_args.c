@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 static char folder[64];
+static const struct bridge_ports no_ports;
 
 static int begin(void **state)
 {
@@ -46,7 +47,7 @@ static bool qemu_starts(const struct target_machine *m)
 	int order[2], status = -1;
 	pid_t pid;
 
-	qemu_args_build(&a, m);
+	qemu_args_build(&a, m, &no_ports);
 	assert_false(a.failed);
 	assert_true(a.n + 2 <= QEMU_ARGS_MAX);
 	a.v[a.n++] = strdup("-monitor");
@@ -106,10 +107,34 @@ static void test_qemu_starts_with_as_many_disks_as_a_bus_is_chosen_for(void **st
 	}
 }
 
+static void test_each_card_has_its_port_of_the_bridge(void **state)
+{
+	static const char *const macs[] = { "52:54:00:00:00:00", "52:54:00:00:00:01" };
+	const struct target_machine m = { .folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m",
+					  .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS,
+					  .network = NETWORK_BRIDGE, .bridge = "br0", .card = "e1000e", .macs = macs,
+					  .card_count = 2 };
+	const struct bridge_ports ports = { .fds = { 7, 9 }, .count = 2 };
+	struct qemu_args a = { .n = 0 };
+	unsigned int cards = 0;
+
+	qemu_args_build(&a, &m, &ports);
+	for (unsigned int i = 0; i < a.n; i++) {
+		static const char *const wanted[] = { "tap,fd=7,model=e1000e,mac=52:54:00:00:00:00",
+						      "tap,fd=9,model=e1000e,mac=52:54:00:00:00:01" };
+
+		if (strcmp(a.v[i], "-nic") == 0)
+			assert_string_equal(a.v[i + 1], wanted[cards++]);
+	}
+	assert_int_equal(cards, 2);
+	qemu_args_free(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_qemu_starts_with_as_many_disks_as_a_bus_is_chosen_for, begin, finish),
+		cmocka_unit_test_setup_teardown(test_each_card_has_its_port_of_the_bridge, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,24 @@ static void test_what_is_gone_does_not_come_back(void **state)
 	assert_int_equal(in_child(keep_what_is_gone), 0);
 }
 
+static int drop_one(void)
+{
+	bool kept = has(CAP_EFFECTIVE, CAP_CHOWN);
+
+	HOLDS(confine_drop_capability(CAP_NET_ADMIN) == 0);
+	HOLDS(!has(CAP_EFFECTIVE, CAP_NET_ADMIN) && !has(CAP_PERMITTED, CAP_NET_ADMIN));
+	HOLDS(has(CAP_EFFECTIVE, CAP_CHOWN) == kept);
+	HOLDS(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	HOLDS(confine_drop_capability(CAP_NET_ADMIN) == 0);
+	execlp("sh", "sh", "-c", "exit $((0x$(sed -n 's/^CapEff:\\s*//p' /proc/self/status) >> 12 & 1))", NULL);
+	return 1;
+}
+
+static void test_one_capability_is_dropped_and_no_other(void **state)
+{
+	assert_int_equal(in_child(drop_one), 0);
+}
+
 static int confine_here(void)
 {
 	static const struct confine_path paths[] = {
@@ -195,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_only_the_kept_capability_is_left),
 		cmocka_unit_test(test_nothing_kept_and_again),
 		cmocka_unit_test(test_what_is_gone_does_not_come_back),
+		cmocka_unit_test(test_one_capability_is_dropped_and_no_other),
 		cmocka_unit_test(test_only_the_named_folders_can_be_opened),
 		cmocka_unit_test(test_a_folder_that_is_missing_is_an_error),
 	};

@@ -25,7 +25,16 @@ static int finish(void **state)
 	return fileio_remove_tree(folder);
 }
 
-static char *domain_of(enum target_bus bus, unsigned int disk_count)
+static char *text_of(const char *name)
+{
+	char path[128], *text;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	assert_int_equal(fileio_slurp(path, MIB, &text, NULL), 0);
+	return text;
+}
+
+static char *domain_of(enum target_bus bus, enum target_network network, unsigned int disk_count)
 {
 	static const char *const macs[HARDWARE_CARDS_MAX] = {
 		"52:54:00:00:00:00", "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03",
@@ -34,18 +43,15 @@ static char *domain_of(enum target_bus bus, unsigned int disk_count)
 	const struct target_machine m = {
 		.folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m", .time = "2026-11-28T00:00:00Z",
 		.to = folder, .format = "qcow2", .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS,
-		.network = NETWORK_ISOLATED, .card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
+		.network = network, .bridge = "br-lan",
+		.card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
 		.bus = bus, .disks = disks, .disk_count = disk_count,
 	};
-	char path[128], *text;
-	size_t len;
 
 	for (unsigned int d = 0; d < disk_count; d++)
 		disks[d] = (struct target_disk){ .disk = d, .size_bytes = MIB, .sector_bytes = 512 };
 	assert_int_equal(describe_machine(&m, folder), 0);
-	snprintf(path, sizeof(path), "%s/machine.xml", folder);
-	assert_int_equal(fileio_slurp(path, MIB, &text, &len), 0);
-	return text;
+	return text_of("machine.xml");
 }
 
 static void assert_has(const char *text, const char *format, unsigned int i)
@@ -59,7 +65,7 @@ static void assert_has(const char *text, const char *format, unsigned int i)
 
 static void test_all_scsi_disks_are_on_the_controller_that_has_a_driver(void **state)
 {
-	char *domain = domain_of(BUS_SCSI, DISKS_MAX);
+	char *domain = domain_of(BUS_SCSI, NETWORK_ISOLATED, DISKS_MAX);
 
 	for (unsigned int i = 0; i < DISKS_MAX; i++)
 		assert_has(domain, "<address type='drive' controller='0' bus='0' target='%u' unit='0'/>", i);
@@ -68,11 +74,29 @@ static void test_all_scsi_disks_are_on_the_controller_that_has_a_driver(void **s
 
 static void test_nvme_disks_are_where_libvirt_puts_nothing(void **state)
 {
-	char *domain = domain_of(BUS_NVME, 19);
+	char *domain = domain_of(BUS_NVME, NETWORK_ISOLATED, 19);
 
 	for (unsigned int i = 0; i < 19; i++)
 		assert_has(domain, ",addr=0x%x'", 8 + i);
 	free(domain);
+}
+
+static void test_a_machine_on_a_bridge_is_described_as_one(void **state)
+{
+	char *domain = domain_of(BUS_VIRTIO, NETWORK_BRIDGE, 1), *script = text_of("start.sh");
+	char *text = text_of("README.txt");
+
+	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++) {
+		assert_has(domain, "<interface type='bridge'>\n      <mac address='52:54:00:00:00:0%u'/>\n", i);
+		assert_has(script, "-nic bridge,br=br-lan,model=virtio-net-pci,mac=52:54:00:00:00:0%u", i);
+	}
+	assert_has(domain, "<source bridge='br-lan'/>", 0);
+	assert_null(strstr(domain, "type='user'"));
+	assert_null(strstr(domain, "<link state='down'/>"));
+	assert_has(text, "allow br-lan", 0);
+	free(domain);
+	free(script);
+	free(text);
 }
 
 int main(void)
@@ -80,6 +104,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_all_scsi_disks_are_on_the_controller_that_has_a_driver, begin, finish),
 		cmocka_unit_test_setup_teardown(test_nvme_disks_are_where_libvirt_puts_nothing, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_machine_on_a_bridge_is_described_as_one, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,43 @@ static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **stat
 	json_decref(b);
 }
 
+static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void **state)
+{
+	static const char *const bad[] = { "br 0", "br/0", "..", "sixteen-letters0", "br0,x" };
+	char launch[ID_SIZE], job[ID_SIZE];
+	struct fake f;
+	json_t *b, *c;
+
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "network", "bridge")),
+		"BLUEPRINT_NO_BRIDGE");
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:s}}", "blueprint", "network", "bridge")),
+		"BLUEPRINT_NO_BRIDGE");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		refused(ADMIN(400, "PATCH", "/machines/m/blueprint",
+			      json_pack("{s:s, s:s}", "network", "bridge", "bridge", bad[i])),
+			"VALUE_BAD");
+	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
+		  json_pack("{s:s, s:s}", "network", "bridge", "bridge", "br-lan_0.15ab"));
+	assert_string_equal(text_in(b, "bridge"), "br-lan_0.15ab");
+	json_decref(b);
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "bridge")), "BLUEPRINT_NO_BRIDGE");
+	fake_start(&f, all_well);
+	ask("cutover", launch, job);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "bridge");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "bridge"), "br-lan_0.15ab");
+	json_decref(c);
+	fake_stop(&f);
+	fake_start(&f, all_well);
+	ask("drill", launch, job);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "isolated");
+	json_decref(c);
+	fake_stop(&f);
+	post_status(json_array());
+	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:n, s:n}", "network", "bridge")));
+}
+
 static json_t *newest_job(void)
 {
 	json_t *answer = ADMIN(200, "GET", "/jobs?limit=1", NULL);
@@ -463,6 +500,7 @@ int main(void)
 		cmocka_unit_test(test_what_many_drills_leave_does_not_pile_up),
 		cmocka_unit_test(test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches),
 		cmocka_unit_test(test_of_what_a_machine_was_bound_to_the_newest_changes_are_kept),
+		cmocka_unit_test(test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it),
 		cmocka_unit_test(test_a_machine_is_not_removed_under_its_launches),
 	};
 

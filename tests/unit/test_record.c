@@ -318,6 +318,31 @@ static void test_a_proof_that_anything_would_be_is_refused(void **state)
 	assert_int_equal(read_spec("proof", json_string("login"), &s), 0);
 }
 
+static int read_on_bridge(const char *name, struct launch_spec *ret)
+{
+	struct fault f;
+	json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s}", "launch", "6f6ff1e0-0000-4000-8000-000000000001",
+			      "machine", "web", "store", "/store", "epoch", 7, "network", "bridge", "bridge", name);
+	char *text = json_dumps(j, 0);
+
+	assert_int_equal(fileio_replace(in_folder("spec.json"), text, strlen(text), 0600), 0);
+	free(text);
+	json_decref(j);
+	return spec_read(in_folder("spec.json"), ret, &f);
+}
+
+static void test_a_network_on_a_bridge_needs_its_name(void **state)
+{
+	static const char *const bad[] = { "", "..", "br 0", "br/0", "br0,fd=3", "sixteen-letters0" };
+	static struct launch_spec s;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(read_on_bridge(bad[i], &s), -EINVAL);
+	assert_int_equal(read_on_bridge("fifteen.letters", &s), 0);
+	assert_int_equal(s.network, NETWORK_BRIDGE);
+	assert_string_equal(s.bridge, "fifteen.letters");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +357,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_disks_that_no_record_describes_are_not_made_anew, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_record_that_cannot_be_read_is_not_written_over, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_network_on_a_bridge_needs_its_name, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
