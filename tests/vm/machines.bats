@@ -322,7 +322,11 @@ vm_load() {
 	local before
 	before=$(acked_records)
 	vm "systemd-run --unit load /usr/local/sbin/vm-load"
-	wait_until 120 "the load to run" acked_more_than $((before + 5))
+	wait_until 300 "the load to run" acked_more_than $((before + 5)) || {
+		tail -c 3000 "$T/source.log"
+		vm "uptime; systemctl status --no-pager load 'godwit-agent@*'; systemctl list-jobs --no-pager; ip -br address; ps ax -o stat,wchan:20,args | grep -v ' \\['; dmesg | tail -n 40" || :
+		return 1
+	}
 }
 
 # vm_rescanned N KERNEL: after its Nth boot, with KERNEL, and nothing done to it, its agent is
