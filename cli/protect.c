@@ -13,6 +13,7 @@
 #include "fileio.h"
 #include "follow.h"
 #include "local.h"
+#include "name.h"
 #include "output.h"
 #include "program.h"
 #include "removal.h"
@@ -30,14 +31,6 @@ struct protection {
 	char *state, *url, *token;
 	bool elsewhere; /* the console is not this instance's */
 };
-
-static bool name_good(const char *name)
-{
-	size_t n = strlen(name);
-
-	return n >= 1 && n <= 63 && strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n &&
-	       name[0] != '.' && name[0] != '_' && name[0] != '-';
-}
 
 /* --- with which token ------------------------------------------------------------------------ */
 
@@ -235,7 +228,7 @@ static int run_protect(struct cli *c)
 
 	if (!p.name)
 		return cli_usage(c, "--name is missing: what to call this machine");
-	if (!name_good(p.name))
+	if (!name_is_ok(p.name))
 		return cli_usage(c, "--name is made of letters, digits, \".\", \"_\" and \"-\", at most 63, and begins with a "
 				    "letter or digit: not \"%s\"", p.name);
 	if (geteuid() != 0)

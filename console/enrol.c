@@ -18,6 +18,7 @@
 #include "desired.h"
 #include "handlers.h"
 #include "identity.h"
+#include "name.h"
 #include "names.h"
 #include "resource.h"
 #include "settings.h"
@@ -172,7 +173,7 @@ static int read_name(struct request *r, struct enrolment *e)
 	const char *name = json_string_value(e->name_json);
 	struct uuid id;
 
-	if (!names_ok(name))
+	if (!name_is_ok(name))
 		return request_refuse(r, 400, MSG_MACHINE_NAME_BAD, "name", name, NULL);
 	snprintf(e->name, sizeof(e->name), "%s", name);
 	if (e->machine_id && uuid_parse(json_string_value(e->machine_id), &id))

@@ -7,27 +7,8 @@
 
 #include <stdio.h>
 
-#define NAME_MOST 63u
 #define LABEL_MOST 127u
 #define DISK_NAME_MOST 255u
-
-static bool is_alphanumeric(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-bool names_ok(const char *name)
-{
-	size_t len = strlen(name);
-	struct uuid id;
-
-	if (len < 1 || len > NAME_MOST || !is_alphanumeric(name[0]) || uuid_parse(name, &id) == 0)
-		return false;
-	for (; *name; name++)
-		if (!is_alphanumeric(*name) && !strchr("._-", *name))
-			return false;
-	return true;
-}
 
 bool names_label_ok(const char *label)
 {

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* names - what names, labels and lists of disks may be. */
+/* names - what labels and lists of disks may be. */
 #ifndef GODWIT_CONSOLE_NAMES_H
 #define GODWIT_CONSOLE_NAMES_H
 
 #include "request.h"
-
-/* Of a machine or server: letters, digits, '.', '_', '-'; 1 to 63; not like an id. */
-bool names_ok(const char *name);
 
 /* Of a point: printable, 1 to 127 bytes; not a time, an id or "latest", which
  * stand for points themselves. */

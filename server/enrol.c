@@ -7,6 +7,7 @@
 #include "enrol.h"
 #include "enrolment.h"
 #include "fileio.h"
+#include "name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,16 +27,8 @@ static int save_answer(struct settings *s, const json_t *answer)
 /* The machine's name where it is one that a console takes (the kernel's own, "(none)", is not). */
 static void own_name(char ret[64])
 {
-	static const char alphanumeric[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-	size_t len;
-
 	memset(ret, 0, 64);
-	(void)gethostname(ret, 63);
-	len = strlen(ret);
-	for (size_t i = 0; i < len; i++)
-		if (!strchr(alphanumeric, ret[i]) && (i == 0 || !strchr("._-", ret[i])))
-			len = 0;
-	if (!len)
+	if (gethostname(ret, 63) || !name_is_ok(ret))
 		strcpy(ret, "server");
 }
 

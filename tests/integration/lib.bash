@@ -112,6 +112,7 @@ unpin() {
 	for id in $(cat "$T/machines" 2>/dev/null); do
 		rm -rf "/sys/fs/bpf/godwit/$id"
 	done
+	rmdir /sys/fs/bpf/godwit 2>/dev/null || : # another test's may be there
 }
 
 # --- waiting -----------------------------------------------------------------------

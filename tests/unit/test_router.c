@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attempts.h"
+#include "name.h"
 #include "names.h"
 #include "router.h"
 #include "settings.h"
@@ -78,15 +79,15 @@ static void test_every_route_says_who_may_use_it(void **state)
 
 static void test_names(void **state)
 {
-	assert_true(names_ok("a"));
-	assert_true(names_ok("Web-1.example_com"));
-	assert_true(names_ok("012345678901234567890123456789012345678901234567890123456789012"));
-	assert_false(names_ok("0123456789012345678901234567890123456789012345678901234567890123"));
-	assert_false(names_ok(""));
-	assert_false(names_ok(".x"));
-	assert_false(names_ok("a b"));
-	assert_false(names_ok("a\n"));
-	assert_false(names_ok("75c95ae8-e911-488a-9bae-11584e2e7bb3"));
+	assert_true(name_is_ok("a"));
+	assert_true(name_is_ok("Web-1.example_com"));
+	assert_true(name_is_ok("012345678901234567890123456789012345678901234567890123456789012"));
+	assert_false(name_is_ok("0123456789012345678901234567890123456789012345678901234567890123"));
+	assert_false(name_is_ok(""));
+	assert_false(name_is_ok(".x"));
+	assert_false(name_is_ok("a b"));
+	assert_false(name_is_ok("a\n"));
+	assert_false(name_is_ok("75c95ae8-e911-488a-9bae-11584e2e7bb3"));
 }
 
 static void test_labels_are_not_taken_for_something_else(void **state)
