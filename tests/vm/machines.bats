@@ -35,10 +35,10 @@ vm_image() {
 }
 
 # vm_start [DISK...]: the source machine of IMAGE, its kernel started directly; with
-# vm_start_grub as its firmware does it, so that it can be rebooted.  Either has GRUB
-# installed as the distribution does it, before it is protected.
+# vm_start_grub as its firmware does it, so that it can be rebooted (vm_reboot).  Either has
+# GRUB installed as the distribution does it, before it is protected.
 vm_start() {
-	vm_run -no-reboot -kernel "$kernel" -initrd "$initrd" -append "root=$root ro console=ttyS0,115200 quiet" \
+	vm_run -kernel "$kernel" -initrd "$initrd" -append "root=$root ro console=ttyS0,115200 quiet" \
 		$(vm_disks "$IMAGE" "$@")
 	vm_grub
 }
@@ -66,29 +66,39 @@ vm_disks() { # IMAGE...
 	done
 }
 vm_run() {
+	VM_ARGS=("$@") BOOTS=0
+	mkdir -p "$T/host"
+	vm_on
+}
+# vm_on: the machine of VM_ARGS, from its firmware on, until its login prompt.
+vm_on() {
 	local accel
 	# What the first launch on this machine found out (targets/qemu/kvm.h).
 	accel=$(cut -d ' ' -f 2 /run/godwit/kvm 2>/dev/null) || :
-	mkdir -p "$T/host"
-	qemu-system-x86_64 -nodefaults -machine q35,accel=${accel:-tcg} -cpu max -smp 2 -m 1024 -display none "$@" \
+	qemu-system-x86_64 -no-reboot -nodefaults -machine q35,accel=${accel:-tcg} -cpu max -smp 2 -m 1024 -display none "${VM_ARGS[@]}" \
 		-nic user,model=virtio-net-pci,net=10.9.0.0/24 \
-		-serial "file:$T/source.log" -serial "unix:$T/shell,server=on,wait=off" \
+		-chardev "file,id=log,path=$T/source.log,append=on" -serial chardev:log -serial "unix:$T/shell,server=on,wait=off" \
 		-virtfs "local,path=$T/host,mount_tag=host,security_model=none,id=host" </dev/null >"$T/qemu.out" 2>&1 3>&- &
 	VM=$!
 	on_end "kill -9 $VM 2>/dev/null || :"
-	vm_wait_login 1
-}
-# vm_wait_login N: its Nth login prompt.
-vm_wait_login() {
-	wait_until 400 "the source machine's login prompt" said_or_gone "$1" || :
-	[ "0$(logins)" -ge "$1" ] || {
+	BOOTS=$((BOOTS + 1))
+	wait_until 400 "the source machine's login prompt" said_or_gone || :
+	[ "0$(logins)" -ge $BOOTS ] || {
 		tail -c 3000 "$T/source.log" "$T/qemu.out"
 		fail "the source machine does not start"
 		return 1
 	}
 }
 logins() { grep -asc 'login:' "$T/source.log" || :; }
-said_or_gone() { [ "0$(logins)" -ge "$1" ] || gone $VM; }
+said_or_gone() { [ "0$(logins)" -ge $BOOTS ] || gone $VM; }
+# vm_reboot: it reboots itself.  Its emulator is a new one then: qemu 7.2 that goes on keeps what
+# it has translated of the code before, and throws it away page by page as the new kernel clears
+# them; beside other machines a processor stood in that for up to 40 s, and a boot took minutes.
+vm_reboot() {
+	vm "systemctl reboot" || : # its shell may go before it answers
+	wait_until 200 "the source machine to go down" gone $VM
+	vm_on
+}
 vm() { "$VM_TOOLS/vmsh" "$T/shell" "${SECONDS_FOR_VM:-120}" "$1"; }
 VM_TOOLS=$ROOT/tests/vm
 
@@ -329,26 +339,25 @@ vm_load() {
 	}
 }
 
-# vm_rescanned N KERNEL: after its Nth boot, with KERNEL, and nothing done to it, its agent is
+# vm_rescanned KERNEL: after it has booted, with KERNEL, and nothing done to it, its agent is
 # there, has compared by hashes and sent what differs, and protection is continuous.
 vm_rescanned() {
 	local begin size sent running
-	vm_wait_login "$1"
 	begin=$(now_us)
 	vm_load
 	wait_status 600 whole ".stage == \"continuous\" and .newest_point.time > \"$(time_of "$begin")\""
 	read -r size sent < <(status whole '"\(.disks[0].size_bytes) \(.sent_bytes)"')
 	running=$(vm "uname -r" | tail -n 1)
-	[[ $running =~ $2 ]] || fail "it runs $running" || return 1
-	tell "boot $1, kernel $running, capture $(status whole .capture.mode): compared by hashes," \
+	[[ $running =~ $1 ]] || fail "it runs $running" || return 1
+	tell "boot $BOOTS, kernel $running, capture $(status whole .capture.mode): compared by hashes," \
 		"$sent bytes sent for a disk of $size, until protection was continuous again $((($(now_us) - begin) / 1000000)) s" \
 		"after the login prompt, under load"
-	vm "systemctl is-active godwit-agent@whole && systemctl is-enabled godwit-agent@whole && [ \$(grep -c 'to Rescan' /var/lib/godwit/agents/whole/agent.log.0) -ge $(($1 - 1)) ]"
+	vm "systemctl is-active godwit-agent@whole && systemctl is-enabled godwit-agent@whole && [ \$(grep -c 'to Rescan' /var/lib/godwit/agents/whole/agent.log.0) -ge $((BOOTS - 1)) ]"
 	[ $((sent * 10)) -lt "$size" ] || fail "not only differences were sent" || return 1
 	[ "$(status whole .capture.mode)" = payload ] || fail "payload is not captured"
 }
 
-# vm_equal N: with the load stopped, its disk and the latest point are the same, byte for byte.
+# vm_equal: with the load stopped, its disk and the latest point are the same, byte for byte.
 # Its agent writes a line or a page now and then, so the machine is halted meanwhile, and looked
 # at again when there was a write later than the latest point.
 vm_equal() {
@@ -359,7 +368,7 @@ vm_equal() {
 		fail "disk (left) and replica (right) differ"
 		return 1
 	}
-	tell "after boot $1: disk and replica are equal, $(stat -c %s "$IMAGE") bytes"
+	tell "after boot $BOOTS: disk and replica are equal, $(stat -c %s "$IMAGE") bytes"
 }
 vm_equal_now() {
 	local bad=0
@@ -380,12 +389,12 @@ vm_equal_now() {
 	wait_continuous whole 2400
 	[ "$(status whole .capture.mode)" = payload ]
 	SECONDS_FOR_VM=300 vm "/usr/local/bin/godwit up --port 2500 --console-port 9443 --listen 127.0.0.1"
-	vm "systemctl reboot" || : # its shell may go before it answers
-	vm_rescanned 2 "^6[.]1[.]"
+	vm_reboot
+	vm_rescanned "^6[.]1[.]"
 	vm_instance_judge
-	vm_equal 2
+	vm_equal
 	SECONDS_FOR_VM=1500 vm "dpkg --force-confold -i /var/cache/kernel/*.deb" >"$T/dpkg.out" || { cat "$T/dpkg.out"; fail "the newer kernel"; }
-	vm "systemctl reboot" || :
-	vm_rescanned 3 "^6[.]12[.]"
-	vm_equal 3
+	vm_reboot
+	vm_rescanned "^6[.]12[.]"
+	vm_equal
 }
