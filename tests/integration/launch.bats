@@ -572,6 +572,48 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	wait_continuous own
 }
 
+tries() { record "$LAUNCH" '.log[].message' | grep -c "is to be on the bridge $BRIDGE,"; }
+has_tried() { [ "$(tries)" -ge "$1" ]; }
+
+@test "a machine on a bridge is on it again after a restart, and is tried again until a bridge that is missing then is there" {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	bridge_make
+	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
+	instance_of_boots
+	machine_protect served "$D"
+	before=$(taps)
+	launch served '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1, "network": "bridge", "bridge": "'"$BRIDGE"'"}}'
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 60 "its answer" answers
+	# crashed, as by a power cut
+	reboot
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 120 "its answer after the restart" answers
+	[ "$(ports "$BRIDGE")" = 1 ]
+	# shut down in order, and the bridge is gone when it is there again
+	stop_in_order "$LAUNCH" 120
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
+	[ "$(ports "$BRIDGE")" = 0 ]
+	must_fail answers
+	ip link del "$BRIDGE"
+	reboot
+	wait_until 120 "it to be tried, and tried again" has_tried 2
+	wait_until 60 "its disks to be kept for the next time" waits_for_bridge
+	[ "$(taps)" = "$before" ]
+	bridge_there
+	wait_until 180 "it to stand again" stands
+	wait_until 120 "its answer over the bridge that is there now" answers
+	[ "$(ports "$BRIDGE")" = 1 ]
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	[ "$(taps)" = "$before" ]
+}
+waits_for_bridge() {
+	[ "$(record "$LAUNCH" '.state + " " + .fault.code + " " + (.disks_kept | tostring)')" = 'failed LAUNCH_NO_BRIDGE true' ]
+}
+stands() { [ "$(record "$LAUNCH" .state)" = standing ]; }
+
 # stop_in_order LAUNCH SECONDS: as when the server's machine is shut down.
 stop_in_order() {
 	kill -TERM $(launch_pids "$1" godwit-launch)
