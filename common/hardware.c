@@ -157,12 +157,51 @@ static bool is_interface(const char *s)
 	return s[0] && !strchr(s, '/') && strspn(s, ".") < strlen(s) && !strpbrk(s, " \t\"'=[]");
 }
 
-bool hardware_is_bridge_name(const char *name)
+static bool is_bridge_name(const char *name)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
-	return is_interface(name) && strlen(name) < sizeof(((struct hardware_card *)0)->interface) &&
-	       !name[strspn(name, letters)];
+	return is_interface(name) && strlen(name) < HARDWARE_BRIDGE_SIZE && !name[strspn(name, letters)];
+}
+
+/* Behind the comma that ends the name at @name; NULL: it is the last one. */
+static const char *next_bridge(const char *name)
+{
+	const char *comma = strchr(name, ',');
+
+	return comma ? comma + 1 : NULL;
+}
+
+unsigned int hardware_count_bridges(const char *list)
+{
+	unsigned int count = 0;
+
+	for (const char *b = list; b; b = next_bridge(b))
+		count++;
+	return count;
+}
+
+const char *hardware_bridge_of(const char *list, unsigned int card, char ret[HARDWARE_BRIDGE_SIZE])
+{
+	for (const char *next = next_bridge(list); next && card > 0; next = next_bridge(list), card--)
+		list = next;
+	snprintf(ret, HARDWARE_BRIDGE_SIZE, "%.*s", (int)strcspn(list, ","), list);
+	return ret;
+}
+
+bool hardware_are_bridges(const char *list)
+{
+	unsigned int count = 0;
+
+	for (const char *b = list; b; b = next_bridge(b)) {
+		size_t length = strcspn(b, ",");
+		char name[HARDWARE_BRIDGE_SIZE];
+
+		snprintf(name, sizeof(name), "%.*s", (int)length, b);
+		if (count++ == HARDWARE_CARDS_MAX || length >= sizeof(name) || !is_bridge_name(name))
+			return false;
+	}
+	return true;
 }
 
 /* No two of one name or address: nothing could be told apart by them. */

@@ -98,8 +98,15 @@ void hardware_initramfs_path(unsigned int form, const char *kernel, char *ret, s
 /* "/dev/sda1": from hardware or its place, not a volume's name, not a file system's. */
 bool hardware_is_name(const char *device);
 
-/* The name of an interface that a bridge can be asked for by: at most 15 letters, digits and ._- */
-bool hardware_is_bridge_name(const char *name);
+#define HARDWARE_BRIDGE_SIZE  16u
+#define HARDWARE_BRIDGES_SIZE (HARDWARE_CARDS_MAX * HARDWARE_BRIDGE_SIZE)
+
+/* "br0,br1": the names of bridges, the first for the first card and so on, the last one for those that are left, too.
+ * Each is of at most 15 letters, digits and ._-; no more of them than there can be cards. */
+bool hardware_are_bridges(const char *list);
+unsigned int hardware_count_bridges(const char *list);
+/* The name of that of card @card, which is counted from 0.  Returns @ret. */
+const char *hardware_bridge_of(const char *list, unsigned int card, char ret[HARDWARE_BRIDGE_SIZE]);
 
 /* Where network configuration lies, beside /etc/network/interfaces; ends with NULL. */
 extern const char *const hardware_network_folders[];

@@ -16,8 +16,9 @@ static const struct value_kind table[] = {
 	{ "network", 0, 0, 0, { "isolated", "none", "user", "bridge" }, 0, "",
 	  "isolated: a card without a way out; none: no card; user: out by address translation; "
 	  "bridge: on a bridge of the server's machine" },
-	{ "bridge", 0, 0, 0, { NULL }, 15, "", "its name, for network=bridge", hardware_is_bridge_name,
-	  "a name of letters, digits and ._-" },
+	{ "bridge", 0, 0, 0, { NULL }, HARDWARE_BRIDGES_SIZE - 1, "",
+	  "its name, for network=bridge; or br0,br1: the first card's, the second's; the last is for the rest, too",
+	  hardware_are_bridges, "a name of up to 15 letters, digits and ._-, or 8 such names with commas between," },
 	{ "disk_bus", 0, 0, 0, { "auto", "virtio", "scsi", "sata", "nvme" }, 0, "",
 	  "how its disks are attached; auto: as its initramfs has drivers for" },
 	{ "convert", 0, 0, 0, { "auto", "never", "always" }, 0, "",

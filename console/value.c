@@ -108,7 +108,7 @@ static int check_choice(const struct value_kind *k, const json_t *value, char *r
 static int check_text(const struct value_kind *k, const json_t *value, char *ret, size_t size, struct fault *f)
 {
 	size_t len = json_string_length(value);
-	char text[128], expected[64];
+	char text[128], expected[128];
 
 	if (json_is_string(value) && len <= k->text_most && utf8_is_printable(json_string_value(value), len) &&
 	    (!len || !k->fits || k->fits(json_string_value(value)))) {

@@ -211,6 +211,22 @@ static void describe(struct launch *l, struct target_machine *m)
 	};
 }
 
+/* They need not be there: the machine is not held up by what it has no card for. */
+static void note_unused_bridges(struct launch *l, const struct target_machine *m)
+{
+	unsigned int named = m->network == NETWORK_BRIDGE ? hardware_count_bridges(m->bridge) : 0;
+	char line[HARDWARE_BRIDGES_SIZE + 160], name[HARDWARE_BRIDGE_SIZE];
+	size_t used;
+
+	if (named <= m->card_count)
+		return;
+	used = (size_t)snprintf(line, sizeof(line), "the blueprint names more bridges than the machine has cards (%u); not used:",
+				m->card_count);
+	for (unsigned int i = m->card_count; i < named; i++)
+		used += (size_t)snprintf(line + used, sizeof(line) - used, " %s", hardware_bridge_of(m->bridge, i, name));
+	record_line(l->record, line);
+}
+
 void launch_run_machine(struct launch *l)
 {
 	struct target_machine m;
@@ -226,6 +242,7 @@ void launch_run_machine(struct launch *l)
 			     bootdisk_firmware_name(m.firmware), m.cpus, (unsigned long long)(m.memory_bytes / MIB));
 	}
 	record_machine(l->record, &m);
+	note_unused_bridges(l, &m);
 	if (l->ops->start(l->loop, &m, &launch_target_events, l, &l->target, &f))
 		launch_fail(l, &f);
 	else if (!l->ops->only_writes)

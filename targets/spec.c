@@ -121,7 +121,7 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 		return refuse(f, "epoch");
 	if (kind == LAUNCH_IMAGES && s->to[0] != '/')
 		return refuse(f, "to");
-	if (s->bridge[0] && !hardware_is_bridge_name(s->bridge))
+	if (s->bridge[0] && !hardware_are_bridges(s->bridge))
 		return refuse(f, "bridge");
 	s->kind = (enum launch_kind)kind;
 	snprintf(s->format, sizeof(s->format), "%s", formats[format]);

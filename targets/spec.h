@@ -25,7 +25,7 @@ struct launch_spec {
 	enum bootdisk_firmware firmware; /* NONE: read it from the disks */
 	enum bootdisk_firmware source_firmware; /* how the source was started; NONE: not known */
 	enum target_network network; /* isolated */
-	char bridge[16];	/* for NETWORK_BRIDGE: its name */
+	char bridge[HARDWARE_BRIDGES_SIZE]; /* for NETWORK_BRIDGE: its name, or several (hardware_bridge_of()) */
 	enum target_bus bus;	/* auto */
 	enum launch_convert convert;
 	bool new_identity;

@@ -46,7 +46,7 @@ struct target_machine {
 	enum bootdisk_firmware firmware;
 	unsigned int boot_disk;		/* index into disks */
 	enum target_network network;
-	const char *bridge;		/* its name, for NETWORK_BRIDGE */
+	const char *bridge;		/* its name, for NETWORK_BRIDGE, or several (hardware_bridge_of()) */
 	const char *card;		/* of its network: "virtio-net-pci" or "e1000e" ... */
 	const char *const *macs;	/* ... and one of these for each of */
 	unsigned int card_count;	/* its cards: at least one, also if it has no network */

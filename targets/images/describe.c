@@ -104,11 +104,13 @@ static void put_nvme(FILE *f, const struct target_machine *m)
 
 static void put_card(FILE *f, const struct target_machine *m, unsigned int i)
 {
+	char bridge[HARDWARE_BRIDGE_SIZE];
+
 	fprintf(f, "    <interface type='%s'>\n      <mac address='%s'/>\n      <model type='%s'/>\n",
 		m->network == NETWORK_BRIDGE ? "bridge" : "user", m->macs[i],
 		strcmp(m->card, "virtio-net-pci") == 0 ? "virtio" : m->card);
 	if (m->network == NETWORK_BRIDGE)
-		fprintf(f, "      <source bridge='%s'/>\n", m->bridge);
+		fprintf(f, "      <source bridge='%s'/>\n", hardware_bridge_of(m->bridge, i, bridge));
 	/* No way out: libvirt's user network knows none of its own, so the cable is out. */
 	if (m->network == NETWORK_ISOLATED)
 		fputs("      <link state='down'/>\n", f);
@@ -193,9 +195,11 @@ static const char uefi[] =
 
 static void put_qemu_card(FILE *f, const struct target_machine *m, unsigned int i)
 {
+	char bridge[HARDWARE_BRIDGE_SIZE];
+
 	fputs(i ? " \\\n\t-nic " : "\t-nic ", f);
 	if (m->network == NETWORK_BRIDGE)
-		fprintf(f, "bridge,br=%s,model=%s", m->bridge, m->card);
+		fprintf(f, "bridge,br=%s,model=%s", hardware_bridge_of(m->bridge, i, bridge), m->card);
 	else
 		fprintf(f, "user,model=%s%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "");
 	fprintf(f, ",mac=%s", m->macs[i]);
@@ -255,6 +259,33 @@ static void put_virsh(FILE *f, const struct target_machine *m)
 			name);
 }
 
+static bool is_first_on_its_bridge(const struct target_machine *m, unsigned int card)
+{
+	char name[HARDWARE_BRIDGE_SIZE], other[HARDWARE_BRIDGE_SIZE];
+
+	(void)hardware_bridge_of(m->bridge, card, name);
+	for (unsigned int i = 0; i < card; i++)
+		if (strcmp(hardware_bridge_of(m->bridge, i, other), name) == 0)
+			return false;
+	return true;
+}
+
+static void put_bridges(FILE *f, const struct target_machine *m)
+{
+	char name[HARDWARE_BRIDGE_SIZE];
+
+	fputs("\nEach of its cards is on a bridge of the machine that runs it, which has to be there:\n\n", f);
+	for (unsigned int i = 0; i < m->card_count; i++)
+		fprintf(f, "\t%s\t%s\n", m->macs[i], hardware_bridge_of(m->bridge, i, name));
+	fputs("\nstart.sh needs qemu's bridge helper for that, root or a helper that is setuid, and in\n"
+	      "/etc/qemu/bridge.conf:\n\n", f);
+	for (unsigned int i = 0; i < m->card_count; i++)
+		if (is_first_on_its_bridge(m, i))
+			fprintf(f, "\tallow %s\n", hardware_bridge_of(m->bridge, i, name));
+	fputs("\nIt has the addresses of the machine that it is a copy of: do not start it on a network\n"
+	      "where that one lives.\n", f);
+}
+
 static void put_text(FILE *f, const struct target_machine *m)
 {
 	fprintf(f, "This is the machine %s as it was at %s, written by godwit to be run elsewhere.\n\n", m->name,
@@ -274,11 +305,7 @@ static void put_text(FILE *f, const struct target_machine *m)
 	if (m->network == NETWORK_ISOLATED)
 		fputs("It has no way out to the network then; take ,restrict=on out of start.sh to let it out.\n", f);
 	if (m->network == NETWORK_BRIDGE)
-		fprintf(f, "\nIt is on the network of the bridge %s of the machine that runs it, which has to be there;\n"
-			   "start.sh needs qemu's bridge helper for that, with `allow %s` in /etc/qemu/bridge.conf,\n"
-			   "and root or a helper that is setuid. It has the addresses of the machine that it is a copy\n"
-			   "of: do not start it on a network where that one lives.\n",
-			m->bridge, m->bridge);
+		put_bridges(f, m);
 	fprintf(f, "\nBoth tell the machine that it is a copy (SMBIOS type 11: " MANUFACTURER_TEXT "%s).\n"
 		   "The agent does not start in a copy, and the executables in /boot/post_launch run at its\n"
 		   "first boot. Started any other way it takes itself for its original: then turn the agent off\n"

@@ -23,22 +23,36 @@ static int open_tun(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int bridge_check(const char *bridge, const char *machine, struct fault *ret_fault)
+static int no_port(const char *bridge, int err, const char *reason, const char *machine, struct fault *f)
 {
-	char path[128], host[HOST_NAME_MAX + 1] = "", reason[128];
-	int fd;
+	return fault_set(f, err, MSG_LAUNCH_NO_PORT, "machine", machine, "bridge", bridge, "reason", reason, NULL);
+}
+
+static int check_one(const char *bridge, const char *machine, struct fault *f)
+{
+	char path[128], host[HOST_NAME_MAX + 1] = "";
 
 	snprintf(path, sizeof(path), "/sys/class/net/%s/bridge", bridge);
-	if (access(path, F_OK)) {
-		(void)gethostname(host, sizeof(host) - 1);
-		return fault_set(ret_fault, -ENODEV, MSG_LAUNCH_NO_BRIDGE, "machine", machine, "bridge", bridge,
-				 "server", host, NULL);
+	if (access(path, F_OK) == 0)
+		return 0;
+	(void)gethostname(host, sizeof(host) - 1);
+	return fault_set(f, -ENODEV, MSG_LAUNCH_NO_BRIDGE, "machine", machine, "bridge", bridge, "server", host, NULL);
+}
+
+int bridge_check(const char *bridges, unsigned int count, const char *machine, struct fault *ret_fault)
+{
+	char name[HARDWARE_BRIDGE_SIZE], reason[128];
+	int fd, err;
+
+	for (unsigned int i = 0; i < count; i++) {
+		err = check_one(hardware_bridge_of(bridges, i, name), machine, ret_fault);
+		if (err)
+			return err;
 	}
 	fd = open_tun();
 	if (fd < 0) {
 		snprintf(reason, sizeof(reason), TUN ": %s", strerror(-fd));
-		return fault_set(ret_fault, fd, MSG_LAUNCH_NO_PORT, "machine", machine, "bridge", bridge,
-				 "reason", reason, NULL);
+		return no_port(hardware_bridge_of(bridges, 0, name), fd, reason, machine, ret_fault);
 	}
 	close(fd);
 	return 0;
@@ -103,22 +117,26 @@ static int open_port(const char *bridge, const char *mac, int s, int *ret_fd)
 	return err;
 }
 
-int bridge_open_ports(const char *bridge, const char *const *macs, unsigned int count, struct bridge_ports *ret)
+int bridge_open_ports(const char *bridges, const char *const *macs, unsigned int count, const char *machine,
+		      struct bridge_ports *ret, struct fault *ret_fault)
 {
 	struct bridge_ports p = { .count = 0 };
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = s < 0 ? -errno : 0;
+	char name[HARDWARE_BRIDGE_SIZE];
 
+	(void)hardware_bridge_of(bridges, 0, name);
 	for (unsigned int i = 0; i < count && !err; i++) {
-		err = open_port(bridge, macs[i], s, &p.fds[i]);
+		err = open_port(hardware_bridge_of(bridges, i, name), macs[i], s, &p.fds[i]);
 		p.count += !err;
 	}
 	if (s >= 0)
 		close(s);
-	if (err)
+	if (err) {
 		bridge_close_ports(&p);
-	else
-		*ret = p;
-	return err;
+		return no_port(name, err, strerror(-err), machine, ret_fault);
+	}
+	*ret = p;
+	return 0;
 }
 
 int bridge_hand_on(const struct bridge_ports *p)

@@ -492,7 +492,7 @@ static int check_cpus(const struct target_machine *m, struct fault *f)
 
 static int check_network(const struct target_machine *m, struct fault *f)
 {
-	return m->network == NETWORK_BRIDGE ? bridge_check(m->bridge, m->name, f) : 0;
+	return m->network == NETWORK_BRIDGE ? bridge_check(m->bridge, m->card_count, m->name, f) : 0;
 }
 
 static int probe(const struct target_machine *m, struct fault *ret_fault)
@@ -571,16 +571,21 @@ static void free_target(struct target *t)
 
 static int open_ports(const struct target_machine *m, struct bridge_ports *ret, struct fault *f)
 {
-	int err;
-
 	*ret = (struct bridge_ports){ .count = 0 };
 	if (m->network != NETWORK_BRIDGE)
 		return 0;
-	err = bridge_open_ports(m->bridge, m->macs, m->card_count, ret);
-	if (!err)
-		return 0;
-	return fault_set(f, err, MSG_LAUNCH_NO_PORT, "machine", m->name, "bridge", m->bridge, "reason", strerror(-err),
-			 NULL);
+	return bridge_open_ports(m->bridge, m->macs, m->card_count, m->name, ret, f);
+}
+
+static void note_bridges(const struct target *t, unsigned int count)
+{
+	char line[HARDWARE_BRIDGES_SIZE + 96], name[HARDWARE_BRIDGE_SIZE];
+	size_t used = (size_t)snprintf(line, sizeof(line), "its cards are, in their order, ports of bridges of this machine:");
+
+	for (unsigned int i = 0; i < count; i++)
+		used += (size_t)snprintf(line + used, sizeof(line) - used, " %s",
+					 hardware_bridge_of(t->m.bridge, i, name));
+	t->events->note(t->context, line);
 }
 
 /* @ports are qemu's alone from here on: they go when it does.  And what a machine says is heard without the right to
@@ -588,17 +593,14 @@ static int open_ports(const struct target_machine *m, struct bridge_ports *ret, 
 static int run_qemu(struct target *t, struct bridge_ports *ports)
 {
 	struct qemu_args a = { .n = 0 };
-	char line[96];
 	int err;
 
 	qemu_args_build(&a, &t->m, ports);
 	t->events->note(t->context, strcmp(a.accelerator, "kvm") == 0 ?
 					    "its processors are this machine's (KVM)" :
 					    "its processors are emulated (TCG), which is many times slower");
-	if (ports->count) {
-		snprintf(line, sizeof(line), "its cards are ports of the bridge %s of this machine", t->m.bridge);
-		t->events->note(t->context, line);
-	}
+	if (ports->count)
+		note_bridges(t, ports->count);
 	t->deadline_us = monotonic_now_us() + t->limit_us; /* to find out which took its own time */
 	err = a.failed ? -ENOMEM : confine_drop_capability(CAP_NET_ADMIN) ?: spawn(t, &a, ports);
 	qemu_args_free(&a);

@@ -10,26 +10,6 @@ setup() {
 }
 teardown() { test_end; }
 
-# source_looks LISTING FSTAB: what the agent sees of its machine, in place of this one.
-source_looks() {
-	local root=$T/source
-	mkdir -p "$root"/{etc/network,boot,proc/net,proc/sys/kernel,lib/modules/6.1.0-test,sys/class/net/ens18,dev/disk/by-uuid} "$T/bin"
-	echo 6.1.0-test >"$root/proc/sys/kernel/osrelease"
-	printf '%s\n' kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio_pci.ko: \
-		kernel/drivers/net/virtio_net.ko: kernel/drivers/nvme/host/nvme.ko: >"$root/lib/modules/6.1.0-test/modules.dep"
-	echo kernel/drivers/scsi/sd_mod.ko >"$root/lib/modules/6.1.0-test/modules.builtin"
-	echo "BOOT_IMAGE=/vmlinuz root=UUID=12-34 ro" >"$root/proc/cmdline"
-	printf 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nens18\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n' \
-		>"$root/proc/net/route"
-	echo de:ad:be:ef:00:01 >"$root/sys/class/net/ens18/address"
-	ln -sf ../../sda1 "$root/dev/disk/by-uuid/12-34"
-	tr ' ' '\n' <<<"$1" >"$root/boot/initrd.img-6.1.0-test"
-	echo "$2" >"$root/etc/fstab"
-	printf '#!/bin/sh\nexec cat "$1"\n' >"$T/bin/lsinitramfs"
-	chmod 755 "$T/bin/lsinitramfs"
-	export GODWIT_FACTS_ROOT=$root PATH=$PATH:$T/bin
-}
-
 # without_supermin COMMAND...: as on a server without libguestfs.
 without_supermin() {
 	mkdir -p "$T/poor"
@@ -38,7 +18,6 @@ without_supermin() {
 	PATH=$BUILD:$T/poor:$T/bin "$@"
 }
 
-hardware_is_known() { [ "$(status "$1" '.facts.hardware != null')" = true ]; }
 needs_of() { status "$1" '[.launch_needs[].code] | sort | join(" ")'; }
 log_says() { record "$1" '.log[].message' | grep -qF -- "$2" || { record "$1" .log; fail "its log does not say: $2"; }; }
 # untouched LAUNCH: nothing has been written over the point.
@@ -110,12 +89,8 @@ untouched() {
 @test "a machine with several network cards that are configured gets as many, of one kind, in order" {
 	machine_make D bios
 	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
-	local card i=1 args
-	for card in ens20 ens18 ens19 ens21; do # by their index, not by their names; of one there is no configuration
-		mkdir -p "$T/source/sys/class/net/$card/device"
-		echo $((i += 1)) >"$T/source/sys/class/net/$card/ifindex"
-		echo "de:ad:be:ef:01:0$i" >"$T/source/sys/class/net/$card/address"
-	done
+	local args
+	source_has_cards ens20 ens18 ens19 ens21 # by their index, not by their names; of one there is no configuration
 	printf 'iface %s inet dhcp\n' ens18 ens20 ens19 >"$T/source/etc/network/interfaces"
 	instance_start
 	machine_protect wide "$D"

@@ -188,6 +188,58 @@ nothing_written() { [ ! -e "$1" ] && [ ! -e "$1.godwit-$2" ]; }
 	grep -q 'allow br-lan.9' "$T/bridged/README.txt"
 }
 
+# inside COMMAND...: in the namespaces of libvirt and its machines, whose network is nobody else's.
+inside() { nsenter --target "$(pgrep -P "$LIBVIRT")" --mount --net -- "$@"; }
+answers_inside() { inside curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://$1/" | grep -qx 'the copy answers'; }
+ports_inside() { inside ip -o link show master "$1" | wc -l; }
+no_taps_inside() { [ -z "$(inside ip -o link show type tun)" ]; }
+
+@test "a machine written for bridges is reached over each of them, with libvirt and with plain qemu, and leaves no port" {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	machine_make D bios --kernel "$KERNEL" --address 10.9.1.2/30,10.9.2.2/30
+	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
+	source_has_cards ens18 ens19
+	instance_start
+	machine_protect web "$D"
+	wait_until 120 "the facts" hardware_is_known web
+	launch web "$(jq -nc --arg to "$T/out" --argjson small "$SMALL" '{kind: "images", to: $to,
+		blueprint: ($small + {convert: "never", network: "bridge", bridge: "br-one,br-two"})}')"
+	wait_launch_over "$LAUNCH" ended
+	virt-xml-validate "$T/out/machine.xml" domain
+	libvirt_start
+	for n in one two; do
+		inside ip link add "br-$n" type bridge
+		inside ip link set "br-$n" up
+	done
+	inside ip addr add 10.9.1.1/30 dev br-one
+	inside ip addr add 10.9.2.1/30 dev br-two
+	libvirt_boots "$T/out" 'SERVES .*10.9.1.2/30'
+	for n in 1 2; do wait_until 60 "its answer over bridge $n" answers_inside "10.9.$n.2"; done
+	[ "$(ports_inside br-one) $(ports_inside br-two)" = '1 1' ]
+	virsh -q destroy "$DOMAIN"
+	libvirt_ends
+	must_fail answers_inside 10.9.1.2
+	no_taps_inside
+	# with plain qemu, as its text says; /etc is another one there
+	[ -x /usr/lib/qemu/qemu-bridge-helper ] || skip "with libvirt only: no qemu-bridge-helper"
+	inside sh -c 'mkdir /run/etc /run/etc.work && mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work none /etc' \
+		2>"$T/mount.out" || skip "with libvirt only: $(cat "$T/mount.out")"
+	inside mkdir -p /etc/qemu
+	grep -A 3 bridge.conf "$T/out/README.txt" | grep -o 'allow .*' | inside tee /etc/qemu/bridge.conf >"$T/allowed"
+	[ "$(xargs <"$T/allowed")" = 'allow br-one allow br-two' ]
+	# a process of this shell's, which becomes qemu
+	nsenter --target "$(pgrep -P "$LIBVIRT")" --mount --net -- env ACCEL=tcg sh "$T/out/start.sh" -display none \
+		-serial mon:stdio >"$T/serial" 2>&1 </dev/null 3>&- &
+	plain=$!
+	on_end "! ours $plain || kill -9 $plain"
+	wait_until 120 "its being up" grep -aq 'SERVES .*10.9.1.2/30' "$T/serial" || { tail -c 1000 "$T/serial"; false; }
+	for n in 1 2; do wait_until 60 "its answer over bridge $n" answers_inside "10.9.$n.2"; done
+	kill -9 "$plain"
+	wait "$plain" 2>/dev/null || :
+	wait_until 60 "the end of its ports" no_taps_inside
+}
+
 @test "a folder that is not empty, or cannot be, no room, an unknown point, a kill half way: said, and nothing is left" {
 	machine_make D bios --size 512M
 	dd if=/dev/urandom of="$D" bs=1M seek=70 count=300 oflag=direct status=none

@@ -33,6 +33,37 @@ machine_protect() {
 	wait_continuous "$1"
 }
 
+# source_looks LISTING FSTAB: what the agent sees of its machine, in place of this one.
+source_looks() {
+	local root=$T/source
+	mkdir -p "$root"/{etc/network,boot,proc/net,proc/sys/kernel,lib/modules/6.1.0-test,sys/class/net/ens18,dev/disk/by-uuid} "$T/bin"
+	echo 6.1.0-test >"$root/proc/sys/kernel/osrelease"
+	printf '%s\n' kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio_pci.ko: \
+		kernel/drivers/net/virtio_net.ko: kernel/drivers/nvme/host/nvme.ko: >"$root/lib/modules/6.1.0-test/modules.dep"
+	echo kernel/drivers/scsi/sd_mod.ko >"$root/lib/modules/6.1.0-test/modules.builtin"
+	echo "BOOT_IMAGE=/vmlinuz root=UUID=12-34 ro" >"$root/proc/cmdline"
+	printf 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nens18\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n' \
+		>"$root/proc/net/route"
+	echo de:ad:be:ef:00:01 >"$root/sys/class/net/ens18/address"
+	ln -sf ../../sda1 "$root/dev/disk/by-uuid/12-34"
+	tr ' ' '\n' <<<"$1" >"$root/boot/initrd.img-6.1.0-test"
+	echo "$2" >"$root/etc/fstab"
+	printf '#!/bin/sh\nexec cat "$1"\n' >"$T/bin/lsinitramfs"
+	chmod 755 "$T/bin/lsinitramfs"
+	export GODWIT_FACTS_ROOT=$root PATH=$PATH:$T/bin
+}
+# source_has_cards CARD...: after source_looks, in this order, each configured.
+source_has_cards() {
+	local card i=1
+	for card; do
+		mkdir -p "$T/source/sys/class/net/$card/device"
+		echo $((i += 1)) >"$T/source/sys/class/net/$card/ifindex"
+		echo "de:ad:be:ef:01:0$i" >"$T/source/sys/class/net/$card/address"
+	done
+	printf 'iface %s inet dhcp\n' "$@" >"$T/source/etc/network/interfaces"
+}
+hardware_is_known() { [ "$(status "$1" '.facts.hardware != null')" = true ]; }
+
 # marker_write DISK TEXT: what a small machine says when it starts.
 marker_write() {
 	printf '%-511s\n' "$2" | tr ' ' '\0' |

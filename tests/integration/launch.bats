@@ -297,14 +297,19 @@ job_is() { [ "$(job "$1" .status)" = "$2" ]; }
 
 # bridge_make: a bridge of the test's own, with an address that leads nowhere else: in BRIDGE; the machine's in THERE.
 bridge_make() {
-	local net=10.$((200 + RANDOM % 50)).$((RANDOM % 256))
-	BRIDGE=gwt$BASHPID HERE=$net.1 THERE=$net.2
+	local net
+	until net=10.$((200 + RANDOM % 50)).$((RANDOM % 256)) && ! ip -o addr | grep -qF " $net."; do :; done
+	BRIDGE=gwt$BASHPID$((made += 1)) HERE=$net.1 THERE=$net.2
+	bridge_there
+	on_end "ip link del $BRIDGE 2>/dev/null || :"
+}
+# bridge_there: made, or made again.
+bridge_there() {
 	ip link add "$BRIDGE" type bridge 2>"$T/bridge.out" || skip "no bridge can be made here: $(cat "$T/bridge.out")"
-	on_end "ip link del $BRIDGE"
 	ip addr add "$HERE/30" dev "$BRIDGE"
 	ip link set "$BRIDGE" up
 }
-answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://$THERE/" | grep -qx 'the copy answers'; }
+answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://${1-$THERE}/" | grep -qx 'the copy answers'; }
 may_make_ports() { (($(awk '/^CapPrm/ { print "0x" $2 }' "/proc/$1/status") >> 12 & 1)); } # CAP_NET_ADMIN
 taps() { find /sys/class/net -name 'gw[0-9]*' | wc -l; }
 no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
@@ -348,6 +353,53 @@ no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
 	wait_nothing_left "$LAUNCH"
 	no_port
 	[ "$(taps)" = "$before" ]
+}
+
+ports() { ls "/sys/class/net/$1/brif" | wc -l; }
+
+@test "each card of a machine is on its bridge, those left over on the last one, and a bridge for no card is said" {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	bridge_make
+	first=$BRIDGE first_there=$THERE
+	bridge_make
+	machine_make D bios --kernel "$KERNEL" --address "$first_there/30,$THERE/30"
+	source_looks "x/virtio_blk.ko y/virtio_pci.ko" "UUID=12-34 / ext4 defaults 0 1"
+	source_has_cards ens20 ens18 ens19
+	instance_start
+	machine_protect wide "$D"
+	wait_until 120 "the facts" hardware_is_known wide
+	before=$(taps)
+	says 1 'commas between' godwit blueprint wide network=bridge "bridge=$first,br/0"
+	godwit blueprint wide convert=never network=bridge "bridge=$first,gwt-nobody" >/dev/null
+	# each that a card is on has to be there
+	refused wide '{}' LAUNCH_NO_BRIDGE
+	says 1 'is to be on the bridge gwt-nobody,' godwit launch wide
+	godwit blueprint wide "bridge=$first,$BRIDGE" >/dev/null
+	launch wide
+	wait_launch 300 "$LAUNCH" booted
+	[ "$(ports "$first") $(ports "$BRIDGE")" = '1 2' ]
+	wait_until 60 "its answer over the first" answers "$first_there"
+	wait_until 60 "its answer over the second" answers "$THERE"
+	record "$LAUNCH" '.log[].message' | grep -qx "its cards are.* ports of bridges .*: $first $BRIDGE $BRIDGE"
+	must_fail eval 'record "$LAUNCH" ".log[].message" | grep "not used"'
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	[ "$(taps)" = "$before" ]
+	# with one bridge more than cards it starts, and that is said
+	launch wide '{"blueprint": {"bridge": "'"$first,$first,$BRIDGE"',gwt-nobody"}}'
+	wait_launch 300 "$LAUNCH" booted
+	[ "$(ports "$first") $(ports "$BRIDGE")" = '2 1' ]
+	record "$LAUNCH" '.log[].message' | grep -q 'more bridges than the machine has cards (3); not used: gwt-nobody$'
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	# written for elsewhere, the same
+	launch wide "$(jq -nc --arg to "$T/out" '{kind: "images", to: $to, blueprint: {bridge: "br-a,br-b,br-a,br-c"}}')"
+	wait_launch_over "$LAUNCH" ended
+	[ "$(grep -o "bridge='[^']*'" "$T/out/machine.xml" | cut -d "'" -f 2 | xargs)" = 'br-a br-b br-a' ]
+	[ "$(grep -o 'br=br-.' "$T/out/start.sh" | xargs)" = 'br=br-a br=br-b br=br-a' ]
+	[ "$(grep -A 3 'bridge.conf' "$T/out/README.txt" | xargs)" = '/etc/qemu/bridge.conf: allow br-a allow br-b' ]
+	record "$LAUNCH" '.log[].message' | grep -q 'not used: br-c$'
 }
 
 # refused NAME JSON CODE: the launch fails at once, its job too, and nothing is left of it.
@@ -519,6 +571,48 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	wait_until 120 "the folder to go" test ! -e "$(launch_folder)"
 	wait_continuous own
 }
+
+tries() { record "$LAUNCH" '.log[].message' | grep -c "is to be on the bridge $BRIDGE,"; }
+has_tried() { [ "$(tries)" -ge "$1" ]; }
+
+@test "a machine on a bridge is on it again after a restart, and is tried again until a bridge that is missing then is there" {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	bridge_make
+	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
+	instance_of_boots
+	machine_protect served "$D"
+	before=$(taps)
+	launch served '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1, "network": "bridge", "bridge": "'"$BRIDGE"'"}}'
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 60 "its answer" answers
+	# crashed, as by a power cut
+	reboot
+	wait_launch 300 "$LAUNCH" standing
+	wait_until 120 "its answer after the restart" answers
+	[ "$(ports "$BRIDGE")" = 1 ]
+	# shut down in order, and the bridge is gone when it is there again
+	stop_in_order "$LAUNCH" 120
+	wait_until 60 "the end of its processes" no_process "$LAUNCH"
+	[ "$(ports "$BRIDGE")" = 0 ]
+	must_fail answers
+	ip link del "$BRIDGE"
+	reboot
+	wait_until 120 "it to be tried, and tried again" has_tried 2
+	wait_until 60 "its disks to be kept for the next time" waits_for_bridge
+	[ "$(taps)" = "$before" ]
+	bridge_there
+	wait_until 180 "it to stand again" stands
+	wait_until 120 "its answer over the bridge that is there now" answers
+	[ "$(ports "$BRIDGE")" = 1 ]
+	terminate "$LAUNCH"
+	wait_nothing_left "$LAUNCH"
+	[ "$(taps)" = "$before" ]
+}
+waits_for_bridge() {
+	[ "$(record "$LAUNCH" '.state + " " + .fault.code + " " + (.disks_kept | tostring)')" = 'failed LAUNCH_NO_BRIDGE true' ]
+}
+stands() { [ "$(record "$LAUNCH" .state)" = standing ]; }
 
 # stop_in_order LAUNCH SECONDS: as when the server's machine is shut down.
 stop_in_order() {

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #define BRIDGE "br-test_0.15abc"
+#define OTHER  "br-other"
 
 static const char *const macs[] = { "52:54:00:aa:bb:01", "52:54:00:aa:bb:02" };
 static bool ours; /* the namespace */
@@ -36,7 +37,8 @@ static int begin(void **state)
 	ours = access("/dev/net/tun", R_OK | W_OK) == 0 && unshare(CLONE_NEWNET | CLONE_NEWNS) == 0 &&
 	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("none", "/sys", "sysfs", 0, NULL) == 0;
 	s = ours ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
-	ours = s >= 0 && ioctl(s, SIOCBRADDBR, BRIDGE) == 0 && ioctl(s, SIOCSIFMTU, &mtu) == 0;
+	ours = s >= 0 && ioctl(s, SIOCBRADDBR, BRIDGE) == 0 && ioctl(s, SIOCBRADDBR, OTHER) == 0 &&
+	       ioctl(s, SIOCSIFMTU, &mtu) == 0;
 	if (s >= 0)
 		close(s);
 	return 0;
@@ -62,11 +64,11 @@ static void assert_says(const char *interface, const char *file, const char *wan
 	free(text);
 }
 
-static bool is_port(const char *interface)
+static bool is_port(const char *bridge, const char *interface)
 {
 	char path[160];
 
-	snprintf(path, sizeof(path), "/sys/class/net/" BRIDGE "/brif/%s", interface);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/brif/%s", bridge, interface);
 	return access(path, F_OK) == 0;
 }
 
@@ -81,14 +83,24 @@ static bool is_up(const char *interface)
 	return r.ifr_flags & IFF_UP;
 }
 
+static void assert_names(const struct fault *f, const char *what)
+{
+	char line[512];
+
+	fault_format(f, LANGUAGE_EN, line, sizeof(line));
+	if (!strstr(line, what))
+		fail_msg("no \"%s\": %s", what, line);
+}
+
 static void test_each_card_has_a_port_until_its_descriptor_is_closed(void **state)
 {
 	struct bridge_ports p;
+	struct fault f;
 
 	need_namespace();
-	assert_int_equal(bridge_open_ports(BRIDGE, macs, ARRAY_LEN(macs), &p), 0);
+	assert_int_equal(bridge_open_ports(BRIDGE, macs, ARRAY_LEN(macs), "web", &p, &f), 0);
 	assert_int_equal(p.count, ARRAY_LEN(macs));
-	assert_true(is_port("gw0") && is_port("gw1"));
+	assert_true(is_port(BRIDGE, "gw0") && is_port(BRIDGE, "gw1"));
 	assert_says("gw1", "address", "fe:54:00:aa:bb:02");
 	assert_true(is_up("gw1"));
 	assert_says("gw1", "mtu", "9000");
@@ -101,19 +113,46 @@ static void test_each_card_has_a_port_until_its_descriptor_is_closed(void **stat
 	assert_int_equal(if_nametoindex("gw1"), 0);
 }
 
+static void test_each_card_is_on_its_bridge_and_those_left_over_are_on_the_last(void **state)
+{
+	static const char *const three[] = { "52:54:00:aa:bb:01", "52:54:00:aa:bb:02", "52:54:00:aa:bb:03" };
+	struct bridge_ports p;
+	struct fault f;
+
+	need_namespace();
+	assert_int_equal(bridge_check(BRIDGE "," OTHER, 3, "web", &f), 0);
+	assert_int_equal(bridge_open_ports(BRIDGE "," OTHER, three, 3, "web", &p, &f), 0);
+	assert_int_equal(p.count, 3);
+	assert_true(is_port(BRIDGE, "gw0") && is_port(OTHER, "gw1") && is_port(OTHER, "gw2"));
+	assert_says("gw0", "mtu", "9000");
+	assert_says("gw1", "mtu", "1500");
+	bridge_close_ports(&p);
+	/* The one that is not there is named; one that no card is on need not be there. */
+	assert_int_equal(bridge_check(BRIDGE ",nobody0", 2, "web", &f), -ENODEV);
+	assert_int_equal(f.code, MSG_LAUNCH_NO_BRIDGE);
+	assert_names(&f, "the bridge nobody0,");
+	assert_true(bridge_open_ports(BRIDGE ",nobody0", macs, 2, "web", &p, &f) < 0);
+	assert_int_equal(f.code, MSG_LAUNCH_NO_PORT);
+	assert_names(&f, "the bridge nobody0 of");
+	assert_int_equal(if_nametoindex("gw0"), 0);
+	assert_int_equal(bridge_check(BRIDGE ",nobody0", 1, "web", &f), 0);
+}
+
 /* What hangs on it goes on by the address and in the packets that it had. */
 static void test_a_bridge_keeps_its_address_and_mtu(void **state)
 {
 	struct bridge_ports first, second;
+	struct fault f;
 	struct ifreq card = { .ifr_name = "gw0", .ifr_hwaddr = { ARPHRD_ETHER, "\x06\x00\x00\x00\x00\x01" } };
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	need_namespace();
 	/* In the place of this machine's card: */
-	assert_int_equal(bridge_open_ports(BRIDGE, macs, 1, &first), 0);
+	assert_int_equal(bridge_open_ports(BRIDGE, macs, 1, "web", &first, &f), 0);
 	assert_int_equal(ioctl(s, SIOCSIFHWADDR, &card), 0);
 	assert_says(BRIDGE, "address", "06:00:00:00:00:01");
-	assert_int_equal(bridge_open_ports(BRIDGE, (const char *const[]){ "02:00:00:00:00:01" }, 1, &second), 0);
+	assert_int_equal(bridge_open_ports(BRIDGE, (const char *const[]){ "02:00:00:00:00:01" }, 1, "web", &second, &f),
+			 0);
 	assert_says(BRIDGE, "address", "06:00:00:00:00:01");
 	assert_says(BRIDGE, "mtu", "9000");
 	close(s);
@@ -129,26 +168,24 @@ static void test_what_is_no_bridge_is_refused_and_leaves_no_tap(void **state)
 
 	need_namespace();
 	for (unsigned int i = 0; i < ARRAY_LEN(none); i++) {
-		assert_int_equal(bridge_check(none[i], "web", &f), -ENODEV);
+		assert_int_equal(bridge_check(none[i], 2, "web", &f), -ENODEV);
 		assert_int_equal(f.code, MSG_LAUNCH_NO_BRIDGE);
-		assert_true(bridge_open_ports(none[i], macs, ARRAY_LEN(macs), &p) < 0);
+		assert_true(bridge_open_ports(none[i], macs, ARRAY_LEN(macs), "web", &p, &f) < 0);
 		assert_int_equal(p.count, 7); /* written on success only */
 	}
-	assert_int_equal(bridge_check(BRIDGE, "web", &f), 0);
+	assert_int_equal(bridge_check(BRIDGE, 2, "web", &f), 0);
 	assert_int_equal(if_nametoindex("gw0"), 0);
 }
 
 static void test_without_taps_it_is_said(void **state)
 {
 	struct fault f;
-	char line[512];
 
 	need_namespace();
 	assert_int_equal(mount("none", "/dev/net", "tmpfs", 0, NULL), 0);
-	assert_int_equal(bridge_check(BRIDGE, "web", &f), -ENOENT);
+	assert_int_equal(bridge_check(BRIDGE, 2, "web", &f), -ENOENT);
 	assert_int_equal(f.code, MSG_LAUNCH_NO_PORT);
-	fault_format(&f, LANGUAGE_EN, line, sizeof(line));
-	assert_non_null(strstr(line, "/dev/net/tun: No such file"));
+	assert_names(&f, "/dev/net/tun: No such file");
 	assert_int_equal(umount("/dev/net"), 0);
 }
 
@@ -156,16 +193,19 @@ static void test_without_taps_it_is_said(void **state)
 static void test_without_rights_no_port_is_made(void **state)
 {
 	struct bridge_ports p;
+	struct fault f;
 
 	need_namespace();
 	assert_int_equal(confine_capabilities(NULL, 0), 0);
-	assert_int_equal(bridge_open_ports(BRIDGE, macs, ARRAY_LEN(macs), &p), -EPERM);
+	assert_int_equal(bridge_open_ports(BRIDGE, macs, ARRAY_LEN(macs), "web", &p, &f), -EPERM);
+	assert_int_equal(f.code, MSG_LAUNCH_NO_PORT);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_card_has_a_port_until_its_descriptor_is_closed),
+		cmocka_unit_test(test_each_card_is_on_its_bridge_and_those_left_over_are_on_the_last),
 		cmocka_unit_test(test_a_bridge_keeps_its_address_and_mtu),
 		cmocka_unit_test(test_what_is_no_bridge_is_refused_and_leaves_no_tap),
 		cmocka_unit_test(test_without_taps_it_is_said),

@@ -43,7 +43,7 @@ static char *domain_of(enum target_bus bus, enum target_network network, unsigne
 	const struct target_machine m = {
 		.folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m", .time = "2026-11-28T00:00:00Z",
 		.to = folder, .format = "qcow2", .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS,
-		.network = network, .bridge = "br-lan",
+		.network = network, .bridge = "br-lan,br.9,br-lan,br_rest",
 		.card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
 		.bus = bus, .disks = disks, .disk_count = disk_count,
 	};
@@ -81,19 +81,28 @@ static void test_nvme_disks_are_where_libvirt_puts_nothing(void **state)
 	free(domain);
 }
 
-static void test_a_machine_on_a_bridge_is_described_as_one(void **state)
+static void test_each_card_is_described_on_its_bridge(void **state)
 {
+	static const char *const on[HARDWARE_CARDS_MAX] = { "br-lan",  "br.9",	  "br-lan",  "br_rest",
+							    "br_rest", "br_rest", "br_rest", "br_rest" };
 	char *domain = domain_of(BUS_VIRTIO, NETWORK_BRIDGE, 1), *script = text_of("start.sh");
 	char *text = text_of("README.txt");
 
 	for (unsigned int i = 0; i < HARDWARE_CARDS_MAX; i++) {
-		assert_has(domain, "<interface type='bridge'>\n      <mac address='52:54:00:00:00:0%u'/>\n", i);
-		assert_has(script, "-nic bridge,br=br-lan,model=virtio-net-pci,mac=52:54:00:00:00:0%u", i);
+		char form[160];
+
+		snprintf(form, sizeof(form), "<mac address='52:54:00:00:00:0%%u'/>\n      <model type='virtio'/>\n"
+			 "      <source bridge='%s'/>", on[i]);
+		assert_has(domain, form, i);
+		snprintf(form, sizeof(form), "-nic bridge,br=%s,model=virtio-net-pci,mac=52:54:00:00:00:0%%u", on[i]);
+		assert_has(script, form, i);
+		snprintf(form, sizeof(form), "\t52:54:00:00:00:0%%u\t%s\n", on[i]);
+		assert_has(text, form, i);
 	}
-	assert_has(domain, "<source bridge='br-lan'/>", 0);
+	assert_has(domain, "<interface type='bridge'>", 0);
 	assert_null(strstr(domain, "type='user'"));
 	assert_null(strstr(domain, "<link state='down'/>"));
-	assert_has(text, "allow br-lan", 0);
+	assert_has(text, "\n\tallow br-lan\n\tallow br.9\n\tallow br_rest\n\n", 0); /* each once */
 	free(domain);
 	free(script);
 	free(text);
@@ -104,7 +113,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_all_scsi_disks_are_on_the_controller_that_has_a_driver, begin, finish),
 		cmocka_unit_test_setup_teardown(test_nvme_disks_are_where_libvirt_puts_nothing, begin, finish),
-		cmocka_unit_test_setup_teardown(test_a_machine_on_a_bridge_is_described_as_one, begin, finish),
+		cmocka_unit_test_setup_teardown(test_each_card_is_described_on_its_bridge, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

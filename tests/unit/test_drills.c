@@ -66,7 +66,7 @@ static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **stat
 
 static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void **state)
 {
-	static const char *const bad[] = { "br 0", "br/0", "..", "sixteen-letters0", "br0,x" };
+	static const char *const bad[] = { "br 0", "br/0", "..", "sixteen-letters0", "br0,x/y", "br0,", "br0, br1" };
 	char launch[ID_SIZE], job[ID_SIZE];
 	struct fake f;
 	json_t *b, *c;
@@ -80,15 +80,15 @@ static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void *
 			      json_pack("{s:s, s:s}", "network", "bridge", "bridge", bad[i])),
 			"VALUE_BAD");
 	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
-		  json_pack("{s:s, s:s}", "network", "bridge", "bridge", "br-lan_0.15ab"));
-	assert_string_equal(text_in(b, "bridge"), "br-lan_0.15ab");
+		  json_pack("{s:s, s:s}", "network", "bridge", "bridge", "br-lan_0.15ab,br1"));
+	assert_string_equal(text_in(b, "bridge"), "br-lan_0.15ab,br1");
 	json_decref(b);
 	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "bridge")), "BLUEPRINT_NO_BRIDGE");
 	fake_start(&f, all_well);
 	ask("cutover", launch, job);
 	c = command_of(&f, "launch");
 	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "bridge");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "bridge"), "br-lan_0.15ab");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "bridge"), "br-lan_0.15ab,br1");
 	json_decref(c);
 	fake_stop(&f);
 	fake_start(&f, all_well);

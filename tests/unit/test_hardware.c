@@ -293,10 +293,34 @@ static void what_it_was_at_a_time_is_what_was_known_last_by_then(void **state)
 	json_decref(history);
 }
 
+static void bridges_are_named_in_the_order_of_the_cards_and_the_last_one_is_for_the_rest(void **state)
+{
+	static const char *const bad[] = { "", ",", "br0,", ",br0", "br0,,br1", "br0, br1", "br0,..", "br0,sixteen-letters0",
+					   "sixteen-letters0,br0", "1,2,3,4,5,6,7,8,9" };
+	static const char all[] = "fifteen.letters,fifteen_letters,fifteen-letters,abcdefghijklmno,br4,br5,br6,br7";
+	char b[HARDWARE_BRIDGE_SIZE];
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (hardware_are_bridges(bad[i]))
+			fail_msg("\"%s\"", bad[i]);
+	assert_true(hardware_are_bridges("br0"));
+	assert_true(hardware_are_bridges("br0,br0,br-lan.9")); /* two cards may be on one */
+	assert_true(hardware_are_bridges(all));
+	assert_int_equal(hardware_count_bridges("br0"), 1);
+	assert_int_equal(hardware_count_bridges(all), HARDWARE_CARDS_MAX);
+	assert_string_equal(hardware_bridge_of(all, 0, b), "fifteen.letters");
+	assert_string_equal(hardware_bridge_of(all, 3, b), "abcdefghijklmno");
+	assert_string_equal(hardware_bridge_of(all, 7, b), "br7");
+	assert_string_equal(hardware_bridge_of("br0,br1", 1, b), "br1");
+	assert_string_equal(hardware_bridge_of("br0,br1", 7, b), "br1");
+	assert_string_equal(hardware_bridge_of("br0", 7, b), "br0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_said_is_read_back_the_same),
+		cmocka_unit_test(bridges_are_named_in_the_order_of_the_cards_and_the_last_one_is_for_the_rest),
 		cmocka_unit_test(what_a_stranger_says_otherwise_is_refused),
 		cmocka_unit_test(the_bus_is_one_whose_driver_the_initramfs_has),
 		cmocka_unit_test(where_names_cannot_be_changed_the_bus_is_one_that_keeps_them),

@@ -333,7 +333,8 @@ static int read_on_bridge(const char *name, struct launch_spec *ret)
 
 static void test_a_network_on_a_bridge_needs_its_name(void **state)
 {
-	static const char *const bad[] = { "", "..", "br 0", "br/0", "br0,fd=3", "sixteen-letters0" };
+	static const char *const bad[] = { "", "..", "br 0", "br/0", "br0,fd=3", "sixteen-letters0", "br0,", "br0,..",
+					   "1,2,3,4,5,6,7,8,9" };
 	static struct launch_spec s;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -341,6 +342,8 @@ static void test_a_network_on_a_bridge_needs_its_name(void **state)
 	assert_int_equal(read_on_bridge("fifteen.letters", &s), 0);
 	assert_int_equal(s.network, NETWORK_BRIDGE);
 	assert_string_equal(s.bridge, "fifteen.letters");
+	assert_int_equal(read_on_bridge("fifteen.letters,br0", &s), 0);
+	assert_string_equal(s.bridge, "fifteen.letters,br0");
 }
 
 int main(void)
