@@ -28,6 +28,8 @@ const struct verb verb_blueprint = {
 		"                  outside; never a drill)\n"
 		"  bridge          the bridge's name, for network=bridge; or several, br0,br1: the first for the first\n"
 		"                  card and so on, the last one for the rest\n"
+		"  forward         [ADDRESS:]PORT:GUESTPORT[,...]: TCP ports of the replication server's machine that\n"
+		"                  lead to it, for network=isolated or user; PORT 0: a free one; ADDRESS: 127.0.0.1\n"
 		"  disk_bus        auto (as its initramfs has drivers for), virtio, scsi, sata or nvme\n"
 		"  convert         change what is bound to the old hardware: auto (only what is), never or always\n"
 		"  new_identity    yes: a machine id and SSH host keys of its own (no)\n"

@@ -55,6 +55,18 @@ static void print_trouble(const struct cli *c, const json_t *launch, const char 
 	printf("%s%s\n%s    %s\n", indent, text, indent, remedy);
 }
 
+static void print_forwards(const struct cli *c, const json_t *launch, const char *indent)
+{
+	json_t *w;
+	size_t i;
+
+	json_array_foreach((json_t *)get_array(launch, "forwards"), i, w)
+		printf(say(c, "%sIts port %d is reached at %s:%d of the replication server\n",
+			   "%sポート %d への接続先: レプリケーションサーバーの %s:%d\n"),
+		       indent, (int)get_number(w, "guest_port", 0), get_text(w, "address", "?"),
+		       (int)get_number(w, "port", 0));
+}
+
 static bool has_trouble(const json_t *launch)
 {
 	return json_object_size(get_object(launch, "fault")) || json_object_size(get_object(launch, "not_proved")) ||
@@ -103,9 +115,10 @@ void output_text_launches(const struct cli *c, const json_t *launches)
 	}
 	print_table(c, launches);
 	json_array_foreach((json_t *)launches, i, launch) {
-		if (!has_trouble(launch))
+		if (!has_trouble(launch) && !json_array_size(get_array(launch, "forwards")))
 			continue;
 		printf("%.*s:\n", LAUNCH_SHORT_LEN, get_text(launch, "id", "?"));
+		print_forwards(c, launch, "  ");
 		print_trouble(c, launch, "  ");
 	}
 }
@@ -143,6 +156,7 @@ void output_text_launch(const struct cli *c, const json_t *launch)
 		printf(say(c, "It is in %s on the replication server; README.txt there says how to start it.\n",
 			   "レプリケーションサーバーの %s にあります。起動方法は README.txt を参照してください。\n"),
 		       get_text(get_object(launch, "images"), "folder", "?"));
+	print_forwards(c, launch, "");
 	print_trouble(c, launch, "  ");
 	print_ways_on(c, launch, id);
 }

@@ -2,6 +2,7 @@
 #include "blueprint.h"
 
 #include "db_launches.h"
+#include "forward.h"
 #include "handlers.h"
 #include "hardware.h"
 #include "resource.h"
@@ -19,6 +20,8 @@ static const struct value_kind table[] = {
 	{ "bridge", 0, 0, 0, { NULL }, HARDWARE_BRIDGES_SIZE - 1, "",
 	  "its name, for network=bridge; or br0,br1: the first card's, the second's; the last is for the rest, too",
 	  hardware_are_bridges, "a name of up to 15 letters, digits and ._-, or 8 such names with commas between," },
+	{ "forward", 0, 0, 0, { NULL }, FORWARD_TEXT_MAX, "",
+	  "[ADDRESS:]PORT:GUESTPORT,...: ports of the server's machine that lead to it, for network=isolated or user; PORT 0: a free one" },
 	{ "disk_bus", 0, 0, 0, { "auto", "virtio", "scsi", "sata", "nvme" }, 0, "",
 	  "how its disks are attached; auto: as its initramfs has drivers for" },
 	{ "convert", 0, 0, 0, { "auto", "never", "always" }, 0, "",
@@ -56,7 +59,10 @@ static int check_one(const char *name, const json_t *value, struct fault *f)
 {
 	const struct value_kind *k = find(name);
 	char text[VALUE_SIZE], known[FAULT_VALUE_MAX];
+	struct forwards forwards;
 
+	if (k && json_is_string(value) && !strcmp(name, "forward"))
+		return forward_parse(json_string_value(value), &forwards, f); /* which says more of what is wrong */
 	if (k)
 		return value_check(k, value, text, f);
 	return fault_set(f, -EINVAL, MSG_BLUEPRINT_UNKNOWN, "member", name, "known",
@@ -102,6 +108,10 @@ int blueprint_check_whole(const json_t *blueprint, const char *machine, struct f
 
 	if (network && !strcmp(network, "bridge") && !json_string_length(json_object_get(blueprint, "bridge")))
 		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_BRIDGE, "machine", machine, NULL);
+	if (network && strcmp(network, "isolated") && strcmp(network, "user") &&
+	    json_string_length(json_object_get(blueprint, "forward")))
+		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_FORWARD, "machine", machine, "network", network,
+				 NULL);
 	if (proof && !strcmp(proof, "text") && !json_string_length(json_object_get(blueprint, "proof_text")))
 		return fault_set(ret_fault, -EINVAL, MSG_BLUEPRINT_NO_TEXT, "machine", machine, NULL);
 	if (proof && !strcmp(proof, "command") && !json_string_length(json_object_get(blueprint, "proof_command")))

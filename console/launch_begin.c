@@ -95,6 +95,8 @@ static json_t *blueprint_for(const char *kind, const json_t *blueprint)
 
 	if (!strcmp(kind, "drill") && network && (!strcmp(network, "user") || !strcmp(network, "bridge")))
 		json_object_set_new(copy, "network", json_string("isolated"));
+	if (!strcmp(kind, "drill") && json_string_length(json_object_get(copy, "forward")))
+		json_object_set_new(copy, "forward", json_string(""));
 	return copy;
 }
 

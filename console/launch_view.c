@@ -104,6 +104,8 @@ json_t *launch_view(const struct request *r, struct db *db, const struct launch_
 	json_object_set_new(view, "post_launch", taken_or(record, "post_launch", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "started_again", taken_or(record, "started_again", JSON_STRING, json_null()));
 	json_object_set_new(view, "power_off", taken_or(record, "power_off", JSON_OBJECT, json_null()));
+	json_object_set_new(view, "forwards",
+			    l->ended_us ? json_array() : taken_or(record, "forwards", JSON_ARRAY, json_array()));
 	json_object_set_new(view, "images", taken_or(record, "images", JSON_OBJECT, json_null()));
 	json_object_set_new(view, "folder", taken_or(record, "folder", JSON_STRING, json_null()));
 	json_object_set_new(view, "disks_kept", json_boolean(json_is_true(json_object_get(record, "disks_kept"))));

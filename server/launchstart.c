@@ -180,7 +180,7 @@ static json_t *make_spec(const struct launches *l, const struct launch_request *
 {
 	static const char *const members[] = { "cpus", "memory_mib", "firmware", "network", "bridge", "disk_bus",
 					       "proof", "proof_text", "proof_command", "post_launch", "proof_seconds", "after_restart",
-					       "poweroff_seconds", "convert", "new_identity" };
+					       "poweroff_seconds", "convert", "new_identity", "forward" };
 	char store[SETTINGS_PATH_MAX + UUID_TEXT_LEN + 2], id[UUID_TEXT_LEN + 1], launch[UUID_TEXT_LEN + 1];
 	json_t *spec;
 

@@ -212,6 +212,11 @@ static void target_note(void *context, const char *text)
 	record_line(((struct launch *)context)->record, text);
 }
 
+static void target_forwarded(void *context, const struct forwards *made)
+{
+	record_forwards(((struct launch *)context)->record, made);
+}
+
 static void target_started_again(struct launch *l)
 {
 	record_started_again(l->record);
@@ -307,7 +312,7 @@ static void target_failed(void *context, const struct fault *f)
 	struct launch *l = context;
 
 	launch_reap_disks(l); /* it may be because of them */
-	if (!store_is_there(l))
+	if (!l->standing && !store_is_there(l))
 		fail_without_store(l);
 	launch_fail(l, f);
 }
@@ -329,6 +334,7 @@ static void target_stopped(void *context, const char *why)
 
 const struct target_events launch_target_events = {
 	.note = target_note,
+	.forwarded = target_forwarded,
 	.started = target_started,
 	.output = target_output,
 	.agent = target_agent,

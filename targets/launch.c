@@ -64,6 +64,7 @@ void launch_finish(struct launch *l)
 	launch_let_go_of_point(l);
 	launch_end_disks(l);
 	remove_files(l);
+	record_forwards(l->record, NULL);
 	loop_clear_timer(l->loop, &l->deadline);
 	loop_clear_timer(l->loop, &l->power_off_limit);
 	loop_clear_timer(l->loop, &l->store_look);
@@ -198,6 +199,7 @@ static void describe(struct launch *l, struct target_machine *m)
 		.boot_disk = l->boot_disk,
 		.network = l->spec.network,
 		.bridge = l->spec.bridge,
+		.forwards = &l->spec.forwards,
 		.card = hardware_has_virtio_net(&l->spec.hardware) ? "virtio-net-pci" : "e1000e",
 		.macs = l->mac_list,
 		.card_count = MAX(l->spec.hardware.card_count, 1u),

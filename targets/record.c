@@ -239,6 +239,7 @@ int record_resume(const char *folder, struct record **ret, struct target_machine
 	was_over = is_in(r->shown, LAUNCH_FAILED) || is_in(r->shown, LAUNCH_ENDED);
 	json_object_del(r->shown, "fault");
 	json_object_del(r->shown, "disks_kept");
+	record_forwards(r, NULL);
 	record_needs_store(r, !stands);
 	record_state(r, LAUNCH_STOPPED, was_over ? "it was asked for again: starting it from its own disks" :
 						   "the replication server's machine was restarted: starting it again");
@@ -409,6 +410,28 @@ void record_progress(struct record *r, uint64_t done_bytes, uint64_t total_bytes
 			    json_pack("{s:I,s:I}", "done_bytes", (json_int_t)done_bytes, "total_bytes",
 				      (json_int_t)total_bytes));
 	save(r);
+}
+
+void record_forwards(struct record *r, const struct forwards *made)
+{
+	json_t *list = json_array();
+	char line[96];
+
+	json_object_del(r->shown, "forwards");
+	for (unsigned int i = 0; made && i < made->count; i++) {
+		const struct forward *w = &made->list[i];
+
+		json_array_append_new(list, json_pack("{s:s,s:i,s:i}", "address", w->address, "port", w->port,
+						      "guest_port", w->guest_port));
+		snprintf(line, sizeof(line), "its port %u is reached at %s:%u of this machine", w->guest_port, w->address,
+			 w->port);
+		add_line(r, line);
+	}
+	if (json_array_size(list)) {
+		json_object_set(r->shown, "forwards", list);
+		save(r);
+	}
+	json_decref(list);
 }
 
 void record_images(struct record *r, const char *folder, const char *format)

@@ -10,6 +10,7 @@
  *	 "milliseconds": {"started", "output", "kernel", "proof"},	since asked
  *	 "proof_command", "post_launch": {"pending", "status", "output"},	what was run in it
  *	 "proof": text, "progress": {"done_bytes", "total_bytes"},
+ *	 "forwards": [{"address", "port", "guest_port"}],	as long as it runs
  *	 "images": {"folder", "format", "written"},	of a launch that only writes
  *	 "not_proved": {"code", "args"} of a cutover that did not show in time that it has booted, and runs on
  *	 "has_stood": true when it has once stood on its own: its disks need no store
@@ -76,6 +77,7 @@ bool record_has_disks(const char *folder);
 void record_point(struct record *r, const struct store_epoch *point);
 void record_boot(struct record *r, const char *firmware, unsigned int disk, bool gpt);
 void record_machine(struct record *r, const struct target_machine *m); /* as it is started */
+void record_forwards(struct record *r, const struct forwards *made); /* NULL: none is there any more */
 void record_started(struct record *r);
 void record_to_be_kept(struct record *r); /* before it is KEEPING */
 void record_needs_store(struct record *r, bool yes); /* before it is STOPPED, and when it is not any more */

@@ -71,6 +71,20 @@ static int take_text(const json_t *o, const char *name, bool needed, char *ret, 
 	return 0;
 }
 
+/* What is wrong with it the console has said to whom it may concern. */
+static int take_forwards(const json_t *o, enum target_network network, struct forwards *ret, struct fault *f)
+{
+	char text[FORWARD_TEXT_MAX + 1];
+	struct fault detail;
+	int err = take_text(o, "forward", false, text, sizeof(text), f);
+
+	if (err)
+		return err;
+	if (text[0] && network != NETWORK_ISOLATED && network != NETWORK_USER)
+		return refuse(f, "forward");
+	return forward_parse(text, ret, &detail) ? refuse(f, "forward") : 0;
+}
+
 static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 {
 	static const char *const kinds[] = { "test", "cutover", "drill", "images" };
@@ -121,6 +135,9 @@ static int take_all(const json_t *o, struct launch_spec *s, struct fault *f)
 		return refuse(f, "epoch");
 	if (kind == LAUNCH_IMAGES && s->to[0] != '/')
 		return refuse(f, "to");
+	err = take_forwards(o, (enum target_network)network, &s->forwards, f);
+	if (err)
+		return err;
 	if (s->bridge[0] && !hardware_are_bridges(s->bridge))
 		return refuse(f, "bridge");
 	s->kind = (enum launch_kind)kind;

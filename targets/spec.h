@@ -26,6 +26,7 @@ struct launch_spec {
 	enum bootdisk_firmware source_firmware; /* how the source was started; NONE: not known */
 	enum target_network network; /* isolated */
 	char bridge[HARDWARE_BRIDGES_SIZE]; /* for NETWORK_BRIDGE: its name, or several (hardware_bridge_of()) */
+	struct forwards forwards; /* for NETWORK_ISOLATED and NETWORK_USER */
 	enum target_bus bus;	/* auto */
 	enum launch_convert convert;
 	bool new_identity;

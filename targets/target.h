@@ -19,6 +19,7 @@
 
 #include "base.h"
 #include "bootdisk.h"
+#include "forward.h"
 #include "hardware.h"
 #include "loop.h"
 #include "message.h"
@@ -47,6 +48,7 @@ struct target_machine {
 	unsigned int boot_disk;		/* index into disks */
 	enum target_network network;
 	const char *bridge;		/* its name, for NETWORK_BRIDGE, or several (hardware_bridge_of()) */
+	const struct forwards *forwards; /* to the first card, of NETWORK_ISOLATED and NETWORK_USER; NULL: none */
 	const char *card;		/* of its network: "virtio-net-pci" or "e1000e" ... */
 	const char *const *macs;	/* ... and one of these for each of */
 	unsigned int card_count;	/* its cards: at least one, also if it has no network */
@@ -57,6 +59,7 @@ struct target_machine {
 
 struct target_events {
 	void (*note)(void *context, const char *text); /* something was done; also from inside start() */
+	void (*forwarded)(void *context, const struct forwards *made); /* each with its port, before started() */
 	void (*started)(void *context);	  /* its processors run */
 	void (*output)(void *context, const char *text, size_t len); /* of the serial console */
 	void (*agent)(void *context);	  /* the guest agent has answered */

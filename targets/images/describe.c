@@ -304,6 +304,11 @@ static void put_text(FILE *f, const struct target_machine *m)
 	      "Where hardware virtualisation is there but does not work, `ACCEL=tcg sh start.sh ...`.\n", f);
 	if (m->network == NETWORK_ISOLATED)
 		fputs("It has no way out to the network then; take ,restrict=on out of start.sh to let it out.\n", f);
+	if (m->forwards && m->forwards->count)
+		fprintf(f, "No port of the machine that runs it leads to it, as the blueprint's forward asks for where godwit runs\n"
+			   "it: libvirt's user network has none. In start.sh write ,hostfwd=tcp:127.0.0.1:PORT-:%u behind\n"
+			   "the first mac=... for its port %u.\n",
+			m->forwards->list[0].guest_port, m->forwards->list[0].guest_port);
 	if (m->network == NETWORK_BRIDGE)
 		put_bridges(f, m);
 	fprintf(f, "\nBoth tell the machine that it is a copy (SMBIOS type 11: " MANUFACTURER_TEXT "%s).\n"

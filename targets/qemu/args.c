@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "args.h"
+#include "forwards.h"
 #include "guest.h"
 
 #include <stdarg.h>
@@ -91,6 +92,8 @@ static void add_channels(struct qemu_args *a, const struct target_machine *m)
 
 static void add_network(struct qemu_args *a, const struct target_machine *m, const struct bridge_ports *ports)
 {
+	char forwards[FORWARDS_ARGS_SIZE];
+
 	if (m->network == NETWORK_NONE) {
 		add(a, "-nic");
 		add(a, "none");
@@ -102,8 +105,8 @@ static void add_network(struct qemu_args *a, const struct target_machine *m, con
 			add(a, "tap,fd=%d,model=%s,mac=%s", ports->fds[i], m->card, m->macs[i]);
 			continue;
 		}
-		add(a, "user,model=%s%s,mac=%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
-		    m->macs[i]);
+		add(a, "user,model=%s%s,mac=%s%s", m->card, m->network == NETWORK_ISOLATED ? ",restrict=on" : "",
+		    m->macs[i], i ? "" : forwards_args(m->forwards, forwards));
 	}
 }
 

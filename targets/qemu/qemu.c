@@ -18,6 +18,7 @@
 #include "bridge.h"
 #include "confine.h"
 #include "fileio.h"
+#include "forwards.h"
 #include "guest.h"
 #include "keep.h"
 #include "memory.h"
@@ -80,6 +81,7 @@ struct target {
 };
 
 static void timer_fired(void *context);
+static void read_error(void *context, uint32_t events);
 
 /* When memory runs out a machine goes before the replication of all others; a test before one that is somebody's. */
 static void set_oom_score(pid_t pid, bool is_somebodys)
@@ -142,9 +144,12 @@ static void process_ended(void *context, uint32_t events)
 {
 	struct target *t = context;
 	bool asked = t->state == STOPPING;
+	struct fault f;
 	int status = 0;
 
 	(void)waitpid(t->pid, &status, 0);
+	if (t->error_fd >= 0)
+		read_error(t, 0); /* its last words, if they have not been read yet */
 	asked |= t->powering_off && status == 0;
 	if (t->never_ran) {
 		asked = false;
@@ -155,6 +160,8 @@ static void process_ended(void *context, uint32_t events)
 	loop_clear_timer(t->loop, &t->timer);
 	let_go(t);
 	keep_end(&t->keep, "the machine ended");
+	if (!asked && !t->never_ran && !t->running_said && forwards_check(t->m.forwards, t->m.name, &f))
+		t->events->failed(t->context, &f); /* somebody took a port since probe() */
 	if (!t->said[0] && !asked)
 		snprintf(t->said, sizeof(t->said), "qemu ended with status %d", status);
 	t->events->stopped(t->context, asked ? NULL : t->said);
@@ -385,6 +392,24 @@ static int run(struct target *t, const char *name, const char *command)
 	return t->guest ? guest_run(t->guest, name, command) : -ENOTCONN;
 }
 
+static void network_told(void *context, const json_t *result, const char *error)
+{
+	struct target *t = context;
+	struct forwards made;
+
+	if (error || !json_is_string(result) || forwards_find(json_string_value(result), t->m.forwards, &made))
+		t->events->note(t->context, "which ports lead to it is not known");
+	else
+		t->events->forwarded(t->context, &made);
+}
+
+static void ask_for_ports(struct target *t)
+{
+	if (t->m.forwards && t->m.forwards->count)
+		qmp_command(t->qmp, "human-monitor-command", json_pack("{s:s}", "command-line", "info usernet"),
+			    network_told, t);
+}
+
 static void try_to_connect(struct target *t)
 {
 	char path[PATH_MAX];
@@ -406,6 +431,7 @@ static void try_to_connect(struct target *t)
 	if (!t->qmp && t->serial_fd >= 0 && qmp_connect(path, &line_ops, t, &t->qmp) == 0) {
 		if (loop_watch(t->loop, qmp_fd(t->qmp), EPOLLIN, read_line, t))
 			stop(t);
+		ask_for_ports(t);
 		/* It waits (-S) until its serial console is heard. */
 		qmp_command(t->qmp, "cont", NULL, NULL, NULL);
 	}
@@ -492,7 +518,9 @@ static int check_cpus(const struct target_machine *m, struct fault *f)
 
 static int check_network(const struct target_machine *m, struct fault *f)
 {
-	return m->network == NETWORK_BRIDGE ? bridge_check(m->bridge, m->card_count, m->name, f) : 0;
+	if (m->network == NETWORK_BRIDGE)
+		return bridge_check(m->bridge, m->card_count, m->name, f);
+	return forwards_check(m->forwards, m->name, f);
 }
 
 static int probe(const struct target_machine *m, struct fault *ret_fault)

@@ -402,6 +402,81 @@ ports() { ls "/sys/class/net/$1/brif" | wc -l; }
 	record "$LAUNCH" '.log[].message' | grep -q 'not used: br-c$'
 }
 
+# led_to LAUNCH: where its port 80 is reached.
+led_to() { record "$1" '.forwards[] | select(.guest_port == 80) | "\(.address):\(.port)"'; }
+fetch() { curl --noproxy '*' -s --connect-timeout 2 -m 20 "http://$1"; }
+serves() { fetch "$1/" | grep -qx 'the copy answers'; }
+# reaches ADDRESS_OF_THE_COPY ADDRESS: what it gets from there itself.
+reaches() { fetch "$1/cgi-bin/reach?$2" >"$T/reached"; }
+
+@test "an isolated machine is reached at the ports that lead to it and has no way out all the same, and a port that is taken is said" {
+	local first there other way outside
+	kernel_choose
+	# the address that qemu's DHCP would give it
+	machine_make D bios --kernel "$KERNEL" --address 10.0.2.15/24
+	instance_start
+	machine_protect led "$D"
+	mkdir "$T/outside"
+	echo "the server's own" >"$T/outside/index.html"
+	port_choose OUTSIDE
+	busybox httpd -f -p "127.0.0.1:$OUTSIDE" -h "$T/outside" 3>&- &
+	on_end "kill $!"
+	outside=10.0.2.2:$OUTSIDE
+	wait_until 30 "the server's own page" eval 'fetch "127.0.0.1:$OUTSIDE/" | grep -q own'
+	says 1 "'host' of host:2222:22 in forward is not an address" godwit blueprint led forward=host:2222:22
+	says 1 'which network=none cannot' godwit blueprint led forward=0:80 network=none
+	port_choose FIXED
+	timeout 60 godwit blueprint led forward="$FIXED:80,0:22" >/dev/null
+	launch led '{"kind": "cutover"}'
+	first=$LAUNCH
+	wait_launch 300 "$first" standing
+	[ "$(led_to "$first")" = "127.0.0.1:$FIXED" ]
+	wait_until 60 "its answer" serves "127.0.0.1:$FIXED"
+	reaches "127.0.0.1:$FIXED" "$outside"
+	grep -q "no way to $outside" "$T/reached" || { cat "$T/reached"; fail "it has a way out"; }
+	# it is said wherever somebody may look
+	there=$(record "$first" '.forwards[] | select(.guest_port == 22) | .port')
+	[ "$there" -ge 1024 ]
+	[ "$(jq -c '[.forwards[].port]' "$(launch_folder "$first")/launch.json")" = "[$FIXED,$there]" ]
+	godwit launches led | grep -q "Its port 80 is reached at 127.0.0.1:$FIXED of the replication server"
+	godwit launches led --json | jq -e --argjson p "$there" '.launches[0].forwards[1] == {address: "127.0.0.1", port: $p, guest_port: 22}'
+	job "$JOB" '.log[].message' | grep -q "its port 22 is reached at 127.0.0.1:$there of this machine"
+	# another one: not with the same port, but with a free one; a drill has none
+	refused led '{}' LAUNCH_PORT_TAKEN
+	says 1 "port $FIXED of 127.0.0.1 on the replication server's machine" godwit launch led
+	launch led '{"blueprint": {"forward": "0:80", "network": "user"}}'
+	other=$LAUNCH
+	wait_launch 300 "$other" booted
+	way=$(led_to "$other")
+	[ "$way" != "127.0.0.1:$FIXED" ]
+	wait_until 60 "the other's answer" serves "$way"
+	# where there is a way out, that is seen
+	reaches "$way" "$outside"
+	grep -qx "the server's own" "$T/reached" || { cat "$T/reached"; fail "the machine of network=user has no way out"; }
+	serves "127.0.0.1:$FIXED"
+	terminate "$other"
+	wait_launch_over "$other" ended
+	wait_nothing_left "$other"
+	must_fail serves "$way"
+	[ "$(record "$other" '.forwards | length')" = 0 ]
+	# a drill has none
+	launch led '{"kind": "drill"}'
+	wait_until 120 "the drill's end" eval '[ "$(record "$LAUNCH" .state)" = ended ]'
+	must_fail eval 'record "$LAUNCH" ".log[].message" | grep -q "is reached at"'
+	# started again it is reached again
+	kill -9 $(launch_pids "$first" godwit-launch)
+	wait_until 60 "its end" no_process "$first"
+	wait_until 60 "the launch to fail" has_failed "$first"
+	[ "$(record "$first" '.forwards | length')" = 0 ]
+	must_fail serves "127.0.0.1:$FIXED"
+	godwit keep "$first" --wait >/dev/null 2>"$T/progress"
+	[ "$(led_to "$first")" = "127.0.0.1:$FIXED" ]
+	wait_until 120 "its answer after its second start" serves "127.0.0.1:$FIXED"
+	terminate "$first"
+	wait_nothing_left "$first"
+	must_fail serves "127.0.0.1:$FIXED"
+}
+
 # refused NAME JSON CODE: the launch fails at once, its job too, and nothing is left of it.
 refused() {
 	local answer launch

@@ -130,11 +130,42 @@ static void test_each_card_has_its_port_of_the_bridge(void **state)
 	qemu_args_free(&a);
 }
 
+static void test_ports_lead_to_the_first_card_and_qemu_starts_with_as_many_as_there_can_be(void **state)
+{
+	static const char *const macs[] = { "52:54:00:00:00:00", "52:54:00:00:00:01" };
+	struct forwards forwards = { .count = FORWARDS_MAX };
+	struct target_machine m = { .folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m",
+				    .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS, .forwards = &forwards,
+				    .network = NETWORK_ISOLATED, .card = "e1000e", .macs = macs, .card_count = 2 };
+	struct qemu_args a = { .n = 0 };
+	unsigned int cards = 0;
+
+	for (unsigned int i = 0; i < FORWARDS_MAX; i++)
+		forwards.list[i] = (struct forward){ "127.0.0.1", 0, (uint16_t)(i + 1) };
+	if (tool_is_there(QEMU))
+		assert_true(qemu_starts(&m));
+	forwards.count = 2;
+	qemu_args_build(&a, &m, &no_ports);
+	for (unsigned int i = 0; i < a.n; i++) {
+		static const char *const wanted[] = {
+			"user,model=e1000e,restrict=on,mac=52:54:00:00:00:00,hostfwd=tcp:127.0.0.1:0-:1,hostfwd=tcp:127.0.0.1:0-:2",
+			"user,model=e1000e,restrict=on,mac=52:54:00:00:00:01"
+		};
+
+		if (strcmp(a.v[i], "-nic") == 0)
+			assert_string_equal(a.v[i + 1], wanted[cards++]);
+	}
+	assert_int_equal(cards, 2);
+	qemu_args_free(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_qemu_starts_with_as_many_disks_as_a_bus_is_chosen_for, begin, finish),
 		cmocka_unit_test_setup_teardown(test_each_card_has_its_port_of_the_bridge, begin, finish),
+		cmocka_unit_test_setup_teardown(test_ports_lead_to_the_first_card_and_qemu_starts_with_as_many_as_there_can_be,
+						begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

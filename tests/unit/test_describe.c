@@ -34,6 +34,8 @@ static char *text_of(const char *name)
 	return text;
 }
 
+static struct forwards forwards;
+
 static char *domain_of(enum target_bus bus, enum target_network network, unsigned int disk_count)
 {
 	static const char *const macs[HARDWARE_CARDS_MAX] = {
@@ -43,7 +45,7 @@ static char *domain_of(enum target_bus bus, enum target_network network, unsigne
 	const struct target_machine m = {
 		.folder = folder, .id = "0a0b0c0d-0000-4000-8000-000000000001", .name = "m", .time = "2026-11-28T00:00:00Z",
 		.to = folder, .format = "qcow2", .cpus = 1, .memory_bytes = 64 * MIB, .firmware = FIRMWARE_BIOS,
-		.network = network, .bridge = "br-lan,br.9,br-lan,br_rest",
+		.network = network, .bridge = "br-lan,br.9,br-lan,br_rest", .forwards = &forwards,
 		.card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
 		.bus = bus, .disks = disks, .disk_count = disk_count,
 	};
@@ -108,12 +110,30 @@ static void test_each_card_is_described_on_its_bridge(void **state)
 	free(text);
 }
 
+static void test_ports_that_are_not_forwarded_elsewhere_are_said(void **state)
+{
+	static const struct forward one = { "127.0.0.1", 2222, 8022 };
+	char *text;
+
+	free(domain_of(BUS_VIRTIO, NETWORK_ISOLATED, 1));
+	text = text_of("README.txt");
+	assert_null(strstr(text, "hostfwd"));
+	free(text);
+	forwards = (struct forwards){ .list = { one }, .count = 1 };
+	free(domain_of(BUS_VIRTIO, NETWORK_ISOLATED, 1));
+	forwards.count = 0;
+	text = text_of("README.txt");
+	assert_has(text, ",hostfwd=tcp:127.0.0.1:PORT-:%u", 8022);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_all_scsi_disks_are_on_the_controller_that_has_a_driver, begin, finish),
 		cmocka_unit_test_setup_teardown(test_nvme_disks_are_where_libvirt_puts_nothing, begin, finish),
 		cmocka_unit_test_setup_teardown(test_each_card_is_described_on_its_bridge, begin, finish),
+		cmocka_unit_test_setup_teardown(test_ports_that_are_not_forwarded_elsewhere_are_said, begin, finish),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

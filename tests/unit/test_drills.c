@@ -101,6 +101,44 @@ static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void *
 	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:n, s:n}", "network", "bridge")));
 }
 
+static void test_ports_are_forwarded_where_they_can_be_and_never_to_a_drill(void **state)
+{
+	static const struct {
+		const char *text, *code;
+	} bad[] = { { "22", "FORWARD_NO_GUEST_PORT" }, { "host:2222:22", "FORWARD_NOT_ADDRESS" },
+		    { "80:80", "FORWARD_LOW_PORT" } };
+	char launch[ID_SIZE], job[ID_SIZE];
+	struct fake f;
+	json_t *b, *c;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "forward", bad[i].text)),
+			bad[i].code);
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:i}", "forward", 22)), "VALUE_BAD");
+	refused(ADMIN(400, "PATCH", "/machines/m/blueprint",
+		      json_pack("{s:s, s:s}", "network", "none", "forward", "2222:22")),
+		"BLUEPRINT_NO_FORWARD");
+	b = ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "forward", "0:22,192.0.2.1:8080:80"));
+	assert_string_equal(text_in(b, "forward"), "0:22,192.0.2.1:8080:80");
+	json_decref(b);
+	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:s}}", "blueprint", "network", "none")),
+		"BLUEPRINT_NO_FORWARD");
+	fake_start(&f, all_well);
+	ask("test", launch, job);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "forward"), "0:22,192.0.2.1:8080:80");
+	json_decref(c);
+	fake_stop(&f);
+	fake_start(&f, all_well);
+	ask("drill", launch, job);
+	c = command_of(&f, "launch");
+	assert_string_equal(text_in(json_object_get(c, "blueprint"), "forward"), "");
+	json_decref(c);
+	fake_stop(&f);
+	post_status(json_array());
+	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "forward")));
+}
+
 static json_t *newest_job(void)
 {
 	json_t *answer = ADMIN(200, "GET", "/jobs?limit=1", NULL);
@@ -501,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_what_a_machine_is_bound_to_is_kept_shown_and_told_to_its_launches),
 		cmocka_unit_test(test_of_what_a_machine_was_bound_to_the_newest_changes_are_kept),
 		cmocka_unit_test(test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it),
+		cmocka_unit_test(test_ports_are_forwarded_where_they_can_be_and_never_to_a_drill),
 		cmocka_unit_test(test_a_machine_is_not_removed_under_its_launches),
 	};
 

@@ -318,6 +318,59 @@ static void test_a_proof_that_anything_would_be_is_refused(void **state)
 	assert_int_equal(read_spec("proof", json_string("login"), &s), 0);
 }
 
+static void test_ports_are_led_only_where_the_network_can(void **state)
+{
+	static const struct {
+		const char *network, *forward;
+		int count; /* or -EINVAL */
+	} cases[] = {
+		{ "isolated", "0:22,8080:80", 2 }, { "user", "2222:22", 1 },	    { "isolated", "", 0 },
+		{ "none", "", 0 },		   { "none", "2222:22", -EINVAL },  { "isolated", "22", -EINVAL },
+	};
+	static struct launch_spec s;
+	struct fault f;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:s}", "launch", "6f6ff1e0-0000-4000-8000-000000000001",
+				      "machine", "web", "store", "/store", "epoch", 7, "network", cases[i].network, "forward",
+				      cases[i].forward);
+		char *text = json_dumps(j, 0);
+
+		json_decref(j);
+		assert_int_equal(fileio_replace(in_folder("spec.json"), text, strlen(text), 0600), 0);
+		free(text);
+		assert_int_equal(spec_read(in_folder("spec.json"), &s, &f), MIN(cases[i].count, 0));
+		if (cases[i].count >= 0)
+			assert_int_equal(s.forwards.count, cases[i].count);
+		else
+			assert_int_equal(f.code, MSG_LAUNCH_BAD_SPEC);
+	}
+}
+
+static void test_the_ports_that_lead_to_it_are_on_record_as_long_as_it_runs(void **state)
+{
+	static const struct forwards made = { .list = { { "127.0.0.1", 40001, 22 }, { "0.0.0.0", 8080, 80 } }, .count = 2 };
+	struct launch_spec spec = { .machine = "web" };
+	struct record *r;
+	json_t *j, *list;
+
+	assert_int_equal(record_new(folder, &spec, &r), 0);
+	record_forwards(r, &made);
+	j = json_load_file(in_folder("launch.json"), 0, NULL);
+	list = json_object_get(j, "forwards");
+	assert_int_equal(json_array_size(list), 2);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "port")), 40001);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "guest_port")), 22);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "address")), "0.0.0.0");
+	json_decref(j);
+	record_forwards(r, NULL);
+	record_line(r, "it is over");
+	record_free(r);
+	j = json_load_file(in_folder("launch.json"), 0, NULL);
+	assert_null(json_object_get(j, "forwards"));
+	json_decref(j);
+}
+
 static int read_on_bridge(const char *name, struct launch_spec *ret)
 {
 	struct fault f;
@@ -360,6 +413,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_disks_that_no_record_describes_are_not_made_anew, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_record_that_cannot_be_read_is_not_written_over, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_proof_that_anything_would_be_is_refused, begin, finish),
+		cmocka_unit_test_setup_teardown(test_ports_are_led_only_where_the_network_can, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_ports_that_lead_to_it_are_on_record_as_long_as_it_runs, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_network_on_a_bridge_needs_its_name, begin, finish),
 	};
 
