@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#define FILE_MAX (1 * MIB)
+#define FILE_MAX  (1 * MIB)
+#define SELINUX	  "security.selinux"
+#define HOST_KEYS "/etc/ssh/ssh_host_*_key*"
 
 /* --- files ------------------------------------------------------------------------------- */
 
@@ -53,7 +55,6 @@ static void complain(const struct guest *t, const char *what)
  * machine knows of no policy.  A system without SELinux has none. */
 static int label(const struct guest *t, const char *path)
 {
-	static const char name[] = "security.selinux";
 	char folder[256];
 	const char *slash = strrchr(path, '/');
 	size_t size;
@@ -61,9 +62,9 @@ static int label(const struct guest *t, const char *path)
 	int err;
 
 	snprintf(folder, sizeof(folder), "%.*s", slash > path ? (int)(slash - path) : 1, path);
-	is = guestfs_lgetxattr(t->g, path, name, &size);
-	wanted = is ? NULL : guestfs_lgetxattr(t->g, folder, name, &size);
-	err = wanted ? guestfs_lsetxattr(t->g, name, wanted, (int)size, path) : 0;
+	is = guestfs_lgetxattr(t->g, path, SELINUX, &size);
+	wanted = is ? NULL : guestfs_lgetxattr(t->g, folder, SELINUX, &size);
+	err = wanted ? guestfs_lsetxattr(t->g, SELINUX, wanted, (int)size, path) : 0;
 	if (err)
 		complain(t, path);
 	free(is);
@@ -501,12 +502,68 @@ static int steps_initramfs(const struct guest *t)
 
 /* --- identity ------------------------------------------------------------------------------------ */
 
+struct label {
+	char *is; /* NULL: it has none */
+	size_t size;
+};
+
+/* A policy has a type for these keys, which is not their folder's: each gets the label of the old one, and
+ * one of a kind that was not there its folder's. */
+static int make_keys(const struct guest *t, char *const keys[], const struct label *labels)
+{
+	const char *const keygen[] = { "ssh-keygen", "-A", NULL };
+	char **made;
+	int err;
+
+	step("/etc/ssh: new host keys in place of the old ones");
+	err = run(t, keygen);
+	for (unsigned int i = 0; keys[i] && !err; i++) {
+		if (!labels[i].is || !is_there(t, keys[i]))
+			continue;
+		if (guestfs_lsetxattr(t->g, SELINUX, labels[i].is, (int)labels[i].size, keys[i])) {
+			complain(t, keys[i]);
+			err = -EIO;
+		}
+	}
+	made = guestfs_glob_expand(t->g, HOST_KEYS);
+	for (unsigned int i = 0; made && made[i] && !err; i++)
+		err = label(t, made[i]);
+	free_list(made);
+	return err;
+}
+
+static int replace_keys(const struct guest *t)
+{
+	char **keys = guestfs_glob_expand(t->g, HOST_KEYS);
+	struct label *labels;
+	unsigned int n = 0;
+	int err = 0;
+
+	while (keys && keys[n])
+		n++;
+	labels = calloc(n + 1, sizeof(*labels));
+	if (!labels)
+		err = -ENOMEM;
+	for (unsigned int i = 0; i < n && !err; i++) {
+		labels[i].is = guestfs_lgetxattr(t->g, keys[i], SELINUX, &labels[i].size);
+		err = guestfs_rm_f(t->g, keys[i]) ? -EIO : 0;
+	}
+	if (!err && n && is_there(t, "/usr/bin/ssh-keygen"))
+		err = make_keys(t, keys, labels);
+	else if (!err && n)
+		step("/etc/ssh: the host keys are gone, and there is no ssh-keygen to make new ones");
+	for (unsigned int i = 0; labels && i < n; i++)
+		free(labels[i].is);
+	free(labels);
+	free_list(keys);
+	return err;
+}
+
 /* By a mark with the launch's id it is known that it was done. */
 static int steps_identity(const struct guest *t)
 {
 	static const char mark[] = "/etc/.godwit-new-identity";
-	const char *const keygen[] = { "ssh-keygen", "-A", NULL };
-	char id[UUID_TEXT_LEN + 1], *there, **keys;
+	char id[UUID_TEXT_LEN + 1], *there;
 	int err = 0;
 
 	if (!t->spec->new_identity)
@@ -524,16 +581,7 @@ static int steps_identity(const struct guest *t)
 		if (!err && guestfs_is_file(t->g, "/var/lib/dbus/machine-id") == 1) /* not if it is a link to it */
 			err = guestfs_rm_f(t->g, "/var/lib/dbus/machine-id") ? -EIO : 0;
 	}
-	keys = guestfs_glob_expand(t->g, "/etc/ssh/ssh_host_*_key*");
-	for (unsigned int i = 0; keys && keys[i] && !err; i++)
-		err = guestfs_rm_f(t->g, keys[i]) ? -EIO : 0;
-	if (!err && keys && keys[0] && is_there(t, "/usr/bin/ssh-keygen")) {
-		step("/etc/ssh: new host keys in place of the old ones");
-		err = run(t, keygen);
-	} else if (!err && keys && keys[0]) {
-		step("/etc/ssh: the host keys are gone, and there is no ssh-keygen to make new ones");
-	}
-	free_list(keys);
+	err = err ?: replace_keys(t);
 	return err ? err : steps_write(t, mark, strdup(id));
 }
 

@@ -18,6 +18,16 @@ kernel_choose() {
 	[ -n "$KERNEL" ] || skip "no kernel to boot: $(tail -n 1 "$T/fetch.out")"
 }
 
+# appliance_choose: libguestfs' own machine needs a kernel: this machine's, or one that was fetched.
+appliance_choose() {
+	local release
+	! ls /boot/vmlinuz-* >/dev/null 2>&1 || return 0
+	kernel_choose
+	release=$(basename "$KERNEL"/lib/modules/*)
+	export SUPERMIN_KERNEL=$KERNEL/vmlinuz SUPERMIN_MODULES=$KERNEL/lib/modules/$release SUPERMIN_KERNEL_VERSION=$release
+	[ -d /lib/modules ] || { mkdir /lib/modules && on_end "rmdir /lib/modules"; } # supermin wants it to be
+}
+
 # machine_make VARIABLE bios|uefi [OPTION...]: a loop device with a machine on it (tests/vm/small-machine).
 machine_make() {
 	local _image

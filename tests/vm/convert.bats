@@ -19,16 +19,6 @@ teardown() { test_end; }
 
 OLD_MAC=de:ad:be:ef:00:01
 
-# libguestfs' own machine needs a kernel: this machine's, or one that was fetched.
-appliance_choose() {
-	local release
-	! ls /boot/vmlinuz-* >/dev/null 2>&1 || return 0
-	kernel_choose
-	release=$(basename "$KERNEL"/lib/modules/*)
-	export SUPERMIN_KERNEL=$KERNEL/vmlinuz SUPERMIN_MODULES=$KERNEL/lib/modules/$release SUPERMIN_KERNEL_VERSION=$release
-	[ -d /lib/modules ] || { mkdir /lib/modules && on_end "rmdir /lib/modules"; } # supermin wants it to be
-}
-
 # in_guest COMMAND...: with $work as /.  This machine's /dev is mounted in it for that command
 # only, in a mount namespace: a test that is interrupted takes its folder away, and what is in it.
 in_guest() {
@@ -200,7 +190,7 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 }
 
 # No whole machine is needed for this: as much of one as libguestfs knows it by.
-@test "of several network cards each keeps its name, and its address is replaced where it is; what is written has a label of SELinux" {
+@test "of several network cards each keeps its name, and its address is replaced where it is; what is written, SSH's new keys too, has a label of SELinux" {
 	local root=$T/guest f=$T/launch card
 	mkdir -p "$root"/{bin,etc/network,etc/systemd/network,lib/systemd,usr,var,boot} "$f"
 	echo 12.0 >"$root/etc/debian_version"
@@ -213,11 +203,20 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 	label_of() { python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "security.selinux").rstrip(b"\0").decode())' "$@"; }
 	label "$root/etc/systemd/network" system_u:object_r:etc_t:s0
 	label "$root/etc/network/interfaces" system_u:object_r:net_conf_t:s0
+	mkdir -p "$root"/{etc/ssh,usr/bin}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	printf '#!/bin/busybox sh\nfor key in rsa_key rsa_key.pub more_key; do echo new >/etc/ssh/ssh_host_$key; done\n' >"$root/usr/bin/ssh-keygen"
+	chmod 755 "$root/usr/bin/ssh-keygen"
+	echo old | tee "$root/etc/ssh/ssh_host_rsa_key" >"$root/etc/ssh/ssh_host_rsa_key.pub"
+	label "$root/etc" system_u:object_r:etc_t:s0
+	label "$root/etc/ssh" system_u:object_r:etc_t:s0
+	label "$root/etc/ssh/ssh_host_rsa_key" system_u:object_r:sshd_key_t:s0
+	label "$root/etc/ssh/ssh_host_rsa_key.pub" system_u:object_r:sshd_key_t:s0
 	truncate -s 64M "$f/root.img" # where it may read
 	mke2fs -q -F -t ext4 -U be08e997-524f-45d1-877b-7b573057b22b -d "$root" "$f/root.img"
 	qemu-img create -q -f qcow2 -F raw -b "$f/root.img" "$f/disk0.qcow2"
-	jq -n '{launch: "0a0b0c0d-0000-4000-8000-000000000001", machine: "m", store: "/store", epoch: 1, hardware: {kernel: "6.1",
-		drivers: null, names: [], network: {interface: "lan", mac: "de:ad:be:ef:00:01",
+	jq -n '{launch: "0a0b0c0d-0000-4000-8000-000000000001", machine: "m", store: "/store", epoch: 1, new_identity: "yes",
+		hardware: {kernel: "6.1", drivers: null, names: [], network: {interface: "lan", mac: "de:ad:be:ef:00:01",
 		bound: [{file: "/etc/network/interfaces", by: "mac"}], more: [
 		{interface: "ens19", mac: "de:ad:be:ef:00:02", bound: [{file: "/etc/network/interfaces", by: "name"}]},
 		{interface: "lan3", mac: "de:ad:be:ef:00:03", bound: [{file: "/etc/systemd/network/05-both.network", by: "mac"}]}]}}}' \
@@ -238,6 +237,12 @@ facts_are_known() { [ "$(status bound '.facts.hardware.drivers.ahci')" = boot ];
 	# what is changed keeps its label, what is new has its folder's
 	[ "$(label_of "$T/after/etc/network/interfaces")" = system_u:object_r:net_conf_t:s0 ]
 	[ "$(label_of "$T/after/etc/systemd/network/10-godwit-launch.link")" = system_u:object_r:etc_t:s0 ]
+	for card in "rsa_key sshd_key_t" "rsa_key.pub sshd_key_t" "more_key etc_t"; do
+		set -- $card
+		grep -qx new "$T/after/etc/ssh/ssh_host_$1"
+		[ "$(label_of "$T/after/etc/ssh/ssh_host_$1")" = "system_u:object_r:$2:s0" ]
+	done
+	[ "$(label_of "$T/after/etc/.godwit-new-identity")" = system_u:object_r:etc_t:s0 ]
 	# once more: nothing is left to do
 	timeout 900 "$BUILD/targets/godwit-convert" "$f" 1 virtio >"$T/again" 2>&1
 	[ ! -s "$T/again" ] || { cat "$T/again"; fail "it changed something again"; }
