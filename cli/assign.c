@@ -37,7 +37,8 @@ json_t *assign_read(struct cli *c)
 		json_t *value;
 
 		if (!equals || equals == word || !equals[1]) {
-			cli_usage(c, "\"%s\" is not KEY=VALUE", word);
+			cli_usage(c, equals && equals != word ? "\"%s\" is not KEY=VALUE; %sdefault takes back what was set" :
+								"\"%s\" is not KEY=VALUE", word, word);
 			json_decref(body);
 			return NULL;
 		}

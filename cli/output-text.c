@@ -352,14 +352,15 @@ static const char *setting_explained(const json_t *described, const char *name)
 	return "";
 }
 
-static char *setting_value(const json_t *value, const char *name, char *text, size_t size)
+/* In @text, unless it is a text itself. */
+static const char *setting_value(const struct cli *c, const json_t *value, const char *name, char *text, size_t size)
 {
 	size_t length = strlen(name);
 	char duration[SHOW_TEXT_MAX];
 
 	if (json_is_string(value))
-		snprintf(text, size, "%s", json_string_value(value));
-	else if (json_is_integer(value) && length > 8 && strcmp(name + length - 8, "_seconds") == 0)
+		return json_string_length(value) ? json_string_value(value) : say(c, "not set", "未設定");
+	if (json_is_integer(value) && length > 8 && strcmp(name + length - 8, "_seconds") == 0)
 		snprintf(text, size, "%lld (%s)", (long long)json_integer_value(value),
 			 show_duration((double)json_integer_value(value), duration));
 	else if (json_is_integer(value))
@@ -381,10 +382,10 @@ static void text_settings(const struct cli *c, const json_t *before, const json_
 
 		table_add(t, name);
 		if (before && !json_equal((json_t *)old, (json_t *)value))
-			table_addf(t, say(c, "%s  (was %s)", "%s（変更前 %s）"), setting_value(value, name, now, sizeof(now)),
-				   setting_value(old, name, then, sizeof(then)));
+			table_addf(t, say(c, "%s  (was %s)", "%s（変更前 %s）"), setting_value(c, value, name, now, sizeof(now)),
+				   setting_value(c, old, name, then, sizeof(then)));
 		else
-			table_add(t, setting_value(value, name, now, sizeof(now)));
+			table_add(t, setting_value(c, value, name, now, sizeof(now)));
 		table_add(t, setting_explained(described, name));
 	}
 	table_print(t, "");
@@ -401,7 +402,7 @@ static bool worth_saying(const char *who, const char *machine)
 }
 
 /* The changes, where the text itself does not tell them. */
-static void print_changes(const json_t *event)
+static void print_changes(const struct cli *c, const json_t *event)
 {
 	const json_t *change;
 	size_t i;
@@ -414,8 +415,8 @@ static void print_changes(const json_t *event)
 		char then[128], now[128];
 
 		printf("%s %s: %s -> %s", i ? "," : ";", name,
-		       setting_value(json_object_get(change, "old"), name, then, sizeof(then)),
-		       setting_value(json_object_get(change, "new"), name, now, sizeof(now)));
+		       setting_value(c, json_object_get(change, "old"), name, then, sizeof(then)),
+		       setting_value(c, json_object_get(change, "new"), name, now, sizeof(now)));
 	}
 }
 
@@ -430,7 +431,7 @@ static void text_event(const struct cli *c, const json_t *event)
 	named = !*machine || strstr(text, machine);
 	printf("%s  %-7s  %s%s%s", show_clock(get_text(event, "time", ""), clock), severity, named ? "" : machine,
 	       named ? "" : ": ", text);
-	print_changes(event);
+	print_changes(c, event);
 	printf(worth_saying(who, machine) ? " (%s)\n" : "\n", who);
 	if (*remedy && strcmp(severity, "info") != 0)
 		printf("    %s\n", remedy);

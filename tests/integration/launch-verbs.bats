@@ -17,6 +17,8 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	machine_protect web "$D"
 	godwit blueprint web cpus=1 memory_mib=128 proof_seconds=1m | grep -q 'memory_mib *128 *(was 1024)'
 	[ "$(godwit blueprint web --json | jq -c '.blueprint | [.cpus, .memory_mib, .proof_seconds]')" = '[1,128,60]' ]
+	godwit blueprint web proof_text=READY | grep -q 'proof_text *READY *(was not set)'
+	godwit blueprint web proof_text=default | grep -q 'proof_text *not set *(was READY)'
 	godwit launch web --wait --json >"$T/launch" 2>"$T/progress"
 	[ "$(jq -r '.state + " " + .kind + " " + .machine' "$T/launch")" = "booted test web" ]
 	[ "$(jq .milliseconds.proof "$T/launch")" -gt 0 ]
@@ -135,6 +137,7 @@ launch_id() { godwit launches --json | jq -r ".launches[${1:-0}].id"; }
 	says 2 'either --test or --cutover' godwit launch web --test --cutover
 	says 2 'LAUNCH is missing' godwit keep
 	says 2 'is not KEY=VALUE' godwit blueprint web cpus
+	says 2 '; forward=default takes back' godwit blueprint web forward=
 	says 1 'a blueprint has no gpus' godwit blueprint web gpus=1
 	says 1 'cpus cannot be 0' godwit blueprint web cpus=0
 	says 1 'cpus cannot be 256' godwit blueprint web cpus=256
