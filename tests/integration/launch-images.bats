@@ -220,7 +220,7 @@ no_taps_inside() { [ -z "$(inside ip -o link show type tun)" ]; }
 	virsh -q destroy "$DOMAIN"
 	libvirt_ends
 	must_fail answers_inside 10.9.1.2
-	no_taps_inside
+	wait_until 30 "the end of its ports" no_taps_inside
 	# with plain qemu, as its text says; /etc is another one there
 	[ -x /usr/lib/qemu/qemu-bridge-helper ] || skip "with libvirt only: no qemu-bridge-helper"
 	inside sh -c 'mkdir /run/etc /run/etc.work && mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work none /etc' \

@@ -312,7 +312,11 @@ bridge_there() {
 answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://${1-$THERE}/" | grep -qx 'the copy answers'; }
 may_make_ports() { (($(awk '/^CapPrm/ { print "0x" $2 }' "/proc/$1/status") >> 12 & 1)); } # CAP_NET_ADMIN
 taps() { find /sys/class/net -name 'gw[0-9]*' | wc -l; }
-no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
+ports() { ls "/sys/class/net/$1/brif" | wc -l; }
+# wait_no_port COUNT: none on the bridge, and as many taps as there were.  A process that ends has left its folder
+# (no_process) a moment before its files are closed.
+wait_no_port() { wait_until 30 "its ports to be gone" no_port "$1"; }
+no_port() { [ "$(ports "$BRIDGE") $(taps)" = "0 $1" ]; }
 
 @test "a machine on a bridge is reached over it and leaves no port, an isolated one is not, and a bridge that is not there is said" {
 	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
@@ -339,7 +343,7 @@ no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
 	# however it ends; the isolated one has the same address, and nobody gets there
 	kill -9 $(launch_pids "$LAUNCH" godwit-launch)
 	wait_until 60 "its end" no_process "$LAUNCH"
-	no_port
+	wait_no_port "$before"
 	wait_launch 300 "$isolated" booted
 	launch_says "$isolated" "SERVES .* $THERE/30"
 	must_fail may_make_ports "$(launch_pids "$isolated" godwit-launch)"
@@ -351,11 +355,8 @@ no_port() { [ -z "$(ls "/sys/class/net/$BRIDGE/brif")" ]; }
 	wait_until 120 "its answer after its second start" answers
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
-	no_port
-	[ "$(taps)" = "$before" ]
+	wait_no_port "$before"
 }
-
-ports() { ls "/sys/class/net/$1/brif" | wc -l; }
 
 @test "each card of a machine is on its bridge, those left over on the last one, and a bridge for no card is said" {
 	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
@@ -385,7 +386,7 @@ ports() { ls "/sys/class/net/$1/brif" | wc -l; }
 	must_fail eval 'record "$LAUNCH" ".log[].message" | grep "not used"'
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
-	[ "$(taps)" = "$before" ]
+	wait_no_port "$before"
 	# with one bridge more than cards it starts, and that is said
 	launch wide '{"blueprint": {"bridge": "'"$first,$first,$BRIDGE"',gwt-nobody"}}'
 	wait_launch 300 "$LAUNCH" booted
@@ -669,7 +670,7 @@ has_tried() { [ "$(tries)" -ge "$1" ]; }
 	# shut down in order, and the bridge is gone when it is there again
 	stop_in_order "$LAUNCH" 120
 	wait_until 60 "the end of its processes" no_process "$LAUNCH"
-	[ "$(ports "$BRIDGE")" = 0 ]
+	wait_no_port "$before"
 	must_fail answers
 	ip link del "$BRIDGE"
 	reboot
@@ -682,7 +683,7 @@ has_tried() { [ "$(tries)" -ge "$1" ]; }
 	[ "$(ports "$BRIDGE")" = 1 ]
 	terminate "$LAUNCH"
 	wait_nothing_left "$LAUNCH"
-	[ "$(taps)" = "$before" ]
+	wait_no_port "$before"
 }
 waits_for_bridge() {
 	[ "$(record "$LAUNCH" '.state + " " + .fault.code + " " + (.disks_kept | tostring)')" = 'failed LAUNCH_NO_BRIDGE true' ]
