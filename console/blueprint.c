@@ -10,6 +10,20 @@
 
 #include <errno.h>
 
+static int check_bridges(const char *text, struct fault *f)
+{
+	return hardware_are_bridges(text) ? 0 :
+	       fault_set(f, -EINVAL, MSG_VALUE_BAD, "name", "bridge", "value", text, "expected",
+			 "a name of up to 15 letters, digits and ._-, or 8 such names with commas between", NULL);
+}
+
+static int check_forwards(const char *text, struct fault *f)
+{
+	struct forwards forwards;
+
+	return forward_parse(text, &forwards, f);
+}
+
 static const struct value_kind table[] = {
 	{ "cpus", 1, 255, 2, { NULL }, 0, "", "processors" },
 	{ "memory_mib", 64, 4 * 1024 * 1024, 1024, { NULL }, 0, "MiB", "memory" },
@@ -19,9 +33,10 @@ static const struct value_kind table[] = {
 	  "bridge: on a bridge of the server's machine" },
 	{ "bridge", 0, 0, 0, { NULL }, HARDWARE_BRIDGES_SIZE - 1, "",
 	  "its name, for network=bridge; or br0,br1: the first card's, the second's; the last is for the rest, too",
-	  hardware_are_bridges, "a name of up to 15 letters, digits and ._-, or 8 such names with commas between," },
+	  check_bridges },
 	{ "forward", 0, 0, 0, { NULL }, FORWARD_TEXT_MAX, "",
-	  "[ADDRESS:]PORT:GUESTPORT,...: ports of the server's machine that lead to it, for network=isolated or user; PORT 0: a free one" },
+	  "[ADDRESS:]PORT:GUESTPORT,...: ports of the server's machine that lead to it, for network=isolated or user; PORT 0: a free one",
+	  check_forwards },
 	{ "disk_bus", 0, 0, 0, { "auto", "virtio", "scsi", "sata", "nvme" }, 0, "",
 	  "how its disks are attached; auto: as its initramfs has drivers for" },
 	{ "convert", 0, 0, 0, { "auto", "never", "always" }, 0, "",
@@ -59,10 +74,7 @@ static int check_one(const char *name, const json_t *value, struct fault *f)
 {
 	const struct value_kind *k = find(name);
 	char text[VALUE_SIZE], known[FAULT_VALUE_MAX];
-	struct forwards forwards;
 
-	if (k && json_is_string(value) && !strcmp(name, "forward"))
-		return forward_parse(json_string_value(value), &forwards, f); /* which says more of what is wrong */
 	if (k)
 		return value_check(k, value, text, f);
 	return fault_set(f, -EINVAL, MSG_BLUEPRINT_UNKNOWN, "member", name, "known",

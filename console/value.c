@@ -108,17 +108,18 @@ static int check_choice(const struct value_kind *k, const json_t *value, char *r
 static int check_text(const struct value_kind *k, const json_t *value, char *ret, size_t size, struct fault *f)
 {
 	size_t len = json_string_length(value);
-	char text[128], expected[128];
+	char text[128], expected[64];
+	int err;
 
-	if (json_is_string(value) && len <= k->text_most && utf8_is_printable(json_string_value(value), len) &&
-	    (!len || !k->fits || k->fits(json_string_value(value)))) {
-		snprintf(ret, size, "%s", json_string_value(value));
-		return 0;
+	if (!json_is_string(value) || len > k->text_most || !utf8_is_printable(json_string_value(value), len)) {
+		shown(value, text, sizeof(text));
+		snprintf(expected, sizeof(expected), "a printable text of at most %zu bytes", k->text_most);
+		return fault_set(f, -EINVAL, MSG_VALUE_BAD, "name", k->name, "value", text, "expected", expected, NULL);
 	}
-	shown(value, text, sizeof(text));
-	snprintf(expected, sizeof(expected), "%s of at most %zu bytes", k->expected ?: "a printable text",
-		 k->text_most);
-	return fault_set(f, -EINVAL, MSG_VALUE_BAD, "name", k->name, "value", text, "expected", expected, NULL);
+	err = len && k->check ? k->check(json_string_value(value), f) : 0;
+	if (!err)
+		snprintf(ret, size, "%s", json_string_value(value));
+	return err;
 }
 
 int value_check(const struct value_kind *k, const json_t *value, char ret[VALUE_SIZE], struct fault *ret_fault)

@@ -16,8 +16,8 @@ struct value_kind {
 	const char *choices[VALUE_CHOICES_MAX]; /* ... one of these, the first is the default; or ... */
 	size_t text_most;			/* ... printable text of so many bytes, "" by default */
 	const char *unit, *text;
-	bool (*fits)(const char *text); /* a text that is not "" must, too; NULL: any does */
-	const char *expected;		/* what it then is */
+	/* What else is asked of a text that is not "": -EINVAL with what is wrong with it; NULL: nothing. */
+	int (*check)(const char *text, struct fault *ret_fault);
 };
 
 const struct value_kind *value_find(const struct value_kind *table, size_t count, const char *name);

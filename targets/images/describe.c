@@ -286,6 +286,15 @@ static void put_bridges(FILE *f, const struct target_machine *m)
 	      "where that one lives.\n", f);
 }
 
+static void put_forwards(FILE *f, const struct forwards *w)
+{
+	fputs("No port of the machine that runs it leads to it, as the blueprint's forward asks for where godwit runs\n"
+	      "it: libvirt's user network has none. For that, write in start.sh behind the first mac=...:\n\n\t", f);
+	for (unsigned int i = 0; i < w->count; i++)
+		fprintf(f, ",hostfwd=tcp:%s:PORT-:%u", w->list[i].address, w->list[i].guest_port);
+	fputs("\n\nPORT is one of that machine that is free.\n", f);
+}
+
 static void put_text(FILE *f, const struct target_machine *m)
 {
 	fprintf(f, "This is the machine %s as it was at %s, written by godwit to be run elsewhere.\n\n", m->name,
@@ -305,10 +314,7 @@ static void put_text(FILE *f, const struct target_machine *m)
 	if (m->network == NETWORK_ISOLATED)
 		fputs("It has no way out to the network then; take ,restrict=on out of start.sh to let it out.\n", f);
 	if (m->forwards && m->forwards->count)
-		fprintf(f, "No port of the machine that runs it leads to it, as the blueprint's forward asks for where godwit runs\n"
-			   "it: libvirt's user network has none. In start.sh write ,hostfwd=tcp:127.0.0.1:PORT-:%u behind\n"
-			   "the first mac=... for its port %u.\n",
-			m->forwards->list[0].guest_port, m->forwards->list[0].guest_port);
+		put_forwards(f, m->forwards);
 	if (m->network == NETWORK_BRIDGE)
 		put_bridges(f, m);
 	fprintf(f, "\nBoth tell the machine that it is a copy (SMBIOS type 11: " MANUFACTURER_TEXT "%s).\n"

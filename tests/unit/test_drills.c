@@ -14,12 +14,26 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+/* The blueprint that a launch of this kind is started with; the caller's. */
+static json_t *launched_with(const char *kind)
+{
+	char launch[ID_SIZE], job[ID_SIZE];
+	struct fake f;
+	json_t *c, *b;
+
+	fake_start(&f, all_well);
+	ask(kind, launch, job);
+	c = command_of(&f, "launch");
+	b = json_incref(json_object_get(c, "blueprint"));
+	json_decref(c);
+	fake_stop(&f);
+	return b;
+}
+
 static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **state)
 {
 	json_t *table = ADMIN(200, "GET", "/blueprint", NULL), *b = ADMIN(200, "GET", "/machines/m/blueprint", NULL),
-	       *e, *m, *c;
-	char launch[ID_SIZE], job[ID_SIZE];
-	struct fake f;
+	       *e, *m;
 	size_t i;
 
 	json_array_foreach(json_object_get(table, "members"), i, m)
@@ -48,15 +62,11 @@ static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **stat
 	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "proof_text")), "BLUEPRINT_NO_TEXT");
 	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "proof_text", "a\nb")), "VALUE_BAD");
 	refused(ADMIN(422, "PATCH", "/machines/m/blueprint", json_array()), "API_NOT_UNDERSTOOD");
-	fake_start(&f, all_well);
-	ask("test", launch, job);
-	c = command_of(&f, "launch");
-	b = json_object_get(c, "blueprint");
+	b = launched_with("test");
 	assert_int_equal(number_in(b, "cpus"), 3);
 	assert_string_equal(text_in(b, "proof_text"), "準備完了");
 	assert_string_equal(text_in(b, "network"), "isolated");
-	json_decref(c);
-	fake_stop(&f);
+	json_decref(b);
 	post_status(json_array());
 	b = ADMIN(200, "PATCH", "/machines/m/blueprint",
 		  json_pack("{s:n, s:n, s:n, s:n}", "cpus", "memory_mib", "proof", "proof_text"));
@@ -67,9 +77,7 @@ static void test_a_blueprint_has_defaults_and_its_changes_are_events(void **stat
 static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void **state)
 {
 	static const char *const bad[] = { "br 0", "br/0", "..", "sixteen-letters0", "br0,x/y", "br0,", "br0, br1" };
-	char launch[ID_SIZE], job[ID_SIZE];
-	struct fake f;
-	json_t *b, *c;
+	json_t *b;
 
 	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "network", "bridge")),
 		"BLUEPRINT_NO_BRIDGE");
@@ -84,19 +92,13 @@ static void test_a_network_on_a_bridge_names_one_and_a_drill_is_not_on_it(void *
 	assert_string_equal(text_in(b, "bridge"), "br-lan_0.15ab,br1");
 	json_decref(b);
 	refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "bridge")), "BLUEPRINT_NO_BRIDGE");
-	fake_start(&f, all_well);
-	ask("cutover", launch, job);
-	c = command_of(&f, "launch");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "bridge");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "bridge"), "br-lan_0.15ab,br1");
-	json_decref(c);
-	fake_stop(&f);
-	fake_start(&f, all_well);
-	ask("drill", launch, job);
-	c = command_of(&f, "launch");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "network"), "isolated");
-	json_decref(c);
-	fake_stop(&f);
+	b = launched_with("cutover");
+	assert_string_equal(text_in(b, "network"), "bridge");
+	assert_string_equal(text_in(b, "bridge"), "br-lan_0.15ab,br1");
+	json_decref(b);
+	b = launched_with("drill");
+	assert_string_equal(text_in(b, "network"), "isolated");
+	json_decref(b);
 	post_status(json_array());
 	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:n, s:n}", "network", "bridge")));
 }
@@ -107,9 +109,7 @@ static void test_ports_are_forwarded_where_they_can_be_and_never_to_a_drill(void
 		const char *text, *code;
 	} bad[] = { { "22", "FORWARD_NO_GUEST_PORT" }, { "host:2222:22", "FORWARD_NOT_ADDRESS" },
 		    { "80:80", "FORWARD_LOW_PORT" } };
-	char launch[ID_SIZE], job[ID_SIZE];
-	struct fake f;
-	json_t *b, *c;
+	json_t *b;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		refused(ADMIN(400, "PATCH", "/machines/m/blueprint", json_pack("{s:s}", "forward", bad[i].text)),
@@ -123,18 +123,12 @@ static void test_ports_are_forwarded_where_they_can_be_and_never_to_a_drill(void
 	json_decref(b);
 	refused(ADMIN(400, "POST", "/machines/m/launches", json_pack("{s:{s:s}}", "blueprint", "network", "none")),
 		"BLUEPRINT_NO_FORWARD");
-	fake_start(&f, all_well);
-	ask("test", launch, job);
-	c = command_of(&f, "launch");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "forward"), "0:22,192.0.2.1:8080:80");
-	json_decref(c);
-	fake_stop(&f);
-	fake_start(&f, all_well);
-	ask("drill", launch, job);
-	c = command_of(&f, "launch");
-	assert_string_equal(text_in(json_object_get(c, "blueprint"), "forward"), "");
-	json_decref(c);
-	fake_stop(&f);
+	b = launched_with("test");
+	assert_string_equal(text_in(b, "forward"), "0:22,192.0.2.1:8080:80");
+	json_decref(b);
+	b = launched_with("drill");
+	assert_string_equal(text_in(b, "forward"), "");
+	json_decref(b);
 	post_status(json_array());
 	json_decref(ADMIN(200, "PATCH", "/machines/m/blueprint", json_pack("{s:n}", "forward")));
 }
