@@ -309,6 +309,16 @@ bridge_there() {
 	ip addr add "$HERE/30" dev "$BRIDGE"
 	ip link set "$BRIDGE" up
 }
+# served_make COMMAND: a machine that answers on the bridge, protected as "served" in the instance that COMMAND starts.
+served_make() {
+	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
+	kernel_choose
+	bridge_make
+	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
+	"$1"
+	machine_protect served "$D"
+	before=$(taps)
+}
 answers() { curl --noproxy '*' -s --connect-timeout 2 -m 5 "http://${1-$THERE}/" | grep -qx 'the copy answers'; }
 may_make_ports() { (($(awk '/^CapPrm/ { print "0x" $2 }' "/proc/$1/status") >> 12 & 1)); } # CAP_NET_ADMIN
 taps() { find /sys/class/net -name 'gw[0-9]*' | wc -l; }
@@ -319,13 +329,7 @@ wait_no_port() { wait_until 30 "its ports to be gone" no_port "$1"; }
 no_port() { [ "$(ports "$BRIDGE") $(taps)" = "0 $1" ]; }
 
 @test "a machine on a bridge is reached over it and leaves no port, an isolated one is not, and a bridge that is not there is said" {
-	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
-	kernel_choose
-	bridge_make
-	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
-	instance_start
-	machine_protect served "$D"
-	before=$(taps)
+	served_make instance_start
 	says 1 'does not say which' godwit blueprint served network=bridge
 	refused served '{"blueprint": {"network": "bridge", "bridge": "gwt-nobody"}}' LAUNCH_NO_BRIDGE
 	says 1 'is to be on the bridge gwt-nobody' godwit launch served --blueprint <(echo '{"network": "bridge", "bridge": "gwt-nobody"}')
@@ -610,12 +614,20 @@ reboot() {
 # stands_again QEMU: another process runs it, on the same disk.
 is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && [ "$now" != "$1" ]; }
 
+# is_led_to: qemu listens where the launch says that the machine's port 22 is reached.
+is_led_to() {
+	local port
+	port=$(record "$LAUNCH" '.forwards[] | select(.guest_port == 22) | .port')
+	ss -Hltnp "sport = :$port" | grep -q "pid=$(launch_pids "$LAUNCH" qemu),"
+}
+
 @test "a machine that stands on its own is started again with its disks after the server's machine was restarted" {
 	machine_make D bios
 	instance_of_boots
 	machine_protect own "$D"
-	launch own '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1}}'
+	launch own '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1, "forward": "0:22"}}'
 	wait_launch 300 "$LAUNCH" standing
+	is_led_to
 	stands=$(record "$LAUNCH" .times.proof)
 	ino=$(stat -c %i "$(launch_folder)/disk0.qcow2")
 	qemu=$(launch_pids "$LAUNCH" qemu)
@@ -627,6 +639,7 @@ is_another() { local now; now=$(launch_pids "$LAUNCH" qemu) && [ -n "$now" ] && 
 	[ "$(stat -c %i "$(launch_folder)/disk0.qcow2")" = "$ino" ]
 	[ "$(record "$LAUNCH" .times.proof)" = "$stands" ]
 	[ -z "$(launch_pids "$LAUNCH" nbdkit)" ]
+	is_led_to
 	wait_until 120 "the second boot on its console" eval '[ "$(grep -ac "small login:" "$(launch_folder)/serial.log")" -ge 2 ]'
 	# shut down in order: the launch's process is told before the server's machine goes
 	qemu=$(launch_pids "$LAUNCH" qemu)
@@ -652,13 +665,7 @@ tries() { record "$LAUNCH" '.log[].message' | grep -c "is to be on the bridge $B
 has_tried() { [ "$(tries)" -ge "$1" ]; }
 
 @test "a machine on a bridge is on it again after a restart, and is tried again until a bridge that is missing then is there" {
-	[ -c /dev/net/tun ] || skip "no /dev/net/tun"
-	kernel_choose
-	bridge_make
-	machine_make D bios --kernel "$KERNEL" --address "$THERE/30"
-	instance_of_boots
-	machine_protect served "$D"
-	before=$(taps)
+	served_make instance_of_boots
 	launch served '{"kind": "cutover", "blueprint": {"poweroff_seconds": 1, "network": "bridge", "bridge": "'"$BRIDGE"'"}}'
 	wait_launch 300 "$LAUNCH" standing
 	wait_until 60 "its answer" answers

@@ -90,8 +90,10 @@ static void test_qemu_starts_with_as_many_disks_as_a_bus_is_chosen_for(void **st
 				    .card = "virtio-net-pci", .macs = macs, .card_count = HARDWARE_CARDS_MAX,
 				    .disks = disks };
 
-	if (!tool_is_there(QEMU) || !tool_is_there("qemu-img"))
+	if (!tool_is_there(QEMU) || !tool_is_there("qemu-img")) {
+		print_message("skipped: needs qemu and qemu-img\n");
 		skip();
+	}
 	make_disks();
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		const struct hardware_disks held = { cases[i].disks, cases[i].sector_bytes };

@@ -217,8 +217,10 @@ static void test_a_port_that_is_taken_in_between_is_said(void **state)
 	struct loop *loop;
 	struct fault f;
 
-	if (!tool_is_there(QEMU))
+	if (!tool_is_there(QEMU)) {
+		print_message("skipped: needs qemu\n");
 		skip();
+	}
 	assert_non_null(mkdtemp(folder));
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(target_qemu.start(loop, &m, &events, NULL, &t, &f), 0);
