@@ -64,7 +64,7 @@ bound_make() {
 	cat >"$work/boot/post_launch/check" <<-'CHECK'
 		#!/bin/bash
 		exec >/dev/console 2>&1
-		for n in $(seq 120); do ip -br -4 address | grep -q '10\.0\.2\.' && break; sleep 1; done
+		/lib/systemd/systemd-networkd-wait-online --any --operational-state=routable --timeout=120
 		echo
 		echo "ROOT $(findmnt -no SOURCE /) $(cat /proc/cmdline)"
 		echo "NETWORK $(ip -br -4 address | tr '\n' ' ')"
